@@ -1,0 +1,62 @@
+PYTHON ?= python3
+# More arguments for pip, for example another index; README.md, "Install", says when
+PIP_ARGS ?=
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+GMVAE := $(BIN)/gmvae
+
+.DELETE_ON_ERROR:
+.PHONY: install test test-all lint types check demo sample-data bench clean
+
+# make .venv, with gmvae and its tools at the tested versions
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# the tests that take about a minute
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -q
+
+# every test, the slow ones too
+test-all: $(INSTALLED)
+	$(BIN)/python -m pytest -q -m ''
+
+# style of the code, and its layout
+lint: $(INSTALLED)
+	$(BIN)/ruff check gmvae_cli tests
+	$(BIN)/ruff format --check gmvae_cli tests
+
+# the type checker, strict
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+# all that must hold before a change goes in
+check: test lint types demo
+
+# two real recordings segmented, into demo/
+demo: $(INSTALLED)
+	mkdir -p demo
+	$(GMVAE) train sample_data/us_gnp_growth.csv --model demo/us_gnp_growth.safetensors --regimes 2 --covariance shared
+	$(GMVAE) infer sample_data/us_gnp_growth.csv --model demo/us_gnp_growth.safetensors --output demo/us_gnp_growth.csv --segments demo/us_gnp_growth_segments.csv
+	$(GMVAE) evaluate demo/us_gnp_growth.csv
+	$(GMVAE) train sample_data/exercise.csv --model demo/exercise.safetensors --regimes 8 --covariance shared --expect-dwell 50
+	$(GMVAE) infer sample_data/exercise.csv --model demo/exercise.safetensors --output demo/exercise.csv --segments demo/exercise_segments.csv
+	$(GMVAE) evaluate demo/exercise.csv
+	@echo "written to demo/: a model, the rows with their regimes and the list of segments for each series"
+
+# the simulated files of sample_data/, again from their seed
+sample-data: $(INSTALLED)
+	$(GMVAE) simulate sample_data/switching_iid.csv --prior iid --steps 5000 --seed 1
+	$(GMVAE) simulate sample_data/switching_iid.parquet --prior iid --steps 5000 --seed 1
+
+# speed, printed, on this machine
+bench: $(INSTALLED)
+	$(BIN)/python tests/bench.py
+
+# remove all that the other targets made
+clean:
+	rm -rf .venv demo build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find gmvae_cli tests -name __pycache__ -type d -prune -exec rm -rf {} +

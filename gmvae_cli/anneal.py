@@ -1,0 +1,103 @@
+"""Gradient training: Adam on the ELBO over minibatches of chunks, with the temperature annealed; and the encoder alone."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gmvae_cli.config import TrainConfig
+from gmvae_cli.core import GMVAE, temperature_at
+from gmvae_cli.density import log_likelihoods
+from gmvae_cli.progress import Progress
+from gmvae_cli.windows import Rows
+
+_CHUNK = 64  # rows in a training chunk
+_CLIP = 10.0  # norm of the gradient of the loss, in nats a row
+_ENCODER_LR = 0.03
+_ENCODER_ROWS = 2048
+
+
+class Adam:
+    """Adam [Kingma, Ba, 2015, Algorithm 1] after clipping the norm of the whole gradient.
+
+    torch.optim would do the same, but its first use imports torch's compiler, two seconds of every run.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], betas: tuple[float, float] = (0.9, 0.999)) -> None:
+        self.parameters, self.betas, self.steps = list(parameters), betas, 0
+        self.means = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.squares = [torch.zeros_like(parameter) for parameter in self.parameters]
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor], lr: float) -> None:
+        """Move the parameters, in place."""
+        norm = torch.stack(torch._foreach_norm(gradients)).norm()
+        gradients = torch._foreach_mul(gradients, (_CLIP / norm.clamp_min(_CLIP)))
+        first, second = self.betas
+        self.steps += 1
+        torch._foreach_lerp_(self.means, gradients, 1 - first)
+        torch._foreach_mul_(self.squares, second)
+        torch._foreach_addcmul_(self.squares, gradients, gradients, 1 - second)
+        scale = (1 - second**self.steps) ** 0.5
+        denominators = torch._foreach_add(torch._foreach_div(torch._foreach_sqrt(self.squares), scale), 1e-8)
+        torch._foreach_addcdiv_(self.parameters, self.means, denominators, -lr / (1 - first**self.steps))
+
+
+def anneal(
+    model: GMVAE,
+    rows: Rows,
+    config: TrainConfig,
+    steps: int,
+    generator: torch.Generator,
+    progress: Progress,
+) -> None:
+    """Encoder, decoder and prior together: Adam steps on -ELBO / rows, the learning rate falling to zero.
+
+    Args:
+        rows: held in memory; chunks are drawn from them at random and start from the stationary law.
+        config: its estimator says whether regimes are relaxed samples at the annealed temperature, or summed exactly.
+    """
+    length = min(_CHUNK, len(rows))
+    count = max(1, min(config.batch_rows, len(rows)) // length)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = Adam(parameters)
+    offsets = torch.arange(length)
+    for step in range(steps):
+        first = torch.randint(len(rows) - length + 1, (count, 1), generator=generator)
+        index = first + offsets
+        mask = rows.mask[index]
+        temperature = temperature_at(step, steps, config) if config.estimator == "gumbel" else None
+        elbo = model.elbo(rows.y[:, index.view(-1)], mask, rows.steps[index.numpy()], temperature, generator)
+        loss = -elbo.sum() / mask.sum().clamp_min(1)
+        optimizer.step(torch.autograd.grad(loss, parameters), _falling(config.lr, step, steps))
+        progress("anneal", step + 1, steps)
+
+
+def fit_encoder(
+    model: GMVAE, rows: Rows, steps: int, generator: torch.Generator, progress: Progress
+) -> None:
+    """The encoder alone, towards the exact posterior of a decoder and a prior that stand still.
+
+    The encoder's optimum is the decoder's log-likelihood, up to a constant a row, whatever the prior. So each row is
+    matched by itself, by the cross-entropy from softmax(log pi + log p(x | h, z)) to softmax(log pi + l): through the
+    chain, the ELBO has bad optima in which a persistent prior outvotes an encoder that knows nothing yet.
+    """
+    emission, chain = model.emission(), model.chain()
+    emission, log_law = emission.to(rows.y), chain.initial_probs.clamp_min(1e-8).log().to(rows.y)
+    parameters = list(model.encoder.parameters())
+    optimizer = Adam(parameters)
+    present = rows.mask.nonzero()[:, 0]
+    for step in range(steps):
+        index = present[torch.randint(len(present), (_ENCODER_ROWS,), generator=generator)]
+        y = rows.y[:, index]
+        target = (log_law[:, None] + log_likelihoods(y, emission)).softmax(0).mT
+        guess = (log_law + model.evidence(y)).log_softmax(-1)
+        loss = -(target * guess).sum(-1).mean()
+        optimizer.step(torch.autograd.grad(loss, parameters), _falling(_ENCODER_LR, step, steps))
+        progress("encoder", step + 1, steps)
+
+
+def _falling(lr: float, step: int, steps: int) -> float:
+    """A learning rate that falls to zero along a cosine."""
+    return lr * 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -1,0 +1,333 @@
+"""The Typer app: one short function per command, and the one boundary where an error becomes a line and a status."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from gmvae_cli import options, progress, report
+from gmvae_cli.config import EvaluateConfig, InferConfig, ModelConfig, SeriesConfig, SimulateConfig, TrainConfig
+from gmvae_cli.errors import ConfigError, GmvaeError
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived; whoever holds a temporary file removes it on the way up."""
+
+
+def _terminate(signal_number: int, frame: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM unwinds the work inside as Ctrl-C does, so that nothing half-written stays behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _boundary() -> Iterator[None]:
+    """Every way to fail that a user can cause ends here, in at most one line on stderr."""
+    try:
+        yield
+    except GmvaeError as error:
+        report.error(str(error))
+        raise typer.Exit(error.exit_status) from None
+    except TyperException as error:
+        report.error(report.usage_line(error.format_message()))
+        raise typer.Exit(error.exit_code) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what stdout still holds has nowhere to go, at exit either
+        raise typer.Exit(0) from None
+    except KeyboardInterrupt:
+        report.error("interrupted")
+        raise typer.Exit(130) from None
+    except _Terminated:
+        report.error("terminated")
+        raise typer.Exit(143) from None
+
+
+class Commands(TyperGroup):
+    """The commands, inside the error boundary; without a command, their list."""
+
+    def make_context(self, info_name: str | None, args: list[str], *others: Any, **extra: Any) -> Any:
+        """Parse what stands before the command; nothing at all asks for help."""
+        with _boundary():
+            return super().make_context(info_name, args or ["--help"], *others, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with _boundary(), _terminable():
+            value = super().invoke(ctx)
+            sys.stdout.flush()
+            return value
+
+
+app = typer.Typer(
+    cls=Commands,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    subcommand_metavar="COMMAND",
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"gmvae {version('gmvae')}")
+        raise typer.Exit
+
+
+@app.callback()
+def gmvae(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Find the regimes of a time series: when each one held, how sure that is, and how each one behaves."""
+
+
+@app.command()
+def simulate(
+    output: options.SimulatedFile,
+    steps: options.SimulatedSteps = SimulateConfig.steps,
+    regimes: options.Regimes = SimulateConfig.regimes,
+    channels: options.SimulatedChannels = SimulateConfig.channels,
+    lags: options.Lags = SimulateConfig.lags,
+    prior: options.PriorOption = SimulateConfig.prior,
+    dwell: options.Dwell = SimulateConfig.dwell,
+    covariance: options.CovarianceOption = SimulateConfig.covariance,
+    intercept: options.Intercept = SimulateConfig.intercept,
+    series: options.NumSeries = SimulateConfig.series,
+    missing: options.Missing = SimulateConfig.missing,
+    outliers: options.Outliers = SimulateConfig.outliers,
+    model: options.ModelToDrawFrom = SimulateConfig.model,
+    truth: options.TruthOut = None,
+    seed: options.Seed = SimulateConfig.seed,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Draw a switching autoregressive series with its true regimes."""
+    config = SimulateConfig(
+        steps=steps,
+        regimes=regimes,
+        channels=channels,
+        lags=lags,
+        prior=prior,
+        dwell=dwell,
+        covariance=covariance,
+        intercept=intercept,
+        series=series,
+        missing=missing,
+        outliers=outliers,
+        model=model,
+        seed=seed,
+    )
+    _one_thing_on_stdout(output, as_json)
+    from gmvae_cli.jobs import simulate as job
+
+    with progress.show(quiet=quiet, log_file=log_file) as shown:
+        result = job.simulate(output, config, truth, shown)
+        report.simulate(result, as_json, shown)
+
+
+@app.command()
+def train(
+    inputs: options.Inputs,
+    model: options.ModelOut,
+    regimes: options.Regimes = ModelConfig.regimes,
+    lags: options.Lags = ModelConfig.lags,
+    stride: options.Stride = ModelConfig.stride,
+    prior: options.PriorOption = ModelConfig.prior,
+    covariance: options.CovarianceOption = ModelConfig.covariance,
+    intercept: options.Intercept = ModelConfig.intercept,
+    fixed_prior: options.FixedPrior = ModelConfig.fixed_prior,
+    estimator: options.EstimatorOption = TrainConfig.estimator,
+    temperature_start: options.TemperatureStart = TrainConfig.temperature_start,
+    temperature_end: options.TemperatureEnd = TrainConfig.temperature_end,
+    anneal: options.AnnealOption = TrainConfig.anneal,
+    hidden: options.Hidden = ModelConfig.hidden,
+    layers: options.Layers = ModelConfig.layers,
+    steps: options.TrainingSteps = TrainConfig.steps,
+    batch_rows: options.BatchRows = TrainConfig.batch_rows,
+    lr: options.LearningRate = TrainConfig.lr,
+    restarts: options.Restarts = TrainConfig.restarts,
+    polish: options.Polish = TrainConfig.polish,
+    expect_dwell: options.ExpectDwell = TrainConfig.expect_dwell,
+    validation: options.Validation = TrainConfig.validation,
+    init: options.Init = TrainConfig.init,
+    align_to: options.AlignTo = TrainConfig.align_to,
+    time: options.Time = SeriesConfig.time,
+    no_time: options.NoTime = SeriesConfig.no_time,
+    series: options.Series = SeriesConfig.series,
+    channels: options.Channels = None,
+    delimiter: options.Delimiter = SeriesConfig.delimiter,
+    decimal: options.Decimal = SeriesConfig.decimal,
+    sort: options.Sort = SeriesConfig.sort,
+    max_gap: options.MaxGap = SeriesConfig.max_gap,
+    regular: options.Regular = SeriesConfig.regular,
+    device: options.Device = TrainConfig.device,
+    seed: options.Seed = TrainConfig.seed,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Learn the regimes of one or more series, and save a model."""
+    config = TrainConfig(
+        model=ModelConfig(
+            regimes=regimes,
+            lags=lags,
+            stride=stride,
+            prior=prior,
+            covariance=covariance,
+            intercept=intercept,
+            fixed_prior=fixed_prior,
+            hidden=hidden,
+            layers=layers,
+        ),
+        estimator=estimator,
+        temperature_start=temperature_start,
+        temperature_end=temperature_end,
+        anneal=anneal,
+        steps=steps,
+        batch_rows=batch_rows,
+        lr=lr,
+        restarts=restarts,
+        polish=polish,
+        expect_dwell=expect_dwell,
+        validation=validation,
+        init=init,
+        align_to=align_to,
+        device=device,
+        seed=seed,
+    )
+    files = SeriesConfig(
+        time=time,
+        no_time=no_time,
+        series=series,
+        channels=options.names(channels),
+        delimiter=delimiter,
+        decimal=decimal,
+        sort=sort,
+        max_gap=max_gap,
+        regular=regular,
+    )
+    from gmvae_cli.jobs import train as job
+
+    with progress.show(quiet=quiet, log_file=log_file) as shown:
+        result = job.train(inputs, model, config, files, shown)
+        report.train(result, as_json, shown)
+
+
+@app.command()
+def infer(
+    inputs: options.Inputs,
+    model: options.ModelIn,
+    output: options.Output,
+    posterior: options.PosteriorOption = InferConfig.posterior,
+    segments: options.Segments = None,
+    only_regimes: options.OnlyRegimes = InferConfig.only_regimes,
+    skip_existing: options.SkipExisting = False,
+    time: options.Time = SeriesConfig.time,
+    no_time: options.NoTime = SeriesConfig.no_time,
+    series: options.Series = SeriesConfig.series,
+    channels: options.Channels = None,
+    delimiter: options.Delimiter = SeriesConfig.delimiter,
+    decimal: options.Decimal = SeriesConfig.decimal,
+    sort: options.Sort = SeriesConfig.sort,
+    max_gap: options.MaxGap = SeriesConfig.max_gap,
+    regular: options.Regular = SeriesConfig.regular,
+    device: options.Device = InferConfig.device,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Give every row its regime and the probabilities of all regimes."""
+    config = InferConfig(posterior=posterior, only_regimes=only_regimes, device=device)
+    files = SeriesConfig(
+        time=time,
+        no_time=no_time,
+        series=series,
+        channels=options.names(channels),
+        delimiter=delimiter,
+        decimal=decimal,
+        sort=sort,
+        max_gap=max_gap,
+        regular=regular,
+    )
+    _one_thing_on_stdout(output, as_json)
+    from gmvae_cli.jobs import infer as job
+
+    with progress.show(quiet=quiet, log_file=log_file) as shown:
+        result = job.infer(inputs, model, output, config, files, segments, skip_existing, shown)
+        report.infer(result, as_json, shown)
+    if result.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    input_file: options.Input,
+    truth: options.TruthColumn = EvaluateConfig.truth,
+    predicted: options.PredictedColumn = EvaluateConfig.predicted,
+    model: options.ModelToScore = None,
+    tolerance: options.Tolerance = EvaluateConfig.tolerance,
+    fail_under: options.FailUnder = None,
+    time: options.Time = SeriesConfig.time,
+    no_time: options.NoTime = SeriesConfig.no_time,
+    series: options.Series = SeriesConfig.series,
+    channels: options.Channels = None,
+    delimiter: options.Delimiter = SeriesConfig.delimiter,
+    decimal: options.Decimal = SeriesConfig.decimal,
+    sort: options.Sort = SeriesConfig.sort,
+    max_gap: options.MaxGap = SeriesConfig.max_gap,
+    regular: options.Regular = SeriesConfig.regular,
+    device: options.Device = EvaluateConfig.device,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Judge labels against the truth, and a model by its likelihood."""
+    config = EvaluateConfig(
+        truth=truth, predicted=predicted, tolerance=tolerance, fail_under=tuple(fail_under or ()), device=device
+    )
+    files = SeriesConfig(
+        time=time,
+        no_time=no_time,
+        series=series,
+        channels=options.names(channels),
+        delimiter=delimiter,
+        decimal=decimal,
+        sort=sort,
+        max_gap=max_gap,
+        regular=regular,
+    )
+    from gmvae_cli.jobs import evaluate as job
+
+    with progress.show(quiet=quiet, log_file=log_file) as shown:
+        result = job.evaluate(input_file, config, files, model, shown)
+        report.evaluate(result, as_json, shown)
+    if result.missed:
+        raise typer.Exit(3)
+
+
+def _one_thing_on_stdout(output: str, as_json: bool) -> None:
+    if output == "-" and as_json:
+        raise ConfigError("--json and the output - both want stdout; name a file for the output")

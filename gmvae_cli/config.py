@@ -1,0 +1,183 @@
+"""Every default and every range check, as frozen dataclasses: one for how files are read, one for the model, one for each command."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from gmvae_cli.errors import ConfigError
+
+Prior = Literal["markov", "iid"]
+Covariance = Literal["regime", "shared"]
+Estimator = Literal["gumbel", "exact"]
+Anneal = Literal["exponential", "linear", "cosine"]
+Posterior = Literal["smooth", "viterbi", "filter", "encoder"]
+
+
+def _at_least(option: str, value: float, minimum: float) -> None:
+    if not (math.isfinite(value) and value >= minimum):
+        raise ConfigError(f"--{option} is {value:g}, but must be at least {minimum:g}")
+
+
+def _positive(option: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"--{option} is {value:g}, but must be above 0")
+
+
+def _below_one(option: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ConfigError(f"--{option} is {value:g}, but must be at least 0 and below 1")
+
+
+def _one_of(option: str, value: str, choices: object) -> None:
+    names = get_args(choices)
+    if value not in names:
+        raise ConfigError(f"--{option} is '{value}', but must be one of {', '.join(names)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesConfig:
+    """How a series file is read: which columns play which part, and how its text is laid out."""
+
+    time: str | None = None
+    no_time: bool = False
+    series: str | None = None
+    channels: tuple[str, ...] | None = None
+    delimiter: str | None = None
+    decimal: str = "."
+    sort: bool = False
+    max_gap: str | None = None
+    regular: bool = False
+
+    def __post_init__(self) -> None:
+        if self.time is not None and self.no_time:
+            raise ConfigError("--time and --no-time exclude each other; give one of them")
+        if self.delimiter is not None and len(self.delimiter) != 1:
+            raise ConfigError(f"--delimiter is '{self.delimiter}', but must be a single character")
+        if self.decimal not in (".", ","):
+            raise ConfigError(f"--decimal is '{self.decimal}', but must be . or ,")
+        if self.channels is not None and not self.channels:
+            raise ConfigError("--channels names no column; give their names, separated by commas")
+        if self.channels is not None and len(set(self.channels)) != len(self.channels):
+            raise ConfigError("--channels names a column twice; name each once")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The shape of a model: what its parameters are, not how they are found."""
+
+    regimes: int = 3
+    lags: int = 1
+    stride: int = 1
+    prior: Prior = "markov"
+    covariance: Covariance = "regime"
+    intercept: bool = True
+    fixed_prior: bool = False
+    hidden: int = 64
+    layers: int = 2
+
+    def __post_init__(self) -> None:
+        for option in ("regimes", "lags", "stride", "hidden", "layers"):
+            _at_least(option, getattr(self, option), 1)
+        _one_of("prior", self.prior, Prior)
+        _one_of("covariance", self.covariance, Covariance)
+        if self.fixed_prior and self.prior != "iid":
+            raise ConfigError("--fixed-prior keeps the regimes equally likely, so it needs --prior iid")
+
+    @property
+    def context_rows(self) -> int:
+        """Rows before a row that its prediction looks back on, P * s."""
+        return self.lags * self.stride
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a model is trained."""
+
+    model: ModelConfig = ModelConfig()
+    estimator: Estimator = "gumbel"
+    temperature_start: float = 1.0
+    temperature_end: float = 0.1
+    anneal: Anneal = "exponential"
+    steps: int = 100
+    batch_rows: int = 4096
+    lr: float = 0.003
+    restarts: int = 8
+    polish: int = 50
+    expect_dwell: str | None = None
+    validation: float = 0.1
+    init: str | None = None
+    align_to: str | None = None
+    device: str = "cpu"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("estimator", self.estimator, Estimator)
+        _one_of("anneal", self.anneal, Anneal)
+        _positive("temperature-start", self.temperature_start)
+        _positive("temperature-end", self.temperature_end)
+        if self.temperature_end > self.temperature_start:
+            raise ConfigError(
+                f"--temperature-end is {self.temperature_end:g}, above --temperature-start {self.temperature_start:g}; "
+                "the temperature falls"
+            )
+        for option, value in (("steps", self.steps), ("polish", self.polish), ("seed", self.seed)):
+            _at_least(option, value, 0)
+        _at_least("restarts", self.restarts, 1)
+        _at_least("batch-rows", self.batch_rows, 64)
+        _positive("lr", self.lr)
+        _below_one("validation", self.validation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateConfig:
+    """What is drawn: a switching autoregressive series with its true regimes."""
+
+    steps: int = 10_000
+    regimes: int = 3
+    channels: int = 2
+    lags: int = 1
+    prior: Prior = "markov"
+    dwell: float = 50.0
+    covariance: Covariance = "shared"
+    intercept: bool = False
+    series: int = 1
+    missing: float = 0.0
+    outliers: float = 0.0
+    model: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for option in ("steps", "regimes", "channels", "lags", "series"):
+            _at_least(option, getattr(self, option), 1)
+        _at_least("dwell", self.dwell, 1)
+        _at_least("seed", self.seed, 0)
+        _one_of("prior", self.prior, Prior)
+        _one_of("covariance", self.covariance, Covariance)
+        _below_one("missing", self.missing)
+        _below_one("outliers", self.outliers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferConfig:
+    """How rows are labelled with a trained model."""
+
+    posterior: Posterior = "smooth"
+    only_regimes: bool = False
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        _one_of("posterior", self.posterior, Posterior)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """How labels are judged against the truth."""
+
+    truth: str = "true_regime"
+    predicted: str = "regime"
+    tolerance: int = 10
+    fail_under: tuple[str, ...] = ()
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        _at_least("tolerance", self.tolerance, 0)

@@ -1,0 +1,248 @@
+"""The model: encoder, autoregressive mixture decoder, prior over regimes, Gumbel annealing and the ELBO.
+
+    z_t ~ Categorical(p), or a Markov chain with A;  x_t | h_t, z_t = k ~ Normal(Pi_k h_t, Sigma_k)
+    encoder: evidence l_t(k) = f_phi(x_t, h_t)[k];   q(z_1..z_T) = p(z_1..z_T) prod_t exp l_t(z_t) / Z(l)
+    ELBO = sum_t E_q[log p(x_t | h_t, z_t)] - KL,    KL = sum_t sum_k q_t(k) l_t(k) - log Z(l)
+
+One ELBO serves both priors (Dong, Seybold, Murphy, Bui, 2020, "Collapsed amortized variational inference for switching
+nonlinear dynamical systems", treat the same model with the exact posterior in place of q). With evidence equal to the
+decoder's log-likelihoods q is the exact posterior and the ELBO is log p(x).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gmvae_cli.chain_gradient import chain_posterior
+from gmvae_cli.config import ModelConfig, TrainConfig
+from gmvae_cli.density import Emission
+from gmvae_cli.markov import Chain, stationary
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a model knows beside its encoder, for standardised columns. All float64.
+
+    Args:
+        ar_weights: (K, P, D, D), lag 1 first. ar_bias: (K, D), zeros without an intercept.
+        scale_tril: (K, D, D), or (1, D, D) where shared: Cholesky factor of the covariance.
+        initial_probs: (K,) law of the first regime. transition_matrix: (K, K), row = from; prior "iid": equal rows.
+    """
+
+    ar_weights: Tensor
+    ar_bias: Tensor
+    scale_tril: Tensor
+    initial_probs: Tensor
+    transition_matrix: Tensor
+
+    @classmethod
+    def of(cls, emission: Emission, chain: Chain, config: ModelConfig) -> "Parameters":
+        """From a decoder in regression form, weights (K, D, C)."""
+        weights = emission.weights.double()
+        K, D, _ = weights.shape
+        lags = weights[..., : config.lags * D].reshape(K, D, config.lags, D).transpose(1, 2)
+        bias = weights[..., -1] if config.intercept else weights.new_zeros(K, D)
+        return cls(
+            lags.contiguous(),
+            bias.contiguous(),
+            emission.scale_tril.double().contiguous(),
+            chain.initial_probs.double().contiguous(),
+            chain.transition_matrix.double().contiguous(),
+        )
+
+    def emission(self, intercept: bool) -> Emission:
+        """The decoder in regression form, weights (K, D, C)."""
+        K, P, D, _ = self.ar_weights.shape
+        weights = self.ar_weights.transpose(1, 2).reshape(K, D, P * D)
+        return Emission(torch.cat([weights, self.ar_bias[..., None]], -1) if intercept else weights, self.scale_tril)
+
+    @property
+    def chain(self) -> Chain:
+        """The prior over paths."""
+        return Chain(self.initial_probs, self.transition_matrix)
+
+    def permuted(self, order: Tensor) -> "Parameters":
+        """The same model with regime order[k] named k."""
+        scale_tril = self.scale_tril if len(self.scale_tril) == 1 and len(order) > 1 else self.scale_tril[order]
+        return Parameters(
+            self.ar_weights[order],
+            self.ar_bias[order],
+            scale_tril,
+            self.initial_probs[order],
+            self.transition_matrix[order][:, order],
+        )
+
+    def rescaled(self, mean: Tensor, scale: Tensor, new_mean: Tensor, new_scale: Tensor) -> "Parameters":
+        """The same model for columns standardised otherwise: from (x - mean) / scale to (x - new_mean) / new_scale."""
+        raw = scale[:, None] * self.ar_weights / scale
+        bias = mean + scale * self.ar_bias - raw.sum(1) @ mean
+        return Parameters(
+            raw * new_scale / new_scale[:, None],
+            (bias - new_mean + raw.sum(1) @ new_mean) / new_scale,
+            (scale / new_scale)[:, None] * self.scale_tril,
+            self.initial_probs,
+            self.transition_matrix,
+        )
+
+    @property
+    def free(self) -> int:
+        """Number of free parameters of decoder and prior (the stationary initial law has none of its own)."""
+        K, P, D, _ = self.ar_weights.shape
+        bias = K * D if bool((self.ar_bias != 0).any()) else 0
+        same = bool((self.transition_matrix == self.transition_matrix[0]).all())
+        prior = (K - 1) if same else K * (K - 1)
+        return K * P * D * D + bias + len(self.scale_tril) * D * (D + 1) // 2 + prior
+
+
+def temperature_at(step: int, num_steps: int, config: TrainConfig) -> float:
+    """The Gumbel-softmax temperature, from `temperature_start` at step 0 to `temperature_end` at the last step.
+
+    The floor is above 0: at 0 the relaxed sample is undefined.
+    """
+    progress = min(step / max(num_steps - 1, 1), 1.0)
+    start, end = config.temperature_start, config.temperature_end
+    if config.anneal == "linear":
+        return start + (end - start) * progress
+    if config.anneal == "cosine":
+        return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
+    return start * (end / start) ** progress
+
+
+def relaxed_regimes(log_probs: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """softmax((log q + g) / tau) with g Gumbel(0, 1) [Jang, Gu, Poole, 2017, Eq. 2]; the last axis is regimes."""
+    drawn = torch.empty(log_probs.shape, dtype=log_probs.dtype, device=generator.device)
+    noise = -drawn.exponential_(generator=generator).log().to(log_probs.device)
+    return ((log_probs + noise) / temperature).softmax(-1)
+
+
+class Encoder(nn.Module):
+    """The feed-forward net that gives evidence: (n, features) -> (n, K) nats."""
+
+    def __init__(self, features: int, config: ModelConfig) -> None:
+        super().__init__()
+        widths = [features] + [config.hidden] * config.layers
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(inputs, outputs), nn.SiLU()]
+        self.net = nn.Sequential(*layers, nn.Linear(widths[-1], config.regimes))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Evidence l_t(k)."""
+        evidence: Tensor = self.net(features)
+        return evidence
+
+
+class GMVAE(nn.Module):
+    """Encoder, decoder and prior, with free parameters that gradient steps may move.
+
+    The decoder keeps the inverse Cholesky factors Q_k, Sigma_k^-1 = Q_k^T Q_k, so that the whitened residuals of all
+    regimes are one matrix product of the row [x, h].
+    """
+
+    def __init__(self, emission: Emission, chain: Chain, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        _, num_channels, _ = emission.weights.shape
+        self.num_channels = num_channels
+        self.encoder = Encoder(num_channels * (1 + config.lags), config)
+        self.weights = nn.Parameter(torch.zeros_like(emission.weights, dtype=torch.float32))
+        self.lower = nn.Parameter(torch.zeros_like(emission.scale_tril, dtype=torch.float32))
+        self.log_diagonal = nn.Parameter(self.lower.detach()[..., 0].clone())
+        law = chain.initial_probs if config.prior == "iid" else chain.transition_matrix
+        self.prior_logits = nn.Parameter(torch.zeros_like(law, dtype=torch.float32), not config.fixed_prior)
+        self.adopt(emission, chain)
+
+    @torch.no_grad()
+    def adopt(self, emission: Emission, chain: Chain) -> None:
+        """Take over a decoder and a prior; the encoder stays."""
+        inverse = torch.linalg.inv(emission.scale_tril)
+        self.weights.copy_(emission.weights)
+        self.log_diagonal.copy_(inverse.diagonal(dim1=-2, dim2=-1).log())
+        self.lower.copy_(inverse.tril(-1))
+        law = chain.initial_probs if self.config.prior == "iid" else chain.transition_matrix
+        self.prior_logits.copy_(law.clamp_min(1e-8).log())
+
+    def emission(self) -> Emission:
+        """The decoder as it stands, in float64."""
+        inverse = (self.lower.tril(-1) + torch.diag_embed(self.log_diagonal.exp())).detach().double()
+        identity = torch.eye(self.num_channels, dtype=torch.float64, device=inverse.device).expand_as(inverse)
+        return Emission(
+            self.weights.detach().double(), torch.linalg.solve_triangular(inverse, identity, upper=False).tril()
+        )
+
+    def chain(self) -> Chain:
+        """The prior as it stands, in float64."""
+        law = self.prior_logits.detach().double().softmax(-1)
+        if self.config.prior == "iid":
+            return Chain(law, law.expand(len(law), -1))
+        return Chain(stationary(law), law)
+
+    def decoder_residuals(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Whitened residuals (D, K, n) and log normalisers (K,) of rows y (M, n)."""
+        K, D, _ = self.weights.shape
+        inverse = (self.lower.tril(-1) + torch.diag_embed(self.log_diagonal.exp())).expand(K, D, D)
+        matrix = torch.cat([inverse, -inverse @ self.weights], dim=-1).transpose(0, 1)
+        residuals = (matrix.reshape(D * K, -1) @ y).view(D, K, -1)
+        return residuals, self.log_diagonal.sum(-1).expand(K) - 0.5 * D * math.log(2 * math.pi)
+
+    def posterior(self, evidence: Tensor, steps: np.ndarray | None) -> tuple[Tensor, Tensor]:
+        """log Z (B,) and q (B, L, K) from evidence (B, L, K)."""
+        log_law = self.prior_logits.log_softmax(-1)
+        if self.config.prior == "iid":
+            joint = log_law + evidence
+            log_z = joint.logsumexp(-1)
+            return log_z.sum(-1), (joint - log_z[..., None]).exp()
+        start = stationary(log_law.detach().exp()).clamp_min(1e-8).log()
+        return chain_posterior(evidence, start, log_law, steps)
+
+    def elbo(
+        self,
+        y: Tensor,
+        mask: Tensor,
+        steps: np.ndarray | None = None,
+        temperature: float | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """The ELBO of chunks of rows, nats.
+
+        With a temperature the reconstruction is the relaxed one, a training signal only: through the mean it is no lower
+        bound. Without, the expectation over regimes is summed exactly.
+
+        Args:
+            y: (M, B * L) rows [x, h] as columns, chunk after chunk. mask: (B, L) rows with evidence.
+            steps: (B, L) as in `markov`.
+        Returns:
+            (B,).
+        """
+        B, L = mask.shape
+        evidence = self.evidence(y).view(B, L, -1) * mask[..., None]
+        log_z, probs = self.posterior(evidence, steps)
+        kl = (probs * evidence).sum((1, 2)) - log_z
+        return self.reconstruction(y, probs, mask, temperature, generator) - kl
+
+    def evidence(self, y: Tensor) -> Tensor:
+        """l_t(k) from rows y (M, n): (n, K)."""
+        features = self.num_channels * (1 + self.config.lags)
+        evidence: Tensor = self.encoder(y[:features].mT)
+        return evidence
+
+    def reconstruction(
+        self, y: Tensor, probs: Tensor, mask: Tensor, temperature: float | None, generator: torch.Generator | None
+    ) -> Tensor:
+        """E_q[log p(x_t | h_t, z_t)] summed over the rows of each chunk, exact or relaxed: (B,)."""
+        B, L, K = probs.shape
+        residuals, constants = self.decoder_residuals(y)
+        if temperature is None or generator is None:
+            rows = ((constants[:, None] - 0.5 * residuals.square().sum(0)).mT * probs.reshape(-1, K)).sum(-1)
+        else:
+            tiny = torch.finfo(probs.dtype).tiny
+            relaxed = relaxed_regimes(probs.clamp_min(tiny).log(), temperature, generator).reshape(-1, K)
+            if len(self.lower) == 1:
+                mixed = (residuals * relaxed.mT).sum(1)  # Q (x - sum_k z_k Pi_k h), since sum_k z_k = 1
+                rows = constants[0] - 0.5 * mixed.square().sum(0)
+            else:
+                rows = ((constants[:, None] - 0.5 * residuals.square().sum(0)).mT * relaxed).sum(-1)
+        return (rows.view(B, L) * mask).sum(-1)

@@ -1,0 +1,93 @@
+"""Autoregressive Gaussian log-likelihoods of all regimes in one matrix product.
+
+A row is seen as y_t = [x_t, h_t], with the context h_t = [x_{t-s}, .., x_{t-Ps}, (1)]. Rows are kept as columns, (M, n),
+because every step from here to the chain then runs along contiguous memory.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Emission:
+    """The decoder: x_t | h_t, z_t = k is Normal(weights_k h_t, scale_tril_k scale_tril_k^T).
+
+    Any number of leading dimensions (restarts) may stand before K, the same for both.
+
+    Args:
+        weights: (..., K, D, C) Pi_k, C = P * D (+ 1 with an intercept), lag 1 first, the intercept last.
+        scale_tril: (..., K, D, D), or (..., 1, D, D) where the regimes share it; lower triangular, positive diagonal.
+    """
+
+    weights: Tensor
+    scale_tril: Tensor
+
+    def to(self, like: Tensor) -> "Emission":
+        """The same decoder in the dtype and on the device of another tensor."""
+        return Emission(self.weights.to(like), self.scale_tril.to(like))
+
+    def __getitem__(self, index: object) -> "Emission":
+        """The decoders of some restarts."""
+        return Emission(self.weights[index], self.scale_tril[index])
+
+
+def context(x: Tensor, num_lags: int, stride: int, intercept: bool) -> Tensor:
+    """y_t = [x_t, x_{t-s}, .., x_{t-Ps}, (1)] of every row that has all its lags.
+
+    Args:
+        x: (D, n + P * s) consecutive rows, as columns.
+    Returns:
+        (D * (P + 1) (+ 1), n), for the last n rows of x.
+    """
+    num_channels, rows = x.shape
+    lost = num_lags * stride
+    kept = max(rows - lost, 0)
+    parts = [x[:, lost - p * stride : lost - p * stride + kept] for p in range(num_lags + 1)]
+    if intercept:
+        parts.append(x.new_ones(1, kept))
+    return torch.cat(parts)
+
+
+def whitener(emission: Emission) -> tuple[Tensor, Tensor]:
+    """G_k = L_k^{-1} [I, -Pi_k], with r = G_k y the whitened residual, and log |L_k| + D / 2 log 2 pi.
+
+    Returns:
+        (D, ..., K, M) and (..., K).
+    """
+    weights, scale_tril = emission.weights, emission.scale_tril
+    *_, num_regimes, num_channels, _ = weights.shape
+    identity = torch.eye(num_channels, dtype=weights.dtype, device=weights.device).expand(*weights.shape[:-1], num_channels)
+    residual = torch.cat([identity, -weights], dim=-1)
+    whitened = torch.linalg.solve_triangular(scale_tril.expand_as(identity), residual, upper=False)
+    log_det = scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * num_channels * math.log(2 * math.pi)
+    return whitened.movedim(-2, 0), log_det.expand(weights.shape[:-2])
+
+
+def whitened_residuals(y: Tensor, emission: Emission) -> Tensor:
+    """L_k^{-1} (x_t - Pi_k h_t) for all regimes, one matrix product.
+
+    Args:
+        y: (M, n).
+    Returns:
+        (D, ..., K, n).
+    """
+    matrix, _ = whitener(emission)
+    return (matrix.reshape(-1, y.shape[0]) @ y).view(*matrix.shape[:-1], y.shape[1])
+
+
+def log_likelihoods(y: Tensor, emission: Emission) -> Tensor:
+    """log Normal(x_t; Pi_k h_t, Sigma_k) of every row and regime, in nats.
+
+    Args:
+        y: (M, n) rows as columns, from `context`.
+    Returns:
+        (..., K, n), regimes first. The product runs in the dtype of y, the factorisation in that of the emission.
+    """
+    matrix, log_det = whitener(emission)
+    residuals = matrix.reshape(-1, y.shape[0]).to(y) @ y
+    squares = residuals.square_() if not residuals.requires_grad else residuals.square()
+    summed = squares.view(*matrix.shape[:-1], y.shape[1]).sum(0)
+    return torch.add(-log_det.to(y)[..., None], summed, alpha=-0.5)

@@ -1,0 +1,228 @@
+"""Training: start, anneal, polish. Data in, fitted model out.
+
+Everything up to the last passes works on a sample of the rows that fits in memory, so its cost does not grow with the
+file; the last polish passes see all rows, block by block.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from gmvae_cli.anneal import anneal, fit_encoder
+from gmvae_cli.config import TrainConfig
+from gmvae_cli.core import GMVAE, Encoder, Parameters
+from gmvae_cli.errors import SeriesError
+from gmvae_cli.markov import Chain, persistent, stationary
+from gmvae_cli.polish import TOLERANCE, ClosedForm, Model
+from gmvae_cli.progress import Progress
+from gmvae_cli.start import cluster_windows, short_runs, window_moments
+from gmvae_cli.windows import Rows, Windows
+
+SAMPLE_ROWS = 1 << 18  # rows that start, anneal and the first polish passes see at most
+_PIECE = 4_096  # a sample of a longer file consists of pieces of this many rows
+_START_ROWS = 20_000
+_SHORT_ROWS = 3_000
+_VALIDATION_FROM = 2_000  # rows; a shorter file keeps none out
+_FULL_STEPS_FROM = 20_000  # rows; fewer get fewer gradient steps
+_WINDOWS = (10, 20, 50, 100, 200, 400)
+_SHORT_DWELL = 5.0  # rows that a visit lasts, to begin with, in a start that knows nothing of persistence
+_COMPETITION = ((6, 4), (12, 2), (20, 1))  # passes, and how many candidates go on
+_FINAL_PASSES = 2
+_ENCODER_STEPS = 150
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained model.
+
+    Args:
+        parameters, encoder: what is saved; it has seen all rows.
+        validated: parameters and encoder before the last passes, which know nothing of the rows in `validation`.
+        validation: ranges of rows kept out; none for a short file.
+        gain: nats a row that the last polish pass gained; converged: it is below the tolerance.
+        steps: gradient steps of the annealing.
+    """
+
+    parameters: Parameters
+    encoder: Encoder
+    validated: tuple[Parameters, Encoder]
+    validation: Sequence[tuple[int, int]]
+    gain: float
+    converged: bool
+    steps: int
+
+
+def fit(
+    windows: Windows, config: TrainConfig, dwell: float | None, progress: Progress, initial: Model | None = None
+) -> Fit:
+    """Train on a recording.
+
+    Args:
+        dwell: rows that a visit is expected to last, None where nothing is known.
+        initial: parameters to start from instead of the start's own.
+    Raises:
+        SeriesError: too few rows with evidence for the model.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    training, validation = split(len(windows), config.validation, np.random.default_rng(config.seed))
+    sample = windows.pieces(training)
+    held_out = windows.pieces(validation) if validation else None
+    _check_rows(windows, sample, config)
+    closed = ClosedForm.over(sample, config.model, len(windows.mean), dwell)
+    started = initial or _start(closed, sample, held_out or sample, config, generator, progress)
+    steps = round(config.steps * min(1.0, max(0.2, len(windows) / _FULL_STEPS_FROM)))
+    model = _annealed(started, sample, config, steps, generator, progress)
+    best, _ = _best(closed, Model.stacked([Model(model.emission(), model.chain()), started]), sample, held_out or sample)
+    best, gain = closed.polish(sample, best[None], config.polish)
+    best = best[0]
+    model.adopt(best.emission, best.chain)
+    fit_encoder(model, sample, _ENCODER_STEPS, generator, progress)
+    validated = (Parameters.of(best.emission, best.chain, config.model), deepcopy(model.encoder))
+    if config.polish and (held_out is not None or len(sample) < len(windows)):
+        best, gain = _last_passes(closed, windows, best, config.polish, progress)
+        model.adopt(best.emission, best.chain)
+        fit_encoder(model, sample, _ENCODER_STEPS // 3, generator, progress)
+    parameters = Parameters.of(best.emission, best.chain, config.model)
+    return Fit(parameters, model.encoder, validated, validation, gain, gain < TOLERANCE, steps)
+
+
+def _check_rows(windows: Windows, sample: Rows, config: TrainConfig) -> None:
+    rows, regimes = int(sample.mask.sum()), config.model.regimes
+    needed = regimes * (sample.y.shape[0] - len(windows.mean) + 2)
+    if rows < needed:
+        raise SeriesError(
+            f"{windows.recording.name}: {rows} rows have all their lags, but {regimes} regimes of {len(windows.mean)} "
+            f"channels need at least {needed}; give more rows, fewer --regimes, --lags or --channels"
+        )
+
+
+def _best(closed: ClosedForm, models: Model, rows: Rows, judged_on: Rows) -> tuple[Model, int]:
+    """A few updates of each candidate, then the one that predicts best."""
+    models, _ = closed.polish(thin(rows, _START_ROWS), models, 2)
+    index = int(closed.score(judged_on, models).argmax())
+    return models[index], index
+
+
+def _last_passes(
+    closed: ClosedForm, windows: Windows, model: Model, limit: int, progress: Progress
+) -> tuple[Model, float]:
+    """At least two updates that see all rows, more while they gain; the model and the last gain, nats a row."""
+    before, gain = None, float("inf")
+    for done in range(limit + 1):
+        statistics = closed.expect_all(windows, model, progress, "polish")
+        now = float(statistics.log_marginal[0]) / statistics.evidence_rows
+        gain = gain if before is None else abs(now - before)
+        if done >= min(_FINAL_PASSES, limit) and (gain < TOLERANCE or done == limit):
+            break
+        before, model = now, closed.update(statistics)[0]
+    return model, gain
+
+
+def _annealed(
+    started: Model, sample: Rows, config: TrainConfig, steps: int, generator: torch.Generator, progress: Progress
+) -> GMVAE:
+    """The encoder first, towards the start's posterior; then encoder, decoder and prior together."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = GMVAE(started.emission, started.chain, config.model)
+    fit_encoder(model, sample, _ENCODER_STEPS, generator, progress)
+    anneal(model, sample, config, steps, generator, progress)
+    return model
+
+
+# --- start -----------------------------------------------------------------------------------------------------------
+
+
+def _start(
+    closed: ClosedForm, sample: Rows, judged_on: Rows, config: TrainConfig, generator: torch.Generator, progress: Progress
+) -> Model:
+    """The best of many starts, by likelihood on held-out rows after a few closed-form updates."""
+    rows = thin(sample, _START_ROWS)
+    candidates = _short_starts(closed, rows, config.restarts, generator)
+    if not closed.independent:
+        candidates = _window_starts(closed, rows, config.restarts, generator) + candidates
+    models = Model.stacked(candidates)
+    for done, (passes, keep) in enumerate(_COMPETITION):
+        models, _ = closed.polish(rows, models, passes)
+        models = models[closed.score(judged_on, models).argsort(descending=True, stable=True)[:keep]]
+        models = closed.reseeded(rows, models)
+        progress("start", done + 1, len(_COMPETITION))
+    return models[0]
+
+
+def _short_starts(closed: ClosedForm, rows: Rows, restarts: int, generator: torch.Generator) -> list[Model]:
+    """Short runs from random responsibilities on a few rows; the best ones."""
+    config = closed.config
+    few = torch.randperm(len(rows), generator=generator)[:_SHORT_ROWS]
+    few = few[rows.mask[few]]
+    emission, law, log_marginal = short_runs(
+        rows.y[:, few],
+        closed.pooled,
+        config.regimes,
+        closed.num_channels,
+        closed.shared,
+        4 * restarts,
+        generator,
+        config.fixed_prior,
+    )
+    best = log_marginal.argsort(descending=True, stable=True)[: max(1, restarts // 2)].tolist()
+    if closed.independent:
+        return [Model(emission[i], Chain(law[i], law[i].expand(config.regimes, -1))) for i in best]
+    matrix = persistent(config.regimes, closed.dwell or _SHORT_DWELL)
+    return [Model(emission[i], Chain(stationary(matrix), matrix)) for i in best]
+
+
+def _window_starts(closed: ClosedForm, rows: Rows, restarts: int, generator: torch.Generator) -> list[Model]:
+    """Window clusterings of several window lengths, the best of each."""
+    config, models = closed.config, []
+    lengths = _WINDOWS if closed.dwell is None else (max(2, round(closed.dwell / 2)),)
+    for length in lengths:
+        if len(rows) // length < 3 * config.regimes:
+            continue
+        flat, counts = window_moments(rows.y, rows.mask, length)
+        emission, labels, total = cluster_windows(
+            flat, counts, closed.pooled, config.regimes, closed.num_channels, closed.shared, restarts, generator
+        )
+        best = int(total.argmax())
+        visits = 1 + int((labels[best, 1:] != labels[best, :-1]).sum())
+        matrix = persistent(config.regimes, closed.dwell or length * labels.shape[1] / visits)
+        models.append(Model(emission[best], Chain(stationary(matrix), matrix)))
+    return models
+
+
+# --- which rows ------------------------------------------------------------------------------------------------------
+
+
+def split(
+    rows: int, validation: float, rng: np.random.Generator
+) -> tuple[Sequence[tuple[int, int]], Sequence[tuple[int, int]]]:
+    """Ranges of rows to train on, at most `SAMPLE_ROWS` rows in all, and to validate on, in contiguous blocks.
+
+    Short files (below 2,000 rows) keep nothing out.
+    """
+    held: list[tuple[int, int]] = []
+    if rows >= _VALIDATION_FROM and validation > 0:
+        count = int(np.clip(rows * validation // 200, 1, 10))
+        span = rows / count
+        length = max(1, int(min(rows * validation, SAMPLE_ROWS / 8) / count))
+        shift = rng.uniform(0.1, 0.9, size=count) * (span - length)
+        held = [(int(i * span + s), int(i * span + s) + length) for i, s in enumerate(shift)]
+    edges = [0, *(edge for pair in held for edge in pair), rows]
+    free = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b > a]
+    if sum(b - a for a, b in free) <= SAMPLE_ROWS:
+        return free, held
+    pieces = [(s, min(s + _PIECE, b)) for a, b in free for s in range(a, b, _PIECE)]
+    chosen = np.sort(rng.choice(len(pieces), SAMPLE_ROWS // _PIECE, replace=False))
+    return [pieces[i] for i in chosen], held
+
+
+def thin(rows: Rows, limit: int) -> Rows:
+    """At most about `limit` rows, in long evenly spaced pieces."""
+    if len(rows) <= limit:
+        return rows
+    piece = 2_000
+    starts = np.linspace(0, len(rows) - piece, limit // piece).astype(int)
+    return Rows.joined([rows.rows(start, start + piece) for start in starts.tolist()])

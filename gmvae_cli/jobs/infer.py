@@ -1,0 +1,287 @@
+"""`gmvae infer`: label every row of a file with a trained model."""
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gmvae_cli import apply
+from gmvae_cli.checkpoint import Checkpoint, load
+from gmvae_cli.config import InferConfig, SeriesConfig
+from gmvae_cli.errors import ConfigError, GmvaeError, SeriesError
+from gmvae_cli.markov import expected_dwell
+from gmvae_cli.output import TableWriter, writer
+from gmvae_cli.progress import Progress, silent
+from gmvae_cli.recording import Recording
+from gmvae_cli.segments import segments
+from gmvae_cli.series import SeriesReader
+from gmvae_cli.tables import InputFile, as_text, expand, suffix_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferResult:
+    """What the labels say. Log-likelihoods are nats a row with evidence, in data units."""
+
+    rows: int
+    shares: list[float]
+    expected_dwell: list[float]
+    log_likelihood_per_row: float | None
+    training_log_likelihood_per_row: float | None
+    segments: int
+    seconds: float
+    warnings: list[dict[str, str]]
+    output: str
+    files: int = 1
+    skipped: int = 0
+    failures: list[str] = field(default_factory=list)
+
+
+def infer(
+    inputs: Sequence[str],
+    model_path: str,
+    output: str,
+    config: InferConfig,
+    series: SeriesConfig,
+    segments_path: str | None,
+    skip_existing: bool,
+    progress: Progress,
+) -> InferResult:
+    """Label a file, or each of several files into a folder that mirrors their paths.
+
+    A file among several that cannot be labelled is reported in `failures`; the others are done.
+    """
+    started = time.perf_counter()
+    checkpoint = load(model_path)
+    if config.posterior == "encoder":
+        checkpoint.build_encoder(model_path)
+    job = _Job(checkpoint, model_path, config, series, progress)
+    files = expand(inputs)
+    if len(files) == 1 and files[0].path == inputs[0]:
+        if skip_existing and os.path.exists(output):
+            return job.result(output, started, skipped=1)
+        job.label(files[0], output, segments_path)
+    else:
+        if segments_path is not None:
+            raise ConfigError("--segments goes with a single input; several inputs need one run each")
+        if output == "-" or suffix_of(output) is not None:
+            raise ConfigError(f"--output is '{output}', but several inputs need a folder to write to")
+        return job.label_all(files, output, started, skip_existing)
+    return job.result(output, started)
+
+
+class _Job:
+    """One model at work on one file or many, with the totals over them."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, model_path: str, config: InferConfig, series: SeriesConfig, progress: Progress
+    ) -> None:
+        self.checkpoint, self.model_path, self.config, self.series = checkpoint, model_path, config, series
+        self.progress = progress
+        self.counts = np.zeros(checkpoint.model.regimes, np.int64)
+        self.rows = self.evidence_rows = self.segments = self.files = 0
+        self.log_likelihood = 0.0
+        self.warnings: list[dict[str, str]] = []
+
+    def label_all(self, files: Sequence[InputFile], folder: str, started: float, skip_existing: bool) -> InferResult:
+        """Each file by itself, in order."""
+        failures, skipped = [], 0
+        progress, self.progress = self.progress, silent
+        for done, file in enumerate(files):
+            target = os.path.join(folder, file.relative)
+            if skip_existing and os.path.exists(target):
+                skipped += 1
+            else:
+                try:
+                    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+                    self.label(file, target, None)
+                except GmvaeError as error:
+                    failures.append(str(error))
+                except OSError as error:
+                    raise SeriesError(f"{folder}: cannot be written ({error.strerror})") from error
+            progress("infer", done + 1, len(files), f"{len(failures)} failed" if failures else "")
+        return self.result(folder, started, skipped, failures)
+
+    def label(self, file: InputFile, output: str, segments_path: str | None) -> None:
+        """One file."""
+        folder = None if output == "-" else os.path.dirname(os.path.abspath(output))
+        series = self.series
+        with ExitStack() as stack:
+            reader = apply.open_for([file], series, self.checkpoint, self.model_path)
+            delimiter = series.delimiter or (reader.delimiter if suffix_of(output) == ".csv" else None)
+            out = stack.enter_context(writer(output, schema=reader.schema, delimiter=delimiter, decimal=series.decimal))
+            listed = stack.enter_context(writer(segments_path)) if segments_path is not None else None
+            recording = stack.enter_context(reader.recording(folder, self.progress, keep_constant=True))
+            inferred = stack.enter_context(
+                apply.infer(
+                    recording,
+                    self.checkpoint,
+                    self.config.posterior,
+                    self.config.device,
+                    model_path=self.model_path,
+                    directory=folder,
+                    progress=self.progress,
+                )
+            )
+            self._write(out, listed, reader, recording, inferred, output)
+            self.rows += recording.rows
+            self.log_likelihood += inferred.log_likelihood
+            self.evidence_rows += inferred.evidence_rows
+            self.files += 1
+            self.warnings += [{"code": code, "sentence": sentence} for code, sentence in recording.notes]
+
+    def _write(
+        self,
+        out: TableWriter,
+        listed: TableWriter | None,
+        reader: SeriesReader,
+        recording: Recording,
+        inferred: apply.Inference,
+        output: str,
+    ) -> None:
+        """Input and posterior side by side, block by block."""
+        K = self.checkpoint.model.regimes
+        new = ["regime", *(f"prob_{k}" for k in range(K)), "log_likelihood"]
+        replaced = [name for name in reader.layout.columns if name in new or _is_probability(name)]
+        if replaced:
+            sentence = f"the columns {', '.join(replaced)} of {reader.name} are replaced"
+            self.warnings.append({"code": "replaced_columns", "sentence": sentence})
+        kept = [index for index, name in enumerate(reader.layout.columns) if name not in replaced]
+        if self.config.only_regimes:
+            parts = (reader.layout.time, reader.layout.series)
+            kept, new = [index for index in kept if reader.layout.columns[index] in parts], ["regime"]
+        spans = _Spans(reader, recording)
+        typed = reader.format == "csv" and suffix_of(output) == ".parquet"
+        start = 0
+        tables = reader.tables(inferred.block_rows, typed=typed)
+        for table, block in zip(tables, inferred.blocks(), strict=True):
+            stop = start + len(block.regimes)
+            columns = [
+                pa.array(block.regimes),
+                *(pa.array(block.probs[:, k]) for k in range(K)),
+                pa.array(block.log_likelihood - self.checkpoint.log_scale, from_pandas=True),
+            ]
+            selected = table.select(kept)
+            for name, column in zip(new, columns, strict=False):
+                selected = selected.append_column(name, column)
+            out.write(selected)
+            self.counts += np.bincount(block.regimes, minlength=K)
+            done = spans.add(table, block, recording.read(start, stop)[1] == 0, start)
+            if listed is not None and len(done):
+                listed.write(done)
+            self.progress("write", stop, recording.rows)
+            start = stop
+        if listed is not None:
+            listed.write(spans.finish())
+        self.segments += spans.count
+
+    def result(self, output: str, started: float, skipped: int = 0, failures: Sequence[str] = ()) -> InferResult:
+        """The totals."""
+        rows, evidence = self.rows, self.evidence_rows
+        return InferResult(
+            rows=rows,
+            shares=(self.counts / max(rows, 1)).tolist(),
+            expected_dwell=expected_dwell(self.checkpoint.parameters.transition_matrix).tolist(),
+            log_likelihood_per_row=self.log_likelihood / evidence - self.checkpoint.log_scale if evidence else None,
+            training_log_likelihood_per_row=self.checkpoint.training.get("log_likelihood_per_row_data_units"),
+            segments=self.segments,
+            seconds=time.perf_counter() - started,
+            warnings=self.warnings,
+            output=output,
+            files=self.files,
+            skipped=skipped,
+            failures=list(failures),
+        )
+
+
+def _is_probability(name: str) -> bool:
+    return name.startswith("prob_") and name[5:].isdigit()
+
+
+class _Spans:
+    """The segments of a file as a table, block by block; the last one stays open until it is known to end."""
+
+    def __init__(self, reader: SeriesReader, recording: Recording) -> None:
+        self.time, self.series, self.name = reader.layout.time, reader.layout.series, reader.name
+        self.step = 1.0 if recording.step is None or recording.time_unit is None else recording.step
+        self.count = self.series_start = 0
+        self.carried: pa.Table | None = None
+
+    def add(self, table: pa.Table, block: apply.Labelled, starts: NDArray[np.bool_], row: int) -> pa.Table:
+        """Take in a block of rows, the first of which is `row`; the segments that have ended."""
+        found = segments(block.regimes, starts, block.probs)
+        count = len(found)
+        spans = pa.table(
+            {
+                "series": pa.repeat(self.name, count) if self.series is None else table[self.series].take(found.first),
+                "first": row + found.first,
+                "last": row + found.last,
+                "start_time": pa.nulls(count) if self.time is None else table[self.time].take(found.first),
+                "end_time": pa.nulls(count) if self.time is None else table[self.time].take(found.last),
+                "regime": found.regime,
+                "begins": found.starts_series,
+                "prob_sum": found.prob_sum,
+            }
+        )
+        if self.carried is not None:
+            if not found.starts_series[0] and self.carried["regime"][0].as_py() == found.regime[0]:
+                spans = pa.concat_tables([_merged(self.carried, spans), spans.slice(1)])
+            else:
+                spans = pa.concat_tables([self.carried, spans])
+        self.carried = spans.slice(len(spans) - 1)
+        return self._finished(spans.slice(0, len(spans) - 1))
+
+    def finish(self) -> pa.Table:
+        """The last segment."""
+        assert self.carried is not None
+        return self._finished(self.carried)
+
+    def _finished(self, spans: pa.Table) -> pa.Table:
+        first, last = spans["first"].to_numpy(), spans["last"].to_numpy()
+        rows = last - first + 1
+        origin = np.where(self._new_series(spans, first), first, 0)
+        if len(origin):
+            origin = np.maximum.accumulate(np.maximum(origin, self.series_start))
+            self.series_start = int(origin[-1])
+        numbers = np.arange(self.count, self.count + len(spans))
+        self.count += len(spans)
+        return pa.table(
+            {
+                "series": spans["series"],
+                "segment": numbers,
+                "start": first - origin,
+                "stop": last + 1 - origin,
+                "start_time": spans["start_time"],
+                "end_time": spans["end_time"],
+                "regime": spans["regime"],
+                "rows": rows,
+                "duration": rows * self.step,
+                "mean_prob": spans["prob_sum"].to_numpy() / rows,
+            }
+        )
+
+    def _new_series(self, spans: pa.Table, first: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a segment is the first of its series, and not merely behind a long gap."""
+        begins: NDArray[np.bool_] = spans["begins"].to_numpy().copy()
+        if self.series is None:
+            return begins & (first == 0)
+        ids = as_text(spans["series"]).to_pylist()
+        before = [self.last_id, *ids[:-1]]
+        self.last_id = ids[-1] if ids else self.last_id
+        return begins & np.array([now != then for now, then in zip(ids, before, strict=True)], dtype=bool)
+
+    last_id: str | None = None
+
+
+def _merged(earlier: pa.Table, spans: pa.Table) -> pa.Table:
+    """The open segment and the one that goes on with it, as one."""
+    merged = {name: spans[name].slice(0, 1) for name in spans.column_names}
+    for name in ("first", "start_time", "begins"):
+        merged[name] = earlier[name]
+    merged["prob_sum"] = pa.array([earlier["prob_sum"][0].as_py() + spans["prob_sum"][0].as_py()])
+    return pa.table(merged)

@@ -1,0 +1,291 @@
+"""`gmvae train`: learn the regimes of a recording and save a model."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gmvae_cli import apply, describe, metrics
+from gmvae_cli.checkpoint import Checkpoint, load, save
+from gmvae_cli.config import SeriesConfig, TrainConfig
+from gmvae_cli.core import Encoder, Parameters
+from gmvae_cli.errors import CheckpointError, SeriesError
+from gmvae_cli.fit import Fit, fit
+from gmvae_cli.markov import expected_dwell
+from gmvae_cli.output import atomic
+from gmvae_cli.polish import Model
+from gmvae_cli.progress import Progress
+from gmvae_cli.recording import Recording
+from gmvae_cli.runtime import resolve
+from gmvae_cli.series import SeriesReader, open_series
+from gmvae_cli.timeline import duration_rows
+from gmvae_cli.windows import Windows
+
+_SAME_SHARE = 0.01  # shares this close are no order; the regime seen first comes first
+_RARE_SHARE = 0.01
+_SAME_REGIMES = 0.01  # nats a row between the predictions of two regimes
+_SHORT_VISIT = 3.0  # rows
+_WIDE_GAP = 0.1  # nats a row
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What training found. Log-likelihood and ELBO are nats a row with evidence, in standardised units."""
+
+    rows: int
+    regimes: int
+    channels: list[str]
+    elbo_per_row: float | None
+    log_likelihood_per_row: float | None
+    log_likelihood_per_row_data_units: float | None
+    amortisation_gap: float | None
+    evaluated_on: str
+    shares: list[float]
+    expected_dwell: list[float]
+    evidence_scale: float
+    stride: int
+    steps: int
+    seconds: float
+    rows_per_second: float
+    converged: bool
+    warnings: list[dict[str, str]]
+    model: str
+    series: int
+    holes: int
+    breaks: int
+    missing: int
+
+
+def train(
+    inputs: Sequence[str], model_path: str, config: TrainConfig, series: SeriesConfig, progress: Progress
+) -> TrainResult:
+    """Train on one table and write the model, whole or not at all."""
+    started = time.perf_counter()
+    device = resolve(config.device)
+    older = load(config.init) if config.init else None
+    reference = load(config.align_to) if config.align_to else None
+    reader = open_series(inputs, series)
+    with atomic(model_path) as temporary, reader.recording(None, progress) as recording:
+        dwell = _dwell(config, recording)
+        mean = recording.mean if config.model.intercept else np.zeros_like(recording.mean)
+        windows = Windows(recording, config.model, mean, recording.scale, torch.float32, device)
+        initial = _initial(older, config, recording.channels, mean, recording.scale)
+        result = fit(windows, config, dwell, progress, initial)
+        trained = _checkpoint(result.parameters, result.encoder, windows)
+        trained, counts = _named(trained, reference, config, recording, progress)
+        figures = _figures(trained, result, windows, counts)
+        warnings = [{"code": code, "sentence": sentence} for code, sentence in recording.notes]
+        warnings += _warnings(trained, figures, result)
+        summary = figures | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
+        summary |= _origin(reader, recording, config)
+        save(temporary, replace(trained, training=summary | {"warnings": warnings}))
+    seconds = time.perf_counter() - started
+    return TrainResult(
+        rows=recording.rows,
+        regimes=config.model.regimes,
+        channels=list(recording.channels),
+        evidence_scale=1.0,
+        stride=config.model.stride,
+        steps=result.steps,
+        seconds=seconds,
+        rows_per_second=recording.rows / seconds,
+        converged=result.converged,
+        warnings=warnings,
+        model=model_path,
+        series=recording.num_series,
+        holes=recording.holes,
+        breaks=recording.breaks,
+        missing=int(recording.missing.sum()),
+        **figures,
+    )
+
+
+def _dwell(config: TrainConfig, recording: Recording) -> float | None:
+    if config.expect_dwell is None:
+        return None
+    return max(1.0, duration_rows(config.expect_dwell, recording.step, recording.time_unit, "expect-dwell"))
+
+
+def _initial(
+    older: Checkpoint | None,
+    config: TrainConfig,
+    channels: tuple[str, ...],
+    mean: NDArray[np.float64],
+    scale: NDArray[np.float64],
+) -> Model | None:
+    """The decoder and prior of an older model, for columns standardised as these are."""
+    if older is None:
+        return None
+    for name in ("regimes", "lags", "stride", "prior", "covariance", "intercept"):
+        was, now = getattr(older.model, name), getattr(config.model, name)
+        if was != now:
+            raise CheckpointError(f"{config.init}: its {name} is {was}, but this run's is {now}; they must agree")
+    _require_channels(config.init, older, channels)
+    parameters = older.parameters.rescaled(older.mean, older.scale, torch.as_tensor(mean), torch.as_tensor(scale))
+    return Model(parameters.emission(config.model.intercept), parameters.chain)
+
+
+def _require_channels(path: str | None, older: Checkpoint, channels: tuple[str, ...]) -> None:
+    if older.channels != channels:
+        raise CheckpointError(
+            f"{path}: trained on {len(older.channels)} channels ({', '.join(older.channels)}), but this run has "
+            f"{len(channels)} ({', '.join(channels)})"
+        )
+
+
+def _checkpoint(parameters: Parameters, encoder: Encoder, windows: Windows) -> Checkpoint:
+    return Checkpoint(
+        model=windows.model,
+        channels=windows.recording.channels,
+        mean=torch.as_tensor(windows.mean),
+        scale=torch.as_tensor(windows.scale),
+        parameters=parameters,
+        encoder={name: value.detach().cpu() for name, value in encoder.state_dict().items()},
+    )
+
+
+# --- names of regimes ------------------------------------------------------------------------------------------------
+
+
+def _named(
+    trained: Checkpoint, reference: Checkpoint | None, config: TrainConfig, recording: Recording, progress: Progress
+) -> tuple[Checkpoint, NDArray[np.int64]]:
+    """The model with its regimes numbered by share, or as in an older model; and how many rows each regime labels."""
+    K = config.model.regimes
+    counts, first = np.zeros(K, np.int64), np.full(K, recording.rows)
+    overlap = np.zeros((K, reference.model.regimes if reference else 1), np.int64)
+    if reference is not None:
+        _require_channels(config.align_to, reference, recording.channels)
+    with apply.infer(recording, trained, "smooth", config.device, progress=progress) as inferred:
+        start = 0
+        for block in inferred.blocks():
+            present, at = np.unique(block.regimes, return_index=True)
+            first[present] = np.minimum(first[present], start + at)
+            counts += np.bincount(block.regimes, minlength=K)
+            start += len(block.regimes)
+        if reference is not None:
+            with apply.infer(recording, reference, "smooth", config.device, progress=progress) as older:
+                for ours, theirs in zip(inferred.blocks(), older.blocks(), strict=True):
+                    np.add.at(overlap, (ours.regimes, theirs.regimes), 1)
+    order = _by_share(counts, first) if reference is None else _as_before(trained, reference, overlap)
+    index = torch.as_tensor(order)
+    encoder = dict(trained.encoder or {})
+    last = max(name for name in encoder if name.endswith("weight")).removesuffix("weight")
+    for name in (f"{last}weight", f"{last}bias"):
+        encoder[name] = encoder[name][index]
+    return replace(trained, parameters=trained.parameters.permuted(index), encoder=encoder), counts[order]
+
+
+def _by_share(counts: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Old numbers in their new order: by decreasing share, where shares are as good as equal by first appearance."""
+    order = np.argsort(-counts, kind="stable")
+    leaders = -counts[order] / max(counts.sum(), 1)
+    groups, leader = np.zeros(len(order), np.int64), leaders[0]
+    for place in range(1, len(order)):
+        near = leaders[place] - leader < _SAME_SHARE
+        groups[place] = groups[place - 1] + (0 if near else 1)
+        leader = leader if near else leaders[place]
+    return order[np.lexsort((first[order], groups))]
+
+
+def _as_before(trained: Checkpoint, reference: Checkpoint, overlap: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Old numbers in their new order: each regime takes the number of the older model's regime that it stands for.
+
+    What regimes do decides: the rows they share, and for regimes that share none how alike their predictions are.
+    """
+    K = len(overlap)
+    older = reference.parameters.rescaled(reference.mean, reference.scale, trained.mean, trained.scale)
+    union = overlap.sum(1, keepdims=True) + overlap.sum(0, keepdims=True) - overlap
+    likeness = overlap / np.maximum(union, 1)
+    if reference.model.lags == trained.model.lags and reference.model.stride == trained.model.stride:
+        both = [p.emission(True) for p in (trained.parameters, older)]
+        weights = torch.cat([emission.weights for emission in both])
+        tril = torch.cat([e.scale_tril.expand(len(e.weights), -1, -1) for e in both])
+        distance = describe.divergence(weights, tril)[:K, K:].numpy()
+        likeness = likeness + 0.01 / (1 + distance)
+    numbers = metrics.match(likeness[:, :K])
+    free = iter(sorted(set(range(K)) - {number for number in numbers if number >= 0}))
+    named = np.array([number if number >= 0 else next(free) for number in numbers])
+    return np.argsort(named)
+
+
+# --- figures and warnings --------------------------------------------------------------------------------------------
+
+
+def _figures(
+    trained: Checkpoint, result: Fit, windows: Windows, counts: NDArray[np.int64]
+) -> dict[str, Any]:
+    """The numbers of a run, on held-out rows where there are any (then of the model that never saw them)."""
+    windows = replace(windows, dtype=torch.float64)
+    source: apply.Source = windows.pieces(result.validation) if result.validation else windows
+    judged = _checkpoint(*result.validated, windows) if result.validation else trained
+    encoder = judged.build_encoder("model")
+    with (
+        apply.Inference(source, judged, "smooth") as exact,
+        apply.Inference(source, judged, "encoder", encoder) as amortised,
+    ):
+        rows = exact.evidence_rows
+        log_likelihood = exact.log_likelihood / rows if rows else None
+        elbo = amortised.elbo / rows if rows and amortised.elbo is not None else None
+    known = log_likelihood is not None and elbo is not None
+    return {
+        "elbo_per_row": elbo,
+        "log_likelihood_per_row": log_likelihood,
+        "log_likelihood_per_row_data_units": None if log_likelihood is None else log_likelihood - trained.log_scale,
+        "amortisation_gap": log_likelihood - elbo if known else None,  # type: ignore[operator]
+        "evaluated_on": "validation" if result.validation else "train",
+        "shares": (counts / counts.sum()).tolist(),
+        "expected_dwell": expected_dwell(trained.parameters.transition_matrix).tolist(),
+    }
+
+
+def _warnings(trained: Checkpoint, figures: dict[str, Any], result: Fit) -> list[dict[str, str]]:
+    parameters, found = trained.parameters, []
+    for regime, share in enumerate(figures["shares"]):
+        if share < _RARE_SHARE:
+            found.append(("rare_regime", f"regime {regime} has {100 * share:.2g} % of the rows; fewer --regimes may do"))
+    emission = parameters.emission(trained.model.intercept)
+    distances = describe.divergence(emission.weights, emission.scale_tril)
+    for i, j in (distances < _SAME_REGIMES).triu(1).nonzero().tolist():
+        found.append(("same_regimes", f"regimes {i} and {j} predict the same; fewer --regimes may do"))
+    for regime, radius in enumerate(describe.spectral_radius(parameters.ar_weights).tolist()):
+        if radius >= 1:
+            found.append(
+                ("unstable_regime", f"regime {regime} has spectral radius {radius:.3f}; left alone it would grow for ever")
+            )
+    if trained.model.prior == "markov":
+        for regime, dwell in enumerate(figures["expected_dwell"]):
+            if dwell < _SHORT_VISIT:
+                found.append(
+                    ("short_visits", f"visits to regime {regime} last {dwell:.1f} rows; try --expect-dwell or fewer --regimes")
+                )
+    gap = figures["amortisation_gap"]
+    if gap is not None and gap > _WIDE_GAP:
+        found.append(
+            ("amortisation_gap", f"the encoder loses {gap:.3f} nats a row to the exact posterior; try more --steps")
+        )
+    if not result.converged:
+        found.append(
+            ("not_converged", f"the last polish pass still gained {result.gain:.2g} nats a row; try more --polish")
+        )
+    return [{"code": code, "sentence": sentence} for code, sentence in found]
+
+
+def _origin(reader: SeriesReader, recording: Recording, config: TrainConfig) -> dict[str, Any]:
+    """What a later run on another file needs to know of this one."""
+    packages = ("torch", "numpy", "pyarrow")
+    return {
+        "rows": recording.rows,
+        "series_count": recording.num_series,
+        "time": reader.layout.time,
+        "series": reader.layout.series,
+        "step": recording.step,
+        "time_unit": recording.time_unit,
+        "estimator": config.estimator,
+        "versions": {name: version(name) for name in ("gmvae", *packages)},
+    }

@@ -1,0 +1,389 @@
+"""Exact inference in a Markov chain of regimes, in blocks of rows that run side by side.
+
+Everything here takes log-likelihoods (or evidence), an initial law and a transition matrix, and knows nothing else. The
+row axis is cut into B blocks of L rows. Three sweeps: all blocks in lockstep give each block's transfer matrix
+M_b = prod_{t in b} A diag(e_t), with e_t = exp(l_t - max_k l_t); B small steps carry the exact message across the
+blocks; all blocks in lockstep again, forward then backward, from the exact messages. This is the associative scan of
+Sarkka and Garcia-Fernandez (2021, "Temporal parallelization of Bayesian smoothers") with two levels.
+
+A row's `steps` says how it follows the one before: 1 the next row, n > 1 after a hole of n - 1 rows (the chain moves by
+A^n), 0 the first row of a series (the chain starts from the initial law). Inside, arrays run (L, R, K, B): step in the
+block, restart, regime, block; the last axis is long and contiguous, so each step is a few vectorised calls.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_NO_STEP = -1  # padding: the identity
+
+
+class Chain(NamedTuple):
+    """The prior over regime paths: initial_probs (..., K) and transition_matrix (..., K, K), row = from, rows sum to one."""
+
+    initial_probs: Tensor
+    transition_matrix: Tensor
+
+
+class Filtered(NamedTuple):
+    """Causal posterior.
+
+    filtered_probs: (..., T, K) p(z_t = k | x_1:t).
+    row_log_likelihoods: (..., T) log p(x_t | x_1:t-1), nats; they sum to the log evidence.
+    """
+
+    filtered_probs: Tensor
+    row_log_likelihoods: Tensor
+
+
+class Smoothed(NamedTuple):
+    """Posterior given the whole series.
+
+    smoothed_probs: (..., T, K) p(z_t = k | x_1:T).
+    pair_sums: (..., K, K) sum over rows t that directly follow t-1 of p(z_t-1 = i, z_t = j | x_1:T); float64.
+    row_log_likelihoods: (..., T) log p(x_t | x_1:t-1), nats.
+    """
+
+    smoothed_probs: Tensor
+    pair_sums: Tensor
+    row_log_likelihoods: Tensor
+
+    @property
+    def log_marginal(self) -> Tensor:
+        """log p(x_1:T), nats, in float64; shape (...)."""
+        return self.row_log_likelihoods.sum(-1, dtype=torch.float64)
+
+
+def stationary(transition_matrix: Tensor) -> Tensor:
+    """The law pi with pi A = pi, by least squares (where several laws qualify, the one of smallest norm).
+
+    Args:
+        transition_matrix: (..., K, K).
+    Returns:
+        (..., K) in the dtype given.
+    """
+    matrix = transition_matrix.double()
+    num_regimes = matrix.shape[-1]
+    identity = torch.eye(num_regimes, dtype=matrix.dtype, device=matrix.device)
+    system = torch.cat([matrix.mT - identity, matrix.new_ones(*matrix.shape[:-2], 1, num_regimes)], dim=-2)
+    target = torch.cat([matrix.new_zeros(num_regimes), matrix.new_ones(1)])
+    probs = (torch.linalg.pinv(system) @ target[:, None])[..., 0].clamp_min(0)
+    return (probs / probs.sum(-1, keepdim=True)).to(transition_matrix.dtype)
+
+
+def expected_dwell(transition_matrix: Tensor) -> Tensor:
+    """Mean length of a visit, 1 / (1 - A_kk), in rows; inf where a regime is never left. Shape (..., K)."""
+    stay = transition_matrix.diagonal(dim1=-2, dim2=-1)
+    return 1 / (1 - stay)
+
+
+def persistent(num_regimes: int, dwell: float) -> Tensor:
+    """(K, K) float64 transition matrix whose visits last `dwell` rows on average, all other regimes equally likely next."""
+    if num_regimes == 1:
+        return torch.ones(1, 1, dtype=torch.float64)
+    leave = min(1 / dwell, (num_regimes - 1) / num_regimes)
+    matrix = torch.full((num_regimes, num_regimes), leave / (num_regimes - 1), dtype=torch.float64)
+    return matrix.fill_diagonal_(1 - leave)
+
+
+def _powers(matrix: Tensor, exponents: np.ndarray) -> Tensor:
+    """A^n for every n, by squaring. (R, K, K) and (U,) -> (R, U, K, K), float64."""
+    base = matrix.double()[:, None]
+    result = torch.eye(matrix.shape[-1], dtype=base.dtype, device=base.device).repeat(
+        matrix.shape[0], len(exponents), 1, 1
+    )
+    left = torch.as_tensor(exponents, device=base.device)
+    while bool((left > 0).any()):
+        odd = (left & 1).bool()[:, None, None]
+        result = torch.where(odd, result @ base, result)
+        left, base = left >> 1, base @ base
+    return result
+
+
+class Lattice:
+    """The rows of a series laid out in blocks, with how each block moves at each of its steps."""
+
+    def __init__(self, log_likelihoods: Tensor, steps: np.ndarray | None, chain: Chain, block_rows: int | None, start: bool):
+        R, T, K = log_likelihoods.shape
+        self.rows, self.restarts, self.regimes = T, R, K
+        self.length = min(block_rows or block_length(T), T)
+        self.blocks = -(-T // self.length)
+        self.padding = self.blocks * self.length - T
+        self.dtype = log_likelihoods.dtype
+        regimes_first = log_likelihoods.mT
+        self.peaks = regimes_first.amax(-2)
+        scaled = regimes_first - self.peaks[:, None]
+        if self.padding:
+            scaled = torch.nn.functional.pad(scaled, (0, self.padding))
+        scaled = scaled.view(R, K, self.blocks, self.length)
+        self.scores = torch.empty(self.length, R, K, self.blocks, dtype=self.dtype, device=scaled.device)
+        self.scores.copy_(scaled.permute(3, 0, 1, 2))
+        self.matrix = chain.transition_matrix.expand(R, K, K).to(self.dtype).contiguous()
+        self.transposed = self.matrix.mT.contiguous()
+        self._plan(steps, chain, start)
+
+    def _plan(self, steps: np.ndarray | None, chain: Chain, start: bool) -> None:
+        """Which blocks, at which of their steps, do not move by A itself: `special[l]` is (blocks, matrices (R, c, K, K))."""
+        R, K, L = self.restarts, self.regimes, self.length
+        kinds = np.ones(self.blocks * L, dtype=np.int64)
+        if steps is not None:
+            kinds[: self.rows] = steps
+        if start:
+            kinds[0] = 0
+        kinds[self.rows :] = _NO_STEP
+        self.special_rows = np.flatnonzero(kinds != 1)
+        self.special: list[tuple[Tensor, Tensor] | None] = [None] * L
+        if not len(self.special_rows):
+            return
+        unique, which = np.unique(kinds[self.special_rows], return_inverse=True)
+        matrices = _powers(chain.transition_matrix.expand(R, K, K), np.maximum(unique, 0))
+        if 0 in unique:
+            matrices[:, np.flatnonzero(unique == 0)] = chain.initial_probs.expand(R, K).to(matrices)[:, None, None, :]
+        matrices = matrices.to(self.matrix)
+        step, block = self.special_rows % L, self.special_rows // L
+        order = np.argsort(step, kind="stable")
+        present, first = np.unique(step[order], return_index=True)
+        for level, rows in zip(present, np.split(order, first[1:]), strict=True):
+            columns = torch.as_tensor(block[rows], device=matrices.device)
+            self.special[level] = (columns, matrices[:, torch.as_tensor(which[rows], device=matrices.device)])
+
+    def exponentiate(self) -> None:
+        """Scores become e_t, floored so that no product of one evidence and one message can vanish."""
+        floor = -80.0 if self.dtype == torch.float32 else -650.0
+        self.scores.clamp_(min=floor).exp_()
+
+    def row_axis(self, array: Tensor) -> Tensor:
+        """(L, R, K, B) back to (R, T, K), as a view of regimes-first memory; (L, R, B) to (R, T)."""
+        ordered = array.permute(1, *range(2, array.dim()), 0)
+        return ordered.reshape(*ordered.shape[:-2], -1)[..., : self.rows].transpose(-1, -2 if array.dim() == 4 else -1)
+
+
+def block_length(rows: int) -> int:
+    """Rows in a block: near sqrt(T), where the steps in lockstep and the steps across blocks balance."""
+    return max(16, int(0.7 * rows**0.5))
+
+
+def move(lattice: Lattice, level: int, state: Tensor, out: Tensor, transposed: bool) -> None:
+    """One step of all columns, (R, K, S * B): out = A^T state (forward) or A state (backward), or the special matrix."""
+    torch.bmm(lattice.transposed if transposed else lattice.matrix, state, out=out)
+    special = lattice.special[level]
+    if special is not None:
+        columns, matrices = special
+        R, K, B = state.shape[0], state.shape[1], lattice.blocks
+        moved = state.view(R, K, -1, B)[..., columns].permute(0, 3, 2, 1)  # (R, c, S, K)
+        moved = moved @ (matrices if transposed else matrices.mT)
+        out.view(R, K, -1, B)[..., columns] = moved.permute(0, 3, 2, 1)
+
+
+def _transfers(lattice: Lattice) -> tuple[np.ndarray, np.ndarray]:
+    """Each block's transfer matrix, its rows normalised, and the log of what each row was divided by.
+
+    Returns:
+        (B, R, K, K) from, to; and (B, R, K); float64 on the host.
+    """
+    L, R, K, B = lattice.scores.shape
+    identity = torch.eye(K, dtype=lattice.dtype, device=lattice.scores.device)
+    state = identity[None, :, :, None].repeat(R, 1, 1, B).view(R, K, K * B)  # (R, to, from * B)
+    other = torch.empty_like(state)
+    norms = torch.empty(L, R, 1, K * B, dtype=lattice.dtype, device=state.device)
+    for level, (evidence, norm) in enumerate(zip(lattice.scores.unbind(), norms.unbind(), strict=True)):
+        move(lattice, level, state, other, transposed=True)
+        other.view(R, K, K, B).mul_(evidence[:, :, None])
+        torch.sum(other, -2, keepdim=True, out=norm)
+        other.div_(norm)
+        state, other = other, state
+    logs = norms.log_().sum(0, dtype=torch.float64).view(R, K, B)
+    return state.view(R, K, K, B).permute(3, 0, 2, 1).double().cpu().numpy(), logs.permute(2, 0, 1).cpu().numpy()
+
+
+def _edges(lattice: Lattice, message: Tensor, transfers: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
+    """The exact filtered law before each block's first row: (B, R, K), float64."""
+    current = message.double().cpu().numpy()
+    edges = np.empty((lattice.blocks, *current.shape))
+    edges[0] = current
+    if transfers is not None:
+        with np.errstate(divide="ignore"):
+            for block in range(lattice.blocks - 1):
+                matrices, logs = transfers[0][block], transfers[1][block]
+                weights = np.log(current) + logs
+                weights = np.exp(weights - weights.max(-1, keepdims=True))
+                current = (weights[:, None] @ matrices)[:, 0]
+                current /= current.sum(-1, keepdims=True)
+                edges[block + 1] = current
+    return edges
+
+
+@dataclass
+class Forward:
+    """A forward sweep over one block of rows, with what the backward sweep needs of it."""
+
+    lattice: Lattice
+    alpha: Tensor  # (L, R, K, B) filtered
+    norms: Tensor  # (L, R, 1, B)
+    edges: np.ndarray  # (B, R, K)
+    transfers: tuple[np.ndarray, np.ndarray] | None
+
+    @property
+    def filtered_probs(self) -> Tensor:
+        """(R, T, K)."""
+        return self.lattice.row_axis(self.alpha)
+
+    @property
+    def message(self) -> Tensor:
+        """The filtered law of the last row, (R, K): what the next block of rows starts from."""
+        lattice = self.lattice
+        return self.alpha[lattice.length - 1 - lattice.padding, :, :, -1]
+
+    @property
+    def row_log_likelihoods(self) -> Tensor:
+        """(R, T) log p(x_t | x_1:t-1), nats."""
+        lattice = self.lattice
+        rows = self.norms[:, :, 0].permute(1, 2, 0).reshape(lattice.restarts, -1)[:, : lattice.rows]
+        return rows.log() + lattice.peaks
+
+
+def forward(
+    log_likelihoods: Tensor,
+    chain: Chain,
+    steps: np.ndarray | None = None,
+    message: Tensor | None = None,
+    block_rows: int | None = None,
+    known: tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None] | None = None,
+) -> Forward:
+    """The forward sweep over a block of rows, from a carried message.
+
+    Args:
+        log_likelihoods: (R, T, K) nats; 0 for all k where a row has no evidence. T at least 1.
+        steps: (T,) see the module. None: every row follows the one before.
+        message: (R, K) filtered law of the row before the first; None: the chain starts here.
+        block_rows: L; None chooses. It never changes the answer.
+        known: `edges` and `transfers` of an earlier sweep over the same rows, which saves the first of the three sweeps.
+    """
+    R, _, K = log_likelihoods.shape
+    lattice = Lattice(log_likelihoods, steps, chain, block_rows, start=message is None)
+    lattice.exponentiate()
+    if known is None:
+        start = chain.initial_probs.expand(R, K) if message is None else message
+        transfers = _transfers(lattice) if lattice.blocks > 1 else None
+        edges = _edges(lattice, start, transfers)
+    else:
+        edges, transfers = known
+    L, B = lattice.length, lattice.blocks
+    alpha = torch.empty_like(lattice.scores)
+    norms = alpha.new_empty(L, R, 1, B)
+    state = torch.as_tensor(edges).permute(1, 2, 0).to(alpha).contiguous()
+    for level, (evidence, target, norm) in enumerate(
+        zip(lattice.scores.unbind(), alpha.unbind(), norms.unbind(), strict=True)
+    ):
+        move(lattice, level, state, target, transposed=True)
+        target.mul_(evidence)
+        torch.sum(target, -2, keepdim=True, out=norm)
+        target.div_(norm)
+        state = target
+    return Forward(lattice, alpha, norms, edges, transfers)
+
+
+def _beta_edges(sweep: Forward, beta: Tensor | None) -> np.ndarray:
+    """The backward message at each block's last row, scaled so that filtered law and message have product one: (B, R, K)."""
+    lattice, ceiling = sweep.lattice, _ceiling(sweep.alpha)
+    ends = np.concatenate([sweep.edges[1:], sweep.message.double().cpu().numpy()[None]])
+    out = np.empty_like(ends)
+    current = np.ones_like(ends[-1]) if beta is None else beta.double().cpu().numpy()
+    with np.errstate(divide="ignore"):
+        for block in range(lattice.blocks - 1, -1, -1):
+            current = np.minimum(current, ceiling)
+            current = current / (ends[block] * current).sum(-1, keepdims=True)
+            out[block] = current
+            if block and sweep.transfers is not None:
+                matrices, logs = sweep.transfers[0][block], sweep.transfers[1][block]
+                scores = np.log((matrices @ current[..., None])[..., 0]) + logs
+                reach = scores + np.log(ends[block - 1])
+                current = np.exp(np.minimum(scores - reach.max(-1, keepdims=True), 600))
+    return out
+
+
+def _ceiling(like: Tensor) -> float:
+    """The largest backward message kept: only regimes of filtered probability near 0 reach it, where it cannot matter."""
+    return 1e30 if like.dtype == torch.float32 else 1e250
+
+
+def backward(sweep: Forward, beta: Tensor | None = None) -> tuple[Smoothed, Tensor]:
+    """The backward sweep over the rows of a forward one, whose arrays it uses up.
+
+    Args:
+        beta: (R, K) message from the rows after these, up to a factor; None: there are none.
+    Returns:
+        the posterior, and the message for the rows before these.
+    """
+    lattice, alpha, ceiling = sweep.lattice, sweep.alpha, _ceiling(sweep.alpha)
+    L, R, K, B = alpha.shape
+    row_log_likelihoods = sweep.row_log_likelihoods
+    betas = torch.empty_like(alpha)
+    betas[L - 1] = torch.as_tensor(_beta_edges(sweep, beta)).permute(1, 2, 0).to(alpha)
+    ratios = lattice.scores.div_(sweep.norms)
+    before_first = torch.empty_like(alpha[0])
+    levels = list(zip(ratios.unbind(), betas.unbind(), [before_first, *betas.unbind()[:-1]], strict=True))
+    for level in range(L - 1, -1, -1):
+        ratio, message, target = levels[level]
+        ratio.mul_(message).clamp_(max=ceiling)
+        move(lattice, level, ratio, target, transposed=False)
+    totals = betas.mul_(alpha).sum(-2, keepdim=True)
+    betas.div_(totals)
+    first = torch.as_tensor(sweep.edges).permute(1, 2, 0).to(alpha)
+    pair_sums = _pair_sums(lattice, first, alpha, ratios.div_(totals))
+    return Smoothed(lattice.row_axis(betas), pair_sums, row_log_likelihoods), before_first[..., 0]
+
+
+def _pair_sums(lattice: Lattice, first: Tensor, alpha: Tensor, ratios: Tensor) -> Tensor:
+    """sum_t alpha_t-1(i) A_ij ratio_t(j) over rows that directly follow another: (R, K, K), float64."""
+    if len(lattice.special_rows):
+        rows = torch.as_tensor(lattice.special_rows, device=ratios.device)
+        step, block = rows % lattice.length, rows // lattice.length
+        ratios.permute(0, 3, 1, 2)[step, block] = 0
+    sums = first.double() @ ratios[0].mT.double()
+    if lattice.length > 1:
+        sums = sums + (alpha[:-1] @ ratios[1:].mT).sum(0, dtype=torch.float64)
+    return sums * lattice.matrix
+
+
+def _batch(log_likelihoods: Tensor, chain: Chain) -> tuple[Tensor, Chain, torch.Size]:
+    leading = log_likelihoods.shape[:-2]
+    T, K = log_likelihoods.shape[-2:]
+    count = int(np.prod(leading)) if leading else 1
+    flat = Chain(
+        chain.initial_probs.expand(*leading, K).reshape(count, K),
+        chain.transition_matrix.expand(*leading, K, K).reshape(count, K, K),
+    )
+    return log_likelihoods.reshape(count, T, K), flat, leading
+
+
+def filter(  # noqa: A001 - the field's word for it
+    log_likelihoods: Tensor, chain: Chain, steps: np.ndarray | None = None, block_rows: int | None = None
+) -> Filtered:
+    """Regime probabilities given the past and the present, p(z_t = k | x_1:t); no later row is used.
+
+    Args:
+        log_likelihoods: (..., T, K) log p(x_t | past, z_t = k), nats; 0 for all k where a row has no evidence.
+        chain: its tensors may have the same leading dimensions, or none.
+        steps: (T,), see the module; block_rows: rows in a block, it never changes the answer.
+    """
+    flat, flat_chain, leading = _batch(log_likelihoods, chain)
+    sweep = forward(flat, flat_chain, steps, None, block_rows)
+    probs, rows = sweep.filtered_probs, sweep.row_log_likelihoods
+    return Filtered(probs.reshape(*leading, *probs.shape[1:]), rows.reshape(*leading, rows.shape[-1]))
+
+
+def smooth(
+    log_likelihoods: Tensor, chain: Chain, steps: np.ndarray | None = None, block_rows: int | None = None
+) -> Smoothed:
+    """Regime probabilities given the whole series, exact, in parallel blocks of rows.
+
+    s_t(k) = p(z_t = k | x_1:T), from transfer matrices M_b = prod_{t in b} A diag(e_t). Arguments as in `filter`.
+    Hard zeros give no NaN. Cost O(T K^3), sequential depth O(sqrt T).
+    """
+    flat, flat_chain, leading = _batch(log_likelihoods, chain)
+    result, _ = backward(forward(flat, flat_chain, steps, None, block_rows))
+    return Smoothed(*(part.reshape(*leading, *part.shape[1:]) if leading else part[0] for part in result))

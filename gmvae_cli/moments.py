@@ -1,0 +1,163 @@
+"""Weighted second moments of [x, h], and the decoder and the prior that are optimal for them in closed form.
+
+With responsibilities q held fixed, the optimum of the ELBO in the decoder is weighted least squares and in the prior
+normalised counts, so a pass over the rows needs only sums: any number of rows in constant memory.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gmvae_cli.density import Emission, log_likelihoods
+from gmvae_cli.markov import Chain, backward, forward
+
+_CHUNK = 4096  # rows whose products fit in a core's cache
+_TRANSITION_COUNT = 0.1  # Dirichlet pseudo-visits of each transition: none is ever impossible
+_COVARIANCE_FLOOR = 1e-6  # of the pooled residual variance
+
+
+def products(y: Tensor) -> Tensor:
+    """y_a y_b for all a <= b: (M, n) -> (M (M + 1) / 2, n), the upper triangle row by row."""
+    return torch.cat([y[a:] * y[a] for a in range(y.shape[0])])
+
+
+def symmetric(flat: Tensor, size: int) -> Tensor:
+    """The triangle of `products` as full matrices: (..., M (M + 1) / 2) -> (..., M, M), float64."""
+    rows, columns = torch.triu_indices(size, size, device=flat.device)
+    full = flat.new_zeros(*flat.shape[:-1], size, size, dtype=torch.float64)
+    full[..., rows, columns] = flat.double()
+    full[..., columns, rows] = flat.double()
+    return full
+
+
+def weighted_moments(y: Tensor, weights: Tensor) -> Tensor:
+    """sum_t w_t(k) y_t y_t^T.
+
+    Args:
+        y: (M, n). weights: (..., K, n).
+    Returns:
+        (..., K, M, M) float64; the products are taken in float64 too, since residuals may be far smaller than values.
+    """
+    flat = weights.reshape(-1, weights.shape[-1])
+    total = y.new_zeros(flat.shape[0], y.shape[0] * (y.shape[0] + 1) // 2, dtype=torch.float64)
+    for y_chunk, weight_chunk in zip(y.split(_CHUNK, dim=1), flat.split(_CHUNK, dim=1), strict=True):
+        total.addmm_(weight_chunk.double(), products(y_chunk.double()).mT)
+    return symmetric(total, y.shape[0]).view(*weights.shape[:-1], y.shape[0], y.shape[0])
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a pass over rows leaves behind; the statistics of two blocks of rows add. Leading dimensions are restarts.
+
+    Args:
+        moments: (..., K, M, M) over rows with evidence, weighted by responsibility.
+        occupancy: (..., K) responsibilities summed over rows with evidence. shares: (..., K) over all rows.
+        pair_sums: (..., K, K) expected transitions. first_probs: (..., K) responsibilities of first rows of series.
+        log_marginal: (...) nats. rows, evidence_rows, num_series: counts.
+    """
+
+    moments: Tensor
+    occupancy: Tensor
+    shares: Tensor
+    pair_sums: Tensor
+    first_probs: Tensor
+    log_marginal: Tensor
+    rows: int
+    evidence_rows: int
+    num_series: int
+
+    def __add__(self, other: "Statistics") -> "Statistics":
+        return Statistics(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+
+
+def collect(
+    y: Tensor,
+    mask: Tensor,
+    steps: np.ndarray,
+    emission: Emission,
+    chain: Chain,
+    independent: bool,
+    message: Tensor | None = None,
+) -> tuple[Statistics, Tensor | None]:
+    """The expectation step over a block of rows.
+
+    Args:
+        y: (M, n) rows [x, h]; mask: (n,) rows with evidence; steps: (n,) as in `markov`.
+        emission, chain: with leading restarts (R, ...). independent: prior "iid".
+        message: filtered law of the row before the block; None: the chain starts here.
+    Returns:
+        the statistics, with leading restarts, and the message for the next block. The last rows of a block are smoothed
+        without the rows after it: blocks are far longer than the chain's memory.
+    """
+    scores = torch.where(mask, log_likelihoods(y, emission), 0)  # (R, K, n)
+    if independent:
+        joint = scores + chain.initial_probs.log().to(y)[..., None]
+        marginal = joint.logsumexp(-2)
+        probs, message = (joint - marginal[..., None, :]).exp_(), None
+        pair_sums = chain.transition_matrix.new_zeros(chain.transition_matrix.shape)
+    else:
+        cast = Chain(chain.initial_probs.to(y), chain.transition_matrix.to(y))
+        sweep = forward(scores.mT, cast, steps, message)
+        message = sweep.message
+        smoothed, _ = backward(sweep)
+        probs, pair_sums, marginal = smoothed.smoothed_probs.mT, smoothed.pair_sums, smoothed.row_log_likelihoods
+    observed = probs * mask
+    starts = torch.as_tensor(steps == 0, device=y.device)
+    return Statistics(
+        moments=weighted_moments(y, observed),
+        occupancy=observed.sum(-1, dtype=torch.float64),
+        shares=probs.sum(-1, dtype=torch.float64),
+        pair_sums=pair_sums.double(),
+        first_probs=probs[..., starts].sum(-1, dtype=torch.float64),
+        log_marginal=torch.where(mask, marginal, 0).sum(-1, dtype=torch.float64),
+        rows=y.shape[1],
+        evidence_rows=int(mask.sum()),
+        num_series=int(starts.sum()),
+    ), message
+
+
+def _residual(moments: Tensor, rows: Tensor, num_channels: int) -> tuple[Tensor, Tensor]:
+    """Least squares from moments: weights (..., D, C) and the residual covariance (..., D, D)."""
+    D = num_channels
+    cross, gram = moments[..., :D, D:], moments[..., D:, D:]
+    ridge = 1e-10 * gram.diagonal(dim1=-2, dim2=-1).clamp_min(1e-12)
+    weights = torch.linalg.solve(gram + torch.diag_embed(ridge), cross.mT).mT
+    covariance = (moments[..., :D, :D] - weights @ cross.mT) / rows[..., None, None]
+    return weights, 0.5 * (covariance + covariance.mT)
+
+
+def update_emission(
+    moments: Tensor, occupancy: Tensor, pooled: Tensor, num_channels: int, shared: bool, pseudo_rows: float = 1.0
+) -> Emission:
+    """The decoder that maximises the expected log-likelihood.
+
+    Each regime sees `pseudo_rows` rows of the pooled data beside its own, so that one with few rows stays near the
+    pooled regression, and its covariance has a floor relative to the pooled residual: labels do not depend on units.
+
+    Args:
+        moments: (..., K, M, M). occupancy: (..., K). pooled: (M, M) moments of all rows, a row.
+        shared: one covariance for all regimes.
+    Returns:
+        an Emission in float64.
+    """
+    rows = occupancy + pseudo_rows
+    weights, covariance = _residual(moments + pseudo_rows * pooled, rows, num_channels)
+    if shared:
+        covariance = (covariance * rows[..., None, None]).sum(-3, keepdim=True) / rows.sum(-1)[..., None, None, None]
+    _, pooled_covariance = _residual(pooled, pooled.new_ones(()), num_channels)
+    floor = _COVARIANCE_FLOOR * pooled_covariance.diagonal().clamp_min(0) + 1e-10
+    return Emission(weights, torch.linalg.cholesky(covariance + torch.diag(floor)))
+
+
+def update_transition(pair_sums: Tensor, prior_counts: Tensor | None = None) -> Tensor:
+    """Transition matrix (..., K, K) from expected transitions and Dirichlet counts, float64."""
+    counts = pair_sums + (_TRANSITION_COUNT if prior_counts is None else prior_counts + _TRANSITION_COUNT)
+    return counts / counts.sum(-1, keepdim=True)
+
+
+def update_iid(occupancy: Tensor, fixed: bool) -> Tensor:
+    """Law of the regimes (..., K) from expected rows; uniform where it is fixed. float64."""
+    counts = torch.ones_like(occupancy) if fixed else occupancy + _TRANSITION_COUNT
+    return counts / counts.sum(-1, keepdim=True)

@@ -1,0 +1,154 @@
+"""Closed-form training: expectations with exact posteriors, then the decoder and the prior that are optimal for them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gmvae_cli.config import ModelConfig
+from gmvae_cli.density import Emission, log_likelihoods
+from gmvae_cli.markov import Chain, persistent, stationary
+from gmvae_cli.moments import (
+    Statistics,
+    collect,
+    symmetric,
+    update_emission,
+    update_iid,
+    update_transition,
+    weighted_moments,
+)
+from gmvae_cli.progress import Progress
+from gmvae_cli.start import window_moments
+from gmvae_cli.windows import Rows, Windows
+
+TOLERANCE = 1e-6  # nats a row: a pass that gains less has converged
+_COUNTED_STARTS = 20  # series from which the initial law is counted
+_DWELL_VISITS = 20  # what an expected dwell is worth: this many visits a regime
+_RESEED_ROWS = 50
+
+
+@dataclass(frozen=True)
+class Model:
+    """Decoder and prior, with leading restarts where there are several: Emission (R, ...) and Chain (R, ...)."""
+
+    emission: Emission
+    chain: Chain
+
+    def __getitem__(self, index: object) -> "Model":
+        return Model(self.emission[index], Chain(*(part[index] for part in self.chain)))  # type: ignore[index]
+
+    @classmethod
+    def stacked(cls, models: list["Model"]) -> "Model":
+        """Single models as restarts of one."""
+        return cls(
+            Emission(
+                torch.stack([model.emission.weights for model in models]),
+                torch.stack([model.emission.scale_tril for model in models]),
+            ),
+            Chain(*(torch.stack(parts) for parts in zip(*(model.chain for model in models), strict=True))),
+        )
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """The closed-form updates of one training run.
+
+    Args:
+        pooled: (M, M) second moments of all rows, a row; dwell: rows that a visit is expected to last, or None.
+    """
+
+    config: ModelConfig
+    pooled: Tensor
+    num_channels: int
+    dwell: float | None = None
+
+    @classmethod
+    def over(cls, rows: Rows, config: ModelConfig, num_channels: int, dwell: float | None) -> "ClosedForm":
+        """Take the pooled moments from rows."""
+        count = rows.mask.sum()
+        pooled = weighted_moments(rows.y, rows.mask[None].to(rows.y))[0] / count
+        return cls(config, pooled, num_channels, dwell)
+
+    @property
+    def shared(self) -> bool:
+        """One covariance for all regimes."""
+        return self.config.covariance == "shared"
+
+    @property
+    def independent(self) -> bool:
+        """Prior "iid"."""
+        return self.config.prior == "iid"
+
+    def expect(self, rows: Rows, model: Model) -> Statistics:
+        """Expectations over rows held in memory."""
+        return collect(rows.y, rows.mask, rows.steps, model.emission, model.chain, self.independent)[0]
+
+    def expect_all(self, windows: Windows, model: Model, progress: Progress, stage: str) -> Statistics:
+        """Expectations over all rows of a recording, a block at a time; a model without restarts."""
+        total, message = None, None
+        one = model[None]
+        for rows in windows.blocks():
+            part, message = collect(rows.y, rows.mask, rows.steps, one.emission, one.chain, self.independent, message)
+            total = part if total is None else total + part
+            progress(stage, total.rows, len(windows))
+        assert total is not None
+        return total
+
+    def update(self, statistics: Statistics) -> Model:
+        """The optimum of the ELBO for given responsibilities."""
+        emission = update_emission(
+            statistics.moments, statistics.occupancy, self.pooled, self.num_channels, self.shared
+        )
+        if self.independent:
+            law = update_iid(statistics.occupancy, self.config.fixed_prior)
+            return Model(emission, Chain(law, law[..., None, :].expand(*law.shape, law.shape[-1])))
+        matrix = update_transition(statistics.pair_sums, self.prior_counts())
+        initial = stationary(matrix)
+        if statistics.num_series >= _COUNTED_STARTS:
+            initial = (statistics.first_probs + initial) / (statistics.num_series + 1)
+        return Model(emission, Chain(initial, matrix))
+
+    def prior_counts(self) -> Tensor | None:
+        """Dirichlet counts (K, K) of the transition rows: what the expected dwell says."""
+        if self.dwell is None:
+            return None
+        return persistent(self.config.regimes, self.dwell) * self.dwell * _DWELL_VISITS
+
+    def polish(self, rows: Rows, model: Model, passes: int) -> tuple[Model, float]:
+        """Closed-form updates until a pass gains less than the tolerance in every restart; the model and the last gain."""
+        before, gain = None, float("inf")
+        for _ in range(passes):
+            statistics = self.expect(rows, model)
+            now = statistics.log_marginal / statistics.evidence_rows
+            if before is not None:
+                gain = float((now - before).abs().max())
+                if gain < TOLERANCE:
+                    break
+            before, model = now, self.update(statistics)
+        return model, gain
+
+    def score(self, rows: Rows, model: Model) -> Tensor:
+        """Log-likelihood a row with evidence, of every restart: (R,) nats."""
+        statistics = self.expect(rows, model)
+        return statistics.log_marginal / max(statistics.evidence_rows, 1)
+
+    def reseeded(self, rows: Rows, model: Model) -> Model:
+        """A regime that hardly any row visits takes the window that is explained worst; then a few updates."""
+        empty = self.expect(rows, model).occupancy < rows.y.shape[0]
+        if not bool(empty.any()):
+            return model
+        length = min(_RESEED_ROWS, len(rows))
+        flat, counts = window_moments(rows.y, rows.mask, length)
+        best = torch.where(rows.mask, log_likelihoods(rows.y, model.emission), 0).amax(-2)
+        windows = best[..., : len(counts) * length].reshape(len(best), -1, length).sum(-1) / counts.clamp_min(1)
+        worst = torch.where(counts > 0, windows, torch.inf).argsort(-1)
+        size = rows.y.shape[0]
+        emission = Emission(model.emission.weights.clone(), model.emission.scale_tril.clone())
+        for restart, regime in empty.nonzero().tolist():
+            window = worst[restart, int(empty[restart, :regime].sum()) % worst.shape[1]]
+            moments = symmetric(flat[window], size)[None]
+            fresh = update_emission(moments, counts[window][None], self.pooled, self.num_channels, self.shared, size)
+            emission.weights[restart, regime] = fresh.weights[0]
+            if not self.shared:
+                emission.scale_tril[restart, regime] = fresh.scale_tril[0]
+        return self.polish(rows, Model(emission, model.chain), 10)[0]

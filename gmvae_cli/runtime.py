@@ -1,0 +1,32 @@
+"""Where the work runs."""
+
+import torch
+
+from gmvae_cli.errors import ConfigError, GmvaeError
+
+
+def _present() -> list[str]:
+    names = ["cpu"]
+    names += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return names + (["mps"] if torch.backends.mps.is_available() else [])
+
+
+def resolve(name: str) -> torch.device:
+    """The device that `--device` names: cpu, cuda, cuda:N or mps, or auto for the best one present.
+
+    Denormal numbers are flushed to zero from here on: a probability below 1e-38 is 0 to us, and arithmetic with it slow.
+
+    Raises:
+        ConfigError: no such kind of device. GmvaeError: not on this machine; the message names those present.
+    """
+    torch.set_flush_denormal(True)
+    present = _present()
+    if name == "auto":
+        return torch.device(present[1] if len(present) > 1 else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
+        raise ConfigError(f"--device is '{name}', but must be cpu, auto, cuda, cuda:N or mps")
+    wanted = f"cuda:{int(index or 0)}" if kind == "cuda" else kind
+    if wanted not in present:
+        raise GmvaeError(f"--device {name}: there is no such device here; present are: {', '.join(present)}")
+    return torch.device(wanted)

@@ -1,0 +1,132 @@
+"""First parameters, from a subsample: window clustering where regimes persist, short runs where they do not.
+
+All restarts run side by side in one batched tensor. Both return decoders; which start wins is not decided here.
+"""
+
+import torch
+from torch import Tensor
+
+from gmvae_cli.density import Emission, log_likelihoods, whitener
+from gmvae_cli.moments import products, symmetric, update_emission, update_iid
+
+_CLUSTER_PASSES = 15
+_SHORT_PASSES = 15
+
+
+def window_moments(y: Tensor, mask: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """Second moments of consecutive windows.
+
+    Args:
+        y: (M, n). mask: (n,) rows with evidence. rows: window length; a last shorter window is left out.
+    Returns:
+        (W, M (M + 1) / 2) float64 flat triangles, and (W,) rows counted in each.
+    """
+    count = y.shape[1] // rows
+    used = count * rows
+    flat = products(torch.where(mask[:used], y[:, :used], 0).double()).view(-1, count, rows).sum(-1)
+    return flat.mT.contiguous(), mask[:used].view(count, rows).sum(-1).double()
+
+
+def _scores(flat: Tensor, counts: Tensor, emission: Emission, size: int) -> Tensor:
+    """Log-likelihood of each window under each regime: linear in its moments. (..., K, W)."""
+    matrix, log_det = whitener(emission)
+    precision = torch.einsum("d...m,d...n->...mn", matrix, matrix)
+    rows, columns = torch.triu_indices(size, size, device=flat.device)
+    factor = torch.where(rows == columns, 1.0, 2.0).double()
+    return -0.5 * (precision[..., rows, columns] * factor) @ flat.mT - log_det[..., None] * counts
+
+
+def _draw(gains: Tensor, generator: torch.Generator) -> Tensor:
+    """One index a row, with probability proportional to its gain. (..., W) -> (...)."""
+    weights = gains.clamp_min(0) + 1e-9 * gains.clamp_min(0).mean(-1, keepdim=True) + 1e-12
+    return torch.multinomial(weights, 1, generator=generator)[..., 0]
+
+
+def cluster_windows(
+    flat: Tensor,
+    counts: Tensor,
+    pooled: Tensor,
+    num_regimes: int,
+    num_channels: int,
+    shared: bool,
+    restarts: int,
+    generator: torch.Generator,
+) -> tuple[Emission, Tensor, Tensor]:
+    """Windows clustered by how well an autoregression predicts them, not by their level.
+
+    Seeds are drawn as in k-means++ with probability proportional to the gain in log-likelihood; then windows go to the
+    regime that predicts them best and regimes are refitted from summed moments. A regime left without windows restarts
+    from the window that is explained worst.
+
+    Args:
+        flat, counts: from `window_moments`. pooled: (M, M) moments of all rows, a row.
+    Returns:
+        Emission with leading restarts R, labels (R, W), total log-likelihood (R,).
+    """
+    size = pooled.shape[0]
+    pseudo = float(size)
+
+    def fit(sums: Tensor, rows: Tensor) -> Emission:
+        return update_emission(symmetric(sums, size), rows, pooled, num_channels, shared, pseudo)
+
+    alone = update_emission(symmetric(flat, size)[:, None], counts[:, None], pooled, num_channels, False, pseudo)
+    own = _own_scores(flat, counts, alone, size)
+    chosen = torch.randint(len(flat), (restarts, 1), generator=generator)
+    for _ in range(num_regimes - 1):
+        best = _scores(flat, counts, fit(flat[chosen], counts[chosen]), size).amax(-2)
+        chosen = torch.cat([chosen, _draw(own - best, generator)[:, None]], dim=1)
+    emission = fit(flat[chosen], counts[chosen])
+    labels, total = chosen, own
+    for _ in range(_CLUSTER_PASSES):
+        scores = _scores(flat, counts, emission, size)
+        best, labels = scores.max(-2)
+        total = best.sum(-1)
+        member = torch.nn.functional.one_hot(labels, num_regimes).double().mT  # (R, K, W)
+        empty = member.sum(-1) == 0
+        if bool(empty.any()):
+            worst = (own - best).topk(min(num_regimes, len(flat)), dim=-1).indices
+            worst = worst[:, torch.arange(num_regimes) % worst.shape[1]]
+            member = torch.where(empty[..., None], torch.nn.functional.one_hot(worst, len(flat)).double(), member)
+        emission = fit(member @ flat, member @ counts)
+    return emission, labels, total
+
+
+def _own_scores(flat: Tensor, counts: Tensor, alone: Emission, size: int) -> Tensor:
+    """Log-likelihood of each window under the regime fitted to it alone: (W,)."""
+    matrix, log_det = whitener(alone)
+    moments = symmetric(flat, size)
+    squares = torch.einsum("dwm,wmn,dwn->w", matrix[:, :, 0], moments, matrix[:, :, 0])
+    return -0.5 * squares - log_det[:, 0] * counts
+
+
+def short_runs(
+    y: Tensor,
+    pooled: Tensor,
+    num_regimes: int,
+    num_channels: int,
+    shared: bool,
+    restarts: int,
+    generator: torch.Generator,
+    fixed_prior: bool = False,
+) -> tuple[Emission, Tensor, Tensor]:
+    """A few closed-form updates of the iid mixture from random responsibilities, all restarts at once.
+
+    Args:
+        y: (M, n) a subsample of rows with evidence. restarts: R.
+    Returns:
+        Emission (R, ...), the law of the regimes (R, K), log-likelihood (R,).
+    """
+    flat = products(y)
+    logits = torch.empty(restarts, num_regimes, y.shape[1], dtype=y.dtype).exponential_(generator=generator)
+    probs = logits / logits.sum(-2, keepdim=True)
+    log_marginal = probs.new_zeros(restarts)
+    for _ in range(_SHORT_PASSES + 1):
+        occupancy = probs.sum(-1, dtype=torch.float64)
+        moments = symmetric(probs @ flat.mT, y.shape[0])
+        emission = update_emission(moments, occupancy, pooled, num_channels, shared)
+        law = update_iid(occupancy, fixed_prior)
+        joint = log_likelihoods(y, emission) + law.log().to(y)[..., None]
+        marginal = joint.logsumexp(-2)
+        log_marginal = marginal.sum(-1, dtype=torch.float64)
+        probs = (joint - marginal[..., None, :]).exp_()
+    return emission, law, log_marginal

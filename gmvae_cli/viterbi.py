@@ -1,0 +1,133 @@
+"""The jointly best regime path, in the blocks of `markov` with (max, +) in place of (sum, *).
+
+delta_t(j) = l_t(j) + max_i delta_t-1(i) + log A_ij, reduced by its maximum at every row; psi_t(j) is the i that attains it,
+the lowest on ties. The path is read backwards through psi (Viterbi, 1967; Rabiner, 1989, Eq. 33). A block's path is
+composed for all K regimes it may end in at once, so that blocks run side by side on the way back too.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gmvae_cli.markov import Chain, Lattice, block_length
+
+_IMPOSSIBLE = -1e30  # log 0: finite, so that no difference of two of them is NaN
+
+
+class _Moves:
+    """log A and the special log matrices of a lattice, and one (max, +) step with them."""
+
+    def __init__(self, lattice: Lattice) -> None:
+        self.matrix = lattice.matrix[0].log().clamp_min(_IMPOSSIBLE)
+        self.special = [
+            None if entry is None else (entry[0], entry[1][0].log().clamp_min(_IMPOSSIBLE)) for entry in lattice.special
+        ]
+
+    def scores(self, level: int, delta: Tensor) -> Tensor:
+        """delta(i) + log A_ij of all columns: (K, S, B) -> (K from, K to, S, B)."""
+        scores = delta[:, None] + self.matrix[:, :, None, None]
+        special = self.special[level]
+        if special is not None:
+            columns, matrices = special
+            scores[..., columns] = delta[:, None, :, columns] + matrices.permute(1, 2, 0)[:, :, None]
+        return scores
+
+
+def _reduce(delta: Tensor) -> Tensor:
+    peak = delta.amax(0, keepdim=True)
+    delta.sub_(peak)
+    return peak
+
+
+def _edges(lattice: Lattice, moves: _Moves, message: Tensor) -> Tensor:
+    """delta before each block's first row, (K, B): each block's (max, +) transfer matrix, then B small steps."""
+    K, B = lattice.regimes, lattice.blocks
+    edges = lattice.scores.new_empty(K, B)
+    edges[:, 0] = message
+    if B == 1:
+        return edges
+    state = torch.full_like(lattice.scores[0, 0], _IMPOSSIBLE)[:, None].repeat(1, K, 1)  # (to, from, B)
+    state.diagonal(dim1=0, dim2=1).zero_()
+    offsets = torch.zeros_like(state[:1])
+    for level, evidence in enumerate(lattice.scores[:, 0].unbind()):
+        state = moves.scores(level, state).amax(0).add_(evidence[:, None])
+        offsets += _reduce(state)
+    transfers = (state + offsets).permute(2, 1, 0).cpu().numpy()  # (B, from, to)
+    current = message.cpu().numpy()
+    for block in range(B - 1):
+        current = (current[:, None] + transfers[block]).max(0)
+        current = current - current.max()
+        edges[:, block + 1] = torch.as_tensor(current)
+    return edges
+
+
+def best_predecessors(
+    log_likelihoods: Tensor,
+    chain: Chain,
+    steps: np.ndarray | None = None,
+    message: Tensor | None = None,
+    block_rows: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """psi_t(j), the best regime of the row before given regime j in this one, and the carried score.
+
+    Args:
+        log_likelihoods: (T, K) nats. steps, block_rows: as in `markov`.
+        message: (K,) delta of the row before the first; None: the chain starts here.
+    Returns:
+        psi (T, K) int8 and delta of the last row (K,), float64.
+    """
+    scores = log_likelihoods.double()[None]
+    lattice = Lattice(scores, steps, chain, block_rows or block_length(scores.shape[1]), start=message is None)
+    moves = _Moves(lattice)
+    delta = _edges(lattice, moves, scores.new_zeros(lattice.regimes) if message is None else message.double())
+    psi = torch.empty(lattice.length, 1, lattice.regimes, lattice.blocks, dtype=torch.int8, device=scores.device)
+    last = lattice.length - 1 - lattice.padding
+    carried = delta[:, -1]
+    for level, evidence in enumerate(lattice.scores[:, 0].unbind()):
+        best, psi[level, 0] = moves.scores(level, delta[:, None])[:, :, 0].max(0)
+        delta = best + evidence
+        _reduce(delta)
+        if level == last:
+            carried = delta[:, -1]
+    return lattice.row_axis(psi)[0], carried
+
+
+def backtrack(psi: Tensor, final: int) -> tuple[Tensor, int]:
+    """The best path that ends in a regime.
+
+    Args:
+        psi: (T, K) int8 from `best_predecessors`. final: regime of the last row.
+    Returns:
+        regimes (T,) int64, and the regime of the row before the first (meaningless where the chain starts there).
+    """
+    T, K = psi.shape
+    length = block_length(T)
+    blocks = -(-T // length)
+    identity = torch.arange(K, dtype=torch.int8, device=psi.device)
+    padded = torch.cat([psi, identity.expand(blocks * length - T, K)]).view(blocks, length, K)
+    maps = padded.permute(1, 2, 0).long().contiguous()  # (L, K, B)
+    ends = torch.arange(K, device=psi.device)[:, None].repeat(1, blocks)
+    for level in range(length - 1, -1, -1):
+        ends = maps[level].gather(0, ends)
+    table, regime = ends.cpu().numpy(), final
+    finals = np.empty(blocks, dtype=np.int64)
+    for block in range(blocks - 1, -1, -1):
+        finals[block], regime = regime, int(table[regime, block])
+    path = torch.empty(length, blocks, dtype=torch.int64, device=psi.device)
+    current = torch.as_tensor(finals, device=psi.device)[None]
+    for level in range(length - 1, -1, -1):
+        path[level] = current[0]
+        current = maps[level].gather(0, current)
+    return path.mT.reshape(-1)[:T], regime
+
+
+def viterbi(log_likelihoods: Tensor, chain: Chain, steps: np.ndarray | None = None, block_rows: int | None = None) -> Tensor:
+    """argmax over paths of log p(z_1..z_T, x_1..x_T), the lowest regime number on ties.
+
+    Args:
+        log_likelihoods: (T, K) nats.
+    Returns:
+        regimes (T,) int64.
+    """
+    psi, score = best_predecessors(log_likelihoods, chain, steps, None, block_rows)
+    return backtrack(psi, int(score.argmax()))[0]

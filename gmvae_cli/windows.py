@@ -1,0 +1,98 @@
+"""Rows of a recording as tensors: standardised, with their lags beside them, never across a gap or two series."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gmvae_cli.config import ModelConfig
+from gmvae_cli.density import context
+from gmvae_cli.recording import Recording
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Consecutive rows.
+
+    Args:
+        y: (M, n) rows [x, h] as columns, standardised. mask: (n,) bool, rows with evidence: every lag is there.
+        steps: (n,) int64 as in `markov`.
+    """
+
+    y: Tensor
+    mask: Tensor
+    steps: np.ndarray
+
+    def __len__(self) -> int:
+        return self.y.shape[1]
+
+    def rows(self, start: int, stop: int) -> "Rows":
+        """Rows [start, stop)."""
+        return Rows(self.y[:, start:stop], self.mask[start:stop], self.steps[start:stop])
+
+    def steps_of(self, start: int, stop: int) -> np.ndarray:
+        """How rows [start, stop) follow one another."""
+        return self.steps[start:stop]
+
+    @property
+    def device(self) -> torch.device:
+        """Of the tensors."""
+        return self.y.device
+
+    @classmethod
+    def joined(cls, parts: Sequence["Rows"]) -> "Rows":
+        """Several stretches after one another; the chain restarts at each."""
+        steps = np.concatenate([part.steps for part in parts])
+        starts = np.cumsum([0] + [len(part) for part in parts[:-1]])
+        steps[starts] = 0
+        return cls(torch.cat([part.y for part in parts], dim=1), torch.cat([part.mask for part in parts]), steps)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A recording through the eyes of a model.
+
+    Args:
+        mean, scale: (D,) standardised = (value - mean) / scale.
+        dtype, device: of the tensors it gives.
+    """
+
+    recording: Recording
+    model: ModelConfig
+    mean: np.ndarray
+    scale: np.ndarray
+    dtype: torch.dtype = torch.float32
+    device: torch.device = torch.device("cpu")
+
+    def __len__(self) -> int:
+        return self.recording.rows
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """Rows [start, stop) with their lags."""
+        lost = self.model.context_rows
+        first = max(0, start - lost)
+        values, steps = self.recording.read(first, stop)
+        standard = (values - self.mean) / self.scale
+        if short := lost - (start - first):
+            standard = np.concatenate([np.full((short, standard.shape[1]), np.nan), standard])
+        x = torch.as_tensor(np.ascontiguousarray(standard.T)).to(self.device, self.dtype)
+        y = context(x, self.model.lags, self.model.stride, self.model.intercept)
+        breaks = np.where(steps != 1, np.arange(first, stop), first)
+        unbroken = np.arange(start, stop) - np.maximum.accumulate(breaks)[start - first :] >= lost
+        mask = torch.as_tensor(unbroken, device=self.device) & ~y.isnan().any(0)
+        return Rows(torch.where(mask, y, 0), mask, steps[start - first :])
+
+    def steps_of(self, start: int, stop: int) -> np.ndarray:
+        """How rows [start, stop) follow one another."""
+        return self.recording.read(start, stop)[1]
+
+    def blocks(self, block_rows: int = 1 << 18) -> Iterator[Rows]:
+        """All rows, a block at a time."""
+        for start in range(0, len(self), block_rows):
+            yield self.rows(start, min(start + block_rows, len(self)))
+
+    def pieces(self, ranges: Sequence[tuple[int, int]]) -> Rows:
+        """Several ranges of rows after one another; the chain restarts at each."""
+        return Rows.joined([self.rows(start, stop) for start, stop in ranges])

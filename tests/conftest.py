@@ -1,0 +1,59 @@
+"""What many tests need: the command line as a person runs it, a small labelled series, seeded chance."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from gmvae_cli.cli import app
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Run `gmvae ARGUMENTS` in this process: .exit_code, .stdout, .stderr."""
+    monkeypatch.setenv("COLUMNS", "80")
+    runner = CliRunner()
+
+    def run(*arguments, stdin=None):
+        return runner.invoke(app, [str(argument) for argument in arguments], input=stdin, catch_exceptions=False)
+
+    return run
+
+
+@pytest.fixture
+def refusal(run):
+    """Run a command that must fail: its one line on stderr, with nothing on stdout."""
+
+    def refusal(*arguments, status, stdin=None):
+        result = run(*arguments, stdin=stdin)
+        assert result.exit_code == status, result.output
+        assert result.stdout == ""
+        lines = result.stderr.splitlines()
+        assert len(lines) == 1, result.stderr
+        return lines[0]
+
+    return refusal
+
+
+@pytest.fixture
+def generator():
+    """Seeded chance."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """A file of 12 rows: true labels a, b, a, predicted ones off by one row at the second change."""
+    truth = ["a"] * 4 + ["b"] * 4 + ["a"] * 4
+    predicted = [1] * 4 + [0] * 5 + [1] * 3
+    path = tmp_path / "labelled.csv"
+    rows = (f"{t},{t / 2},{true},{label}" for t, (true, label) in enumerate(zip(truth, predicted, strict=True)))
+    path.write_text("\n".join(["t,x0,true_regime,regime", *rows, ""]))
+    return path
+
+
+@pytest.fixture
+def sample_data():
+    """The folder of series that come with the project."""
+    return Path(__file__).parent.parent / "sample_data"

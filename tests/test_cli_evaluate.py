@@ -1,0 +1,137 @@
+"""`gmvae evaluate`: scores of a file of labels, gates, and what it refuses."""
+
+import json
+
+import pandas as pd
+import pytest
+import sklearn.metrics
+
+
+def scores(run, *arguments, status=0, stdin=None):
+    result = run("evaluate", *arguments, "--json", "--quiet", stdin=stdin)
+    assert result.exit_code == status, result.output
+    return json.loads(result.stdout)
+
+
+def write(path, **columns):
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return path
+
+
+def test_scores_worked_by_hand(run, labelled):
+    found = scores(run, labelled, "--tolerance", 1)
+    assert (found["rows"], found["unlabelled"]) == (12, 0)
+    assert found["accuracy"] == pytest.approx(11 / 12)
+    assert found["confusion"] == [[7, 1], [0, 4]]
+    assert (found["labels_true"], found["labels_predicted"]) == (["a", "b"], ["1", "0"])
+    assert found["covering"] == pytest.approx((4 * 1 + 4 * 4 / 5 + 4 * 3 / 4) / 12)
+    assert (found["change_point_precision"], found["change_point_recall"], found["change_point_f1"]) == (1, 1, 1)
+    assert found["hausdorff"] == 1
+    assert (found["segments_true"], found["segments_predicted"]) == (3, 3)
+    assert (found["elbo_per_row"], found["log_likelihood_per_row"]) == (None, None)
+
+
+def test_tolerance_decides_which_changes_meet(run, labelled):
+    assert scores(run, labelled, "--tolerance", 0)["change_point_f1"] == 0.5
+
+
+def test_keys_are_the_promised_ones(run, labelled):
+    promised = {
+        *("rows", "unlabelled", "accuracy", "ari", "nmi", "ami", "v_measure", "macro_f1", "covering", "hausdorff"),
+        *("change_point_precision", "change_point_recall", "change_point_f1", "segments_true", "segments_predicted"),
+        *("confusion", "elbo_per_row", "log_likelihood_per_row"),
+    }
+    assert promised <= set(scores(run, labelled))
+
+
+def test_formats_and_stdin_agree(run, labelled, tmp_path):
+    parquet = tmp_path / "labelled.parquet"
+    pd.read_csv(labelled).to_parquet(parquet)
+    expected = scores(run, labelled)
+    assert scores(run, parquet) == expected
+    assert scores(run, "-", stdin=labelled.read_text()) == expected
+
+
+def test_other_names_of_the_label_columns(run, tmp_path):
+    path = write(tmp_path / "a.csv", who=["x", "x", "y"], guess=[0, 0, 1])
+    assert scores(run, path, "--truth", "who", "--predicted", "guess")["ari"] == 1
+
+
+def test_rows_without_truth_are_left_out_and_counted(run, tmp_path):
+    truth = [0, None, 0, 1, 1, None]
+    predicted = [1, 0, 1, 1, 0, None]
+    found = scores(run, write(tmp_path / "a.csv", t=range(6), true_regime=truth, regime=predicted))
+    assert (found["rows"], found["unlabelled"]) == (6, 2)
+    assert found["ari"] == pytest.approx(sklearn.metrics.adjusted_rand_score([0, 0, 1, 1], [1, 1, 1, 0]))
+    assert found["segments_true"] == 2
+
+
+def test_changes_are_scored_within_each_series(run, tmp_path):
+    path = write(
+        tmp_path / "a.csv",
+        series=list("aaaabb"),
+        t=[0, 1, 2, 3, 0, 1],
+        true_regime=[0, 0, 1, 1, 0, 0],
+        regime=[0, 0, 1, 1, 0, 1],
+    )
+    found = scores(run, path, "--tolerance", 0)
+    assert (found["segments_true"], found["segments_predicted"]) == (3, 4)
+    assert found["change_point_f1"] == pytest.approx(4 / 6)
+    assert found["hausdorff"] == pytest.approx(2 * 2 / 6)
+
+
+def test_left_out_rows_do_not_shift_where_a_series_starts(run, tmp_path):
+    path = write(tmp_path / "a.csv", series=list("aaabb"), true_regime=[0, None, 0, 1, 1], regime=[0, 1, 0, 0, 0])
+    found = scores(run, path, "--tolerance", 0)
+    assert (found["segments_true"], found["segments_predicted"]) == (2, 2)
+    assert (found["covering"], found["change_point_f1"]) == (1, 1)
+
+
+def test_a_series_without_any_truth_counts_no_segment(run, tmp_path):
+    path = write(tmp_path / "a.csv", series=list("aabb"), true_regime=[0, 1, None, None], regime=[0, 1, 1, 1])
+    assert scores(run, path)["segments_true"] == 2
+
+
+@pytest.mark.parametrize(
+    ("gate", "status"),
+    [("ari=0.5", 0), ("ari=0.99", 3), ("hausdorff=1", 0), ("hausdorff=0.5", 3), ("elbo_per_row=-9", 3)],
+)
+def test_gates(run, labelled, gate, status):
+    result = run("evaluate", labelled, "--quiet", "--fail-under", "accuracy=0.1", "--fail-under", gate)
+    assert result.exit_code == status
+    assert (f"missed --fail-under {gate}" in result.stderr) == (status == 3)
+    assert "accuracy" in result.stdout
+
+
+def test_a_missed_gate_says_by_how_much(run, labelled):
+    line = run("evaluate", labelled, "--fail-under", "accuracy=0.95").stderr
+    assert line == "missed --fail-under accuracy=0.95: accuracy is 0.916667, 0.0333 below\n"
+
+
+def test_table_for_people_fits_80_columns(run, labelled):
+    stdout = run("evaluate", labelled).stdout
+    assert "adjusted Rand index" in stdout
+    assert max(map(len, stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("t,true_regime\n0,1\n", "no column 'regime'; columns are: t, true_regime", id="no labels"),
+        pytest.param("t,regime\n0,1\n", "no column 'true_regime'; columns are: t, regime", id="no truth"),
+        pytest.param("true_regime,regime\n,1\nnan,1\n", "'true_regime' is empty", id="empty truth"),
+        pytest.param("true_regime,regime\n1,1\n1,\n", "row 2: column 'regime' is empty", id="a label is missing"),
+        pytest.param("true_regime,regime\n", "", id="header only"),
+        pytest.param("", "", id="empty"),
+    ],
+)
+def test_refusals(refusal, tmp_path, text, expected):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    line = refusal("evaluate", path, status=1)
+    assert line.startswith(f"{path}: ")
+    assert expected in line
+
+
+def test_a_missing_file_is_status_1(refusal, tmp_path):
+    assert "no such file" in refusal("evaluate", tmp_path / "a.csv", status=1)

@@ -1,0 +1,140 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import random_chain
+from test_density import random_parameters
+
+from gmvae_cli import markov
+from gmvae_cli.config import ModelConfig, TrainConfig
+from gmvae_cli.core import GMVAE, Parameters, relaxed_regimes, temperature_at
+from gmvae_cli.density import context, log_likelihoods
+from gmvae_cli.markov import Chain
+
+
+def random_model(seed, K=3, D=2, P=1, prior="markov", covariance="regime"):
+    """A GMVAE in float64 whose encoder is random, with rows for one chunk: (model, y, mask)."""
+    rng = np.random.default_rng(seed)
+    config = ModelConfig(regimes=K, lags=P, prior=prior, covariance=covariance)
+    parameters = random_parameters(rng, K, D, P, shared=covariance == "shared")
+    pi, A = (torch.as_tensor(part) for part in random_chain(rng, K))
+    chain = Chain(pi, pi.expand(K, K)) if prior == "iid" else Chain(markov.stationary(A), A)
+    torch.manual_seed(seed)
+    model = GMVAE(parameters.emission(True), chain, config).double()
+    model.adopt(parameters.emission(True), chain)
+    model.requires_grad_(False)
+    y = context(torch.as_tensor(rng.normal(size=(D, 40 + P))), P, 1, True)
+    return model, y, torch.ones(1, 40, dtype=torch.bool)
+
+
+def log_marginal(model, y):
+    scores, chain = log_likelihoods(y, model.emission()), model.chain()
+    if model.config.prior == "iid":
+        return float((scores + chain.initial_probs.log()[:, None]).logsumexp(0).sum())
+    return float(markov.smooth(scores.mT, chain).log_marginal)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from(["markov", "iid"]), st.sampled_from(["regime", "shared"]))
+def test_elbo_never_exceeds_the_log_marginal(seed, prior, covariance):
+    model, y, mask = random_model(seed, K=1 + seed % 4, prior=prior, covariance=covariance)
+    assert float(model.elbo(y, mask).sum()) <= log_marginal(model, y) + 1e-9
+
+
+@pytest.mark.parametrize("prior", ["markov", "iid"])
+@pytest.mark.parametrize("covariance", ["regime", "shared"])
+def test_elbo_is_the_log_marginal_where_the_evidence_is_the_decoder(prior, covariance, monkeypatch):
+    model, y, mask = random_model(5, prior=prior, covariance=covariance)
+    loose = float(model.elbo(y, mask).sum())
+    monkeypatch.setattr(model, "evidence", lambda y: log_likelihoods(y, model.emission()).mT)
+    assert float(model.elbo(y, mask).sum()) == pytest.approx(log_marginal(model, y), abs=1e-5)
+    assert loose < log_marginal(model, y) - 0.1
+
+
+@pytest.mark.parametrize("prior", ["markov", "iid"])
+def test_with_one_regime_the_elbo_is_the_autoregressive_likelihood(prior):
+    model, y, mask = random_model(1, K=1, prior=prior)
+    expected = float(log_likelihoods(y, model.emission()).sum())
+    assert float(model.elbo(y, mask).sum()) == pytest.approx(expected, abs=1e-9)
+
+
+def test_rows_without_evidence_count_for_nothing():
+    model, y, mask = random_model(2, prior="iid")
+    mask[0, 10:20] = False
+    kept = mask[0]
+    assert float(model.elbo(y, mask)[0]) == pytest.approx(float(model.elbo(y[:, kept], mask[:, kept])[0]))
+
+
+def test_the_relaxed_reconstruction_goes_through_the_mean_with_a_shared_covariance():
+    """Normal(x; sum_k z_k Pi_k h, Sigma) by torch's own distribution, with the sample of the same noise."""
+    model, y, mask = random_model(3, covariance="shared")
+    probs = torch.rand(1, 40, 3, dtype=torch.float64).softmax(-1)
+    found = model.reconstruction(y, probs, mask, 0.7, torch.Generator().manual_seed(1))
+    relaxed = relaxed_regimes(probs.log(), 0.7, torch.Generator().manual_seed(1))[0]
+    emission = model.emission()
+    mean = torch.einsum("tk,kdc,ct->td", relaxed, emission.weights, y[2:])
+    normal = torch.distributions.MultivariateNormal(mean, scale_tril=emission.scale_tril[0])
+    assert float(found) == pytest.approx(float(normal.log_prob(y[:2].T).sum()), rel=1e-9)
+
+
+def test_the_relaxed_reconstruction_mixes_log_densities_with_a_covariance_per_regime():
+    model, y, mask = random_model(3)
+    probs = torch.rand(1, 40, 3, dtype=torch.float64).softmax(-1)
+    found = model.reconstruction(y, probs, mask, 0.7, torch.Generator().manual_seed(1))
+    relaxed = relaxed_regimes(probs.log(), 0.7, torch.Generator().manual_seed(1))[0]
+    expected = (relaxed.T * log_likelihoods(y, model.emission())).sum()
+    assert float(found) == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_relaxed_regimes_follow_the_law_when_cold():
+    """At a low temperature the sample is nearly one-hot and its argmax has the law q (the Gumbel-max trick)."""
+    law = torch.tensor([0.6, 0.3, 0.1])
+    sample = relaxed_regimes(law.log().expand(20_000, 3), 0.01, torch.Generator().manual_seed(0))
+    assert float((sample.amax(-1) > 0.99).float().mean()) > 0.95
+    np.testing.assert_allclose(np.bincount(sample.argmax(-1)) / 20_000, law, atol=0.015)
+
+
+@pytest.mark.parametrize("shape", ["exponential", "linear", "cosine"])
+def test_temperature_falls_from_start_to_end(shape):
+    config = TrainConfig(anneal=shape, temperature_start=2.0, temperature_end=0.25)
+    path = [temperature_at(step, 50, config) for step in range(50)]
+    assert path[0] == pytest.approx(2.0) and path[-1] == pytest.approx(0.25)
+    assert all(a > b for a, b in zip(path, path[1:], strict=False))
+    middle = {"exponential": math.sqrt(2 * 0.25), "linear": 1.125, "cosine": 1.125}[shape]
+    assert temperature_at(25, 51, config) == pytest.approx(middle)
+    assert temperature_at(10**6, 50, config) == pytest.approx(0.25)
+
+
+def test_permuting_regimes_only_permutes():
+    rng = np.random.default_rng(0)
+    parameters = random_parameters(rng, 3, 2, 1)
+    order = torch.tensor([2, 0, 1])
+    y = context(torch.as_tensor(rng.normal(size=(2, 30))), 1, 1, True)
+    before = log_likelihoods(y, parameters.emission(True))
+    torch.testing.assert_close(log_likelihoods(y, parameters.permuted(order).emission(True)), before[order])
+
+
+def test_rescaled_parameters_predict_the_same():
+    rng = np.random.default_rng(0)
+    parameters = random_parameters(rng, 3, 2, 2)
+    mean, scale, other_mean, other_scale = (torch.as_tensor(rng.uniform(0.5, 3, size=2)) for _ in range(4))
+    x = torch.as_tensor(rng.normal(size=(2, 30)))
+    moved = (x * scale[:, None] + mean[:, None] - other_mean[:, None]) / other_scale[:, None]
+    there = parameters.rescaled(mean, scale, other_mean, other_scale)
+    before = log_likelihoods(context(x, 2, 1, True), parameters.emission(True)) - scale.log().sum()
+    after = log_likelihoods(context(moved, 2, 1, True), there.emission(True)) - other_scale.log().sum()
+    torch.testing.assert_close(after, before)
+
+
+def test_free_counts_parameters():
+    """K = 3, D = 2, shared covariance, no intercept: 12 weights, 3 of the covariance, 2 of the law or 6 of the chain."""
+    parameters = random_parameters(np.random.default_rng(0), 3, 2, 1, shared=True)
+    plain = Parameters(
+        parameters.ar_weights, parameters.ar_bias * 0, parameters.scale_tril, *(t for t in parameters.chain)
+    )
+    assert plain.free == 12 + 3 + 2
+    A = markov.persistent(3, 10)
+    assert Parameters(plain.ar_weights, plain.ar_bias, plain.scale_tril, plain.initial_probs, A).free == 12 + 3 + 6

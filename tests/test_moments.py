@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import torch
+from reference import enumerate_paths, random_chain
+from test_density import random_parameters
+
+from gmvae_cli.density import context, log_likelihoods
+from gmvae_cli.markov import Chain
+from gmvae_cli.moments import (
+    collect,
+    products,
+    symmetric,
+    update_emission,
+    update_iid,
+    update_transition,
+    weighted_moments,
+)
+
+
+def test_weighted_moments_equal_the_sum_over_rows():
+    rng = np.random.default_rng(0)
+    y, w = rng.normal(size=(4, 9000)), rng.random((2, 3, 9000))
+    expected = np.einsum("at,bt,rkt->rkab", y, y, w)
+    np.testing.assert_allclose(weighted_moments(torch.as_tensor(y), torch.as_tensor(w)), expected, rtol=1e-10)
+
+
+def test_products_and_symmetric_are_the_outer_product():
+    y = torch.arange(1.0, 4.0)[:, None]
+    assert torch.equal(symmetric(products(y).mT, 3)[0], (y @ y.T).double())
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_update_is_weighted_least_squares(shared):
+    """Against numpy's lstsq on rows scaled by the root of their weight, regime by regime."""
+    rng = np.random.default_rng(1)
+    D, n, K = 2, 4000, 3
+    y = np.concatenate([rng.normal(size=(2 * D, n)), np.ones((1, n))])
+    y[:D] += 0.7 * y[D : 2 * D]
+    q = rng.dirichlet(np.ones(K), size=n).T
+    moments = weighted_moments(torch.as_tensor(y), torch.as_tensor(q))
+    pooled = weighted_moments(torch.as_tensor(y), torch.ones(1, n, dtype=torch.float64))[0] / n
+    found = update_emission(moments, torch.as_tensor(q.sum(1)), pooled, D, shared, pseudo_rows=1e-9)
+    covariances = []
+    for k in range(K):
+        root = np.sqrt(q[k])
+        weights = np.linalg.lstsq((root * y[D:]).T, (root * y[:D]).T, rcond=None)[0].T
+        np.testing.assert_allclose(found.weights[k], weights, atol=1e-7)
+        residual = y[:D] - weights @ y[D:]
+        covariances.append((q[k] * residual) @ residual.T / q[k].sum())
+    if shared:
+        covariances = [np.average(covariances, axis=0, weights=q.sum(1))]
+    np.testing.assert_allclose(found.scale_tril @ found.scale_tril.mT, np.stack(covariances), rtol=1e-4, atol=1e-5)
+
+
+def test_an_empty_regime_gets_the_pooled_regression():
+    rng = np.random.default_rng(2)
+    y = torch.as_tensor(rng.normal(size=(2, 500)))
+    pooled = weighted_moments(y, torch.ones(1, 500, dtype=torch.float64))[0] / 500
+    empty = update_emission(torch.zeros(1, 2, 2, dtype=torch.float64), torch.zeros(1), pooled, 1, False)
+    np.testing.assert_allclose(empty.weights[0, 0, 0], pooled[0, 1] / pooled[1, 1])
+
+
+def test_identical_rows_leave_a_covariance():
+    y = torch.ones(3, 100, dtype=torch.float64)
+    moments = weighted_moments(y, torch.ones(1, 100, dtype=torch.float64))
+    found = update_emission(moments, torch.full((1,), 100.0), moments[0] / 100, 1, False)
+    assert bool(torch.isfinite(found.weights).all()) and float(found.scale_tril.min()) > 0
+
+
+def test_collect_equals_enumeration():
+    rng = np.random.default_rng(4)
+    parameters, (pi, A) = random_parameters(rng, 2, 1, 1), random_chain(rng, 2)
+    y = context(torch.as_tensor(rng.normal(size=(1, 7))), 1, 1, True)
+    mask = torch.tensor([True, True, False, True, True, True])
+    steps = np.array([0, 1, 1, 0, 1, 1])
+    scores = np.where(mask[:, None], log_likelihoods(y, parameters.emission(True)).mT, 0)
+    evidence, smoothed, pairs, _ = enumerate_paths(scores, pi, A, steps)
+    chain = Chain(torch.as_tensor(pi)[None], torch.as_tensor(A)[None])
+    found, _ = collect(y, mask, steps, parameters.emission(True)[None], chain, independent=False)
+    assert float(found.log_marginal[0]) == pytest.approx(evidence)
+    np.testing.assert_allclose(found.pair_sums[0], pairs, atol=1e-12)
+    np.testing.assert_allclose(found.shares[0], smoothed.sum(0))
+    np.testing.assert_allclose(found.occupancy[0], smoothed[mask].sum(0))
+    np.testing.assert_allclose(found.first_probs[0], smoothed[[0, 3]].sum(0))
+    weights = smoothed * mask.numpy()[:, None]
+    np.testing.assert_allclose(found.moments[0], np.einsum("at,bt,tk->kab", y, y, weights))
+    assert (found.rows, found.evidence_rows, found.num_series) == (6, 5, 2)
+
+
+def test_laws_are_normalised_counts():
+    counts = torch.tensor([[8.0, 2.0], [0.0, 0.0]], dtype=torch.float64)
+    np.testing.assert_allclose(update_transition(counts), [[8.1 / 10.2, 2.1 / 10.2], [0.5, 0.5]])
+    np.testing.assert_allclose(update_iid(torch.tensor([3.0, 1.0]), fixed=True), [0.5, 0.5])
+    np.testing.assert_allclose(update_iid(torch.tensor([30.0, 10.0]), fixed=False), [0.75, 0.25], atol=1e-2)
