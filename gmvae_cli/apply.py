@@ -88,7 +88,7 @@ class Inference:
         self.chain = Chain(*(part.to(device) for part in parameters.chain))
         self.independent = model.prior == "iid"
         self.features = len(checkpoint.channels) * (1 + model.lags)
-        self.encoder = encoder.to(device) if encoder is not None else None
+        self.encoder = encoder.to(device).double() if encoder is not None else None
         self.num_regimes = model.regimes
         self.log_likelihood, self.evidence_rows = 0.0, 0
         self.elbo: float | None = 0.0 if posterior == "encoder" else None
@@ -144,7 +144,7 @@ class Inference:
         """(n, K) what the encoder says, 0 where a row has no evidence."""
         assert self.encoder is not None
         with torch.no_grad():
-            evidence = self.encoder(rows.y[: self.features].mT.float()).double()
+            evidence: Tensor = self.encoder(rows.y[: self.features].mT)
         return torch.where(rows.mask[:, None], evidence, 0)
 
     @torch.no_grad()

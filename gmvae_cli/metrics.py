@@ -1,11 +1,12 @@
 """Scores of labels against the truth: counts first, then every score from the counts; change points per series."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Labels = NDArray[np.int64]
+Labels = NDArray[np.integer[Any]]
 Array = NDArray[np.float64]
 
 

@@ -37,9 +37,14 @@ def console(stream: TextIO) -> "Console":
     """A rich console on the stream; bare text where `plain` says so, whatever FORCE_COLOR and its like ask for."""
     from rich.console import Console
 
+    class Pipe(Console):
+        def on_broken_pipe(self) -> None:
+            """Pass the error up: rich itself would exit with status 1."""
+            raise  # the BrokenPipeError that is being handled
+
     if plain(stream):
-        return Console(file=stream, force_terminal=False, color_system=None, highlight=False, markup=False, emoji=False)
-    return Console(file=stream, highlight=False, markup=False, emoji=False)
+        return Pipe(file=stream, force_terminal=False, color_system=None, highlight=False, markup=False, emoji=False)
+    return Pipe(file=stream, highlight=False, markup=False, emoji=False)
 
 
 class Shown:

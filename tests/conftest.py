@@ -1,5 +1,6 @@
 """What many tests need: the command line as a person runs it, a small labelled series, seeded chance."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,14 @@ import pytest
 from typer.testing import CliRunner
 
 from gmvae_cli.cli import app
+
+
+@pytest.fixture(autouse=True)
+def denormal_numbers():
+    """A command flushes denormal numbers to zero for its whole process; the next test has them again."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture

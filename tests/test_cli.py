@@ -49,6 +49,7 @@ def test_a_signal_ends_the_work_and_leaves_the_old_file(started, tmp_path, sent,
         pytest.param(["simulate", "--help"], id="help"),
         pytest.param(["--help"], id="list of commands"),
         pytest.param(["simulate", "out.csv", "--steps", "9", "--json"], id="one object"),
+        pytest.param(["simulate", "out.csv", "--steps", "9"], id="table"),
     ],
 )
 def test_a_closed_pipe_is_no_error(arguments, tmp_path):

@@ -80,6 +80,13 @@ def test_changes_are_scored_within_each_series(run, tmp_path):
     assert found["hausdorff"] == pytest.approx(2 * 2 / 6)
 
 
+def test_a_long_series_is_read_in_blocks_without_a_seam(run, tmp_path):
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"true_regime": ["idle"] * 150_000, "regime": [0] * 150_000}).to_parquet(path)
+    found = scores(run, path)
+    assert (found["rows"], found["segments_true"], found["ari"]) == (150_000, 1, 1)
+
+
 def test_left_out_rows_do_not_shift_where_a_series_starts(run, tmp_path):
     path = write(tmp_path / "a.csv", series=list("aaabb"), true_regime=[0, None, 0, 1, 1], regime=[0, 1, 0, 0, 0])
     found = scores(run, path, "--tolerance", 0)
@@ -106,6 +113,48 @@ def test_gates(run, labelled, gate, status):
 def test_a_missed_gate_says_by_how_much(run, labelled):
     line = run("evaluate", labelled, "--fail-under", "accuracy=0.95").stderr
     assert line == "missed --fail-under accuracy=0.95: accuracy is 0.916667, 0.0333 below\n"
+
+
+@pytest.fixture
+def drawn(run, tmp_path):
+    """A simulated file and the model that generated it."""
+    path, truth = tmp_path / "drawn.csv", tmp_path / "truth.safetensors"
+    run("simulate", path, "--steps", 400, "--series", 2, "--truth", truth)
+    return path, truth
+
+
+def test_a_model_labels_the_rows_as_infer_does(run, tmp_path, drawn):
+    path, truth = drawn
+    run("infer", path, "--model", truth, "--output", tmp_path / "labelled.csv")
+    found, expected = scores(run, path, "--model", truth), scores(run, tmp_path / "labelled.csv")
+    likelihoods = pd.read_csv(tmp_path / "labelled.csv")["log_likelihood"]
+    assert found["accuracy"] > 0.8
+    assert found["log_likelihood_per_row"] == pytest.approx(likelihoods.mean(), abs=1e-6)
+    assert found["elbo_per_row"] is None
+    for name in ("ari", "confusion", "segments_predicted", "labels_predicted", "change_point_f1"):
+        assert found[name] == expected[name]
+
+
+def test_a_model_alone_gives_likelihoods(run, tmp_path, drawn):
+    path, truth = drawn
+    unlabelled = tmp_path / "unlabelled.csv"
+    pd.read_csv(path).drop(columns="true_regime").to_csv(unlabelled, index=False)
+    found = scores(run, unlabelled, "--model", truth)
+    assert found["log_likelihood_per_row"] == scores(run, path, "--model", truth)["log_likelihood_per_row"]
+    assert (found["rows"], found["unlabelled"], found["ari"], found["confusion"]) == (800, 800, None, None)
+    assert "nats, data units" in run("evaluate", unlabelled, "--model", truth).stdout
+
+
+def test_a_truth_that_is_named_must_be_there(refusal, drawn):
+    path, truth = drawn
+    assert "no column 'who'" in refusal("evaluate", path, "--model", truth, "--truth", "who", "--quiet", status=1)
+
+
+def test_a_missed_likelihood_is_status_3(run, drawn):
+    path, truth = drawn
+    result = run("evaluate", path, "--model", truth, "--fail-under", "log_likelihood_per_row=9", "--quiet")
+    assert result.exit_code == 3
+    assert result.stderr.startswith("missed --fail-under log_likelihood_per_row=9: ")
 
 
 def test_table_for_people_fits_80_columns(run, labelled):

@@ -129,10 +129,3 @@ def test_an_impossible_truth_leaves_no_output(refusal, tmp_path):
     line = refusal("simulate", tmp_path / "a.csv", "--truth", tmp_path / "missing" / "t.safetensors", status=1)
     assert "t.safetensors" in line
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_sample_data_is_what_make_sample_data_draws(run, tmp_path, suffix, sample_data):
-    again = tmp_path / f"again{suffix}"
-    run("simulate", again, "--prior", "iid", "--steps", 5000, "--seed", 1)
-    pd.testing.assert_frame_equal(read(sample_data / f"switching_iid{suffix}"), read(again), rtol=1e-9, atol=1e-9)

@@ -2,52 +2,69 @@
 
 import json
 import math
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytest
 
 from gmvae_cli import progress, report
+from gmvae_cli.jobs.infer import InferResult
+from gmvae_cli.jobs.train import TrainResult
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """A TrainResult by its JSON keys."""
+def trained(**changes):
+    figures = {
+        "rows": 20_000,
+        "regimes": 2,
+        "channels": ["x0", "[x1]"],
+        "elbo_per_row": -2.84024,
+        "log_likelihood_per_row": -2.83106,
+        "log_likelihood_per_row_data_units": -3.1,
+        "amortisation_gap": 0.00918,
+        "evaluated_on": "validation",
+        "shares": [0.6, 0.4],
+        "expected_dwell": [50.2, math.inf],
+        "evidence_scale": 1.0,
+        "stride": 1,
+        "steps": 150,
+        "seconds": 2.5,
+        "rows_per_second": 8000.0,
+        "converged": False,
+        "warnings": [{"code": "unstable", "sentence": "regime 1 grows [without bound]"}],
+    }
+    promised = dict.fromkeys(TrainResult.__dataclass_fields__)
+    return TrainResult(**(promised | figures | changes))
 
-    rows: int = 20_000
-    regimes: int = 2
-    channels: tuple[str, ...] = ("x0", "[x1]")
-    elbo_per_row: float | None = -2.84024
-    log_likelihood_per_row: float | None = -2.83106
-    log_likelihood_per_row_data_units: float | None = -3.1
-    amortisation_gap: float | None = 0.00918
-    evaluated_on: str = "validation"
-    shares: Any = (0.6, 0.4)
-    expected_dwell: Any = (50.2, math.inf)
-    evidence_scale: float = 1.0
-    stride: int = 1
-    steps: int = 150
-    seconds: float = 2.5
-    rows_per_second: float = 8000.0
-    converged: bool = False
-    warnings: Any = ({"code": "unstable", "sentence": "regime 1 grows [without bound]"},)
+
+def inferred(**changes):
+    figures = {
+        "rows": 2_000,
+        "shares": [0.6, 0.4],
+        "expected_dwell": [50.2, 20.0],
+        "log_likelihood_per_row": -3.2,
+        "training_log_likelihood_per_row": None,
+        "segments": 12,
+        "seconds": 0.25,
+        "warnings": [],
+        "output": "out.csv",
+    }
+    return InferResult(**(figures | changes))
 
 
 def printed(capsys, result, as_json=False):
     with progress.show(quiet=False, log_file=None) as shown:
-        report.train(result, as_json, shown)
+        say = report.train if isinstance(result, TrainResult) else report.infer
+        say(result, as_json, shown)
     return capsys.readouterr()
 
 
 def test_the_gap_is_the_difference_of_the_figures_beside_it(capsys):
-    lines = printed(capsys, Trained()).out.splitlines()
+    lines = printed(capsys, trained()).out.splitlines()
     figures = {line.split("  ")[0]: float(line[16:].split()[0]) for line in lines if "nats" in line}
     assert figures == {"log-likelihood": -2.8311, "ELBO": -2.8402, "amortisation gap": 0.0091}
 
 
 def test_regimes_have_shares_and_dwell(capsys):
-    out = printed(capsys, Trained()).out
+    out = printed(capsys, trained()).out
     assert "60.0 %" in out
     assert "50.2 rows" in out
     assert "not converged" in out
@@ -55,19 +72,37 @@ def test_regimes_have_shares_and_dwell(capsys):
 
 
 def test_a_figure_that_is_undefined_is_a_dash(capsys):
-    out = printed(capsys, Trained(elbo_per_row=None, amortisation_gap=None)).out
+    out = printed(capsys, trained(elbo_per_row=None, amortisation_gap=None)).out
     assert [line.split()[1] for line in out.splitlines() if line.startswith("ELBO")] == ["-"]
 
 
 def test_warnings_go_to_stderr_as_they_are(capsys):
-    assert printed(capsys, Trained(), as_json=True).err == "warning: regime 1 grows [without bound]\n"
+    assert printed(capsys, trained(), as_json=True).err == "warning: regime 1 grows [without bound]\n"
 
 
 def test_json_is_one_object_without_nan(capsys):
-    found = json.loads(printed(capsys, Trained(elbo_per_row=math.nan), as_json=True).out, parse_constant=pytest.fail)
+    found = json.loads(printed(capsys, trained(elbo_per_row=math.nan), as_json=True).out, parse_constant=pytest.fail)
     assert found["elbo_per_row"] is None
     assert found["expected_dwell"] == [50.2, None]
     assert found["channels"] == ["x0", "[x1]"]
+
+
+def test_labels_of_one_file(capsys):
+    out = printed(capsys, inferred()).out
+    assert "2,000 in 12 segments" in out
+    assert "-3.2000 nats a row in data units; in training -" in out
+    assert "files" not in out
+
+
+def test_files_that_failed_are_named(capsys):
+    shown = printed(capsys, inferred(files=3, skipped=2, failures=["b.csv: is empty"]))
+    assert shown.err == "b.csv: is empty\n"
+    assert "3 labelled, 2 left as they were, 1 failed" in shown.out
+
+
+def test_rows_on_stdout_leave_no_room_for_a_table(capsys):
+    shown = printed(capsys, inferred(output="-"))
+    assert (shown.out, shown.err) == ("", "2,000 rows labelled, 12 segments\n")
 
 
 def test_arrays_become_lists():

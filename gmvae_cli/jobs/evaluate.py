@@ -89,19 +89,22 @@ class _Labels:
 
     def __init__(self, reader: SeriesReader, columns: Sequence[str], progress: Progress) -> None:
         self.columns = columns
-        coders = [_Coder() for _ in (*columns, "series")]
-        blocks: list[list[metrics.Labels]] = [[] for _ in coders]
-        rows = 0
+        *coders, ids = (_Coder() for _ in (*columns, "series"))
+        blocks: list[list[metrics.Labels]] = [[] for _ in columns]
+        starts: list[metrics.Labels] = []
+        rows, series_before = 0, -2  # of no series
         for table in reader.labels(columns):
-            for coder, column, codes in zip(coders, table.columns, blocks, strict=True):
+            *labels, series = table.columns
+            for coder, column, codes in zip(coders, labels, blocks, strict=True):
                 codes.append(coder.encode(column))
-            rows += table.num_rows
+            series = ids.encode(series)
+            starts.append(rows + np.flatnonzero(np.diff(series, prepend=series_before)))
+            rows, series_before = rows + len(series), series[-1]
             progress("evaluate", rows, reader.rows)
         self.source = reader.name
-        self.codes = [np.concatenate(codes) for codes in blocks[:-1]]
-        self.names = [list(coder.codes) for coder in coders[:-1]]
-        series = np.concatenate(blocks[-1])
-        self.starts = np.concatenate([[0], metrics.change_points(series)])
+        self.codes = [np.concatenate(codes) for codes in blocks]
+        self.names = [list(coder.codes) for coder in coders]
+        self.starts = np.concatenate(starts)
 
 
 class _Coder:
@@ -122,8 +125,8 @@ def _scores(
     labels: _Labels, predicted: metrics.Labels, predicted_names: list[str], config: EvaluateConfig
 ) -> EvaluateResult:
     true = labels.codes[0]
-    labelled = true >= 0
-    if not labelled.any():
+    labelled, left_out = true >= 0, np.flatnonzero(true < 0)
+    if len(left_out) == len(true):
         raise SeriesError(f"{labels.source}: column '{labels.columns[0]}' is empty, so there is no truth to judge by")
     unjudged = np.flatnonzero(labelled & (predicted < 0))
     if len(unjudged):
@@ -131,17 +134,16 @@ def _scores(
             f"{labels.source}: row {unjudged[0] + 1}: column '{config.predicted}' is empty beside a true label; "
             "every row with a true label needs a predicted one"
         )
-    starts = np.unique(np.concatenate([[0], np.cumsum(labelled)])[labels.starts])
-    true, predicted = true[labelled].astype(np.int64), predicted[labelled].astype(np.int64)
+    starts = np.unique(labels.starts - np.searchsorted(left_out, labels.starts))
+    true, true_names = _in_order(true[labelled], labels.names[0])
+    predicted, predicted_names = _in_order(predicted[labelled], predicted_names)
     starts = starts[starts < len(true)]
-    true_order, predicted_order = _in_order(labels.names[0]), _in_order(predicted_names)
-    true, predicted = np.argsort(true_order)[true], np.argsort(predicted_order)[predicted]
-    counts = metrics.contingency(true, predicted, len(true_order), len(predicted_order))
+    counts = metrics.contingency(true, predicted, len(true_names), len(predicted_names))
     confusion, columns = metrics.matched_confusion(counts)
     changes = metrics.pooled_change_scores(true, predicted, starts, config.tolerance)
     return EvaluateResult(
         rows=len(labelled),
-        unlabelled=int((~labelled).sum()),
+        unlabelled=len(left_out),
         accuracy=metrics.accuracy(counts),
         ari=metrics.adjusted_rand_index(counts),
         nmi=metrics.normalized_mutual_information(counts),
@@ -156,17 +158,18 @@ def _scores(
         segments_true=len(np.union1d(metrics.change_points(true), starts)),
         segments_predicted=len(np.union1d(metrics.change_points(predicted), starts)),
         confusion=confusion.tolist(),
-        labels_true=[labels.names[0][code] for code in true_order],
-        labels_predicted=[None if column < 0 else predicted_names[predicted_order[column]] for column in columns],
+        labels_true=true_names,
+        labels_predicted=[None if column < 0 else predicted_names[column] for column in columns],
     )
 
 
-def _in_order(names: list[str]) -> list[int]:
-    """Codes in the order of their names, whole numbers by value."""
+def _in_order(codes: metrics.Labels, names: list[str]) -> tuple[metrics.Labels, list[str]]:
+    """The same labels with codes in the order of their names, whole numbers by value."""
     try:
-        return sorted(range(len(names)), key=lambda code: int(names[code]))
+        order = sorted(range(len(names)), key=lambda code: int(names[code]))
     except ValueError:
-        return sorted(range(len(names)), key=lambda code: names[code])
+        order = sorted(range(len(names)), key=lambda code: names[code])
+    return np.argsort(order).astype(np.int32)[codes], [names[code] for code in order]
 
 
 def _with_model(

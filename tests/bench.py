@@ -1,0 +1,275 @@
+"""Speed and memory on this machine, each figure beside its target. Nothing is asserted.
+
+    python tests/bench.py [--only PART ...] [--large]
+
+CPU-seconds and rows a second of a core are taken with one thread; "wall" figures with all cores. Each figure is a median
+over several runs; memory is the peak of a fresh process.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from statistics import median
+from typing import Any, NamedTuple
+
+GMVAE = os.path.join(os.path.dirname(sys.executable), "gmvae")
+MEDIUM_ROWS, LARGE_ROWS = 2_000_000, 20_000_000
+MIB = 1 << 20
+
+
+class Figure(NamedTuple):
+    """One line of the table; `target` None is for information. `most`: the target is an upper limit."""
+
+    name: str
+    value: float
+    unit: str
+    target: float | None = None
+    most: bool = True
+
+    def __str__(self) -> str:
+        value = f"{self.value:,.0f}" if self.value >= 1000 else f"{self.value:.3g}"
+        if self.target is None:
+            return f"{self.name:<64} {value:>12} {self.unit}"
+        met = self.value <= self.target if self.most else self.value >= self.target
+        bound = f"{'at most' if self.most else 'at least'} {self.target:,g}"
+        return f"{self.name:<64} {value:>12} {self.unit:<12} {bound:<20} {'' if met else 'MISSED'}".rstrip()
+
+
+class Usage(NamedTuple):
+    """What a command took."""
+
+    seconds: float
+    peak: int
+
+
+def command(*arguments: str) -> Usage:
+    """Run gmvae in a fresh process.
+
+    This process imports next to nothing, because a child's peak is never below what its parent held when it was born.
+    """
+    started = time.perf_counter()
+    child = subprocess.Popen([GMVAE, *arguments], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(f"gmvae {' '.join(arguments)}: exit status {child.returncode}")
+    return Usage(time.perf_counter() - started, usage.ru_maxrss * (1 if platform.system() == "Darwin" else 1024))
+
+
+def in_child(function: Callable[..., Any], *arguments: object) -> Any:
+    """Call a function in a fresh process, which may import what it likes."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def simulate(folder: str, name: str, rows: int, *options: str) -> str:
+    """A simulated series beside its truth, made where it is not there yet."""
+    path = os.path.join(folder, name)
+    if not os.path.exists(path):
+        command("simulate", path, "--steps", str(rows), "--truth", f"{path}.truth", "--quiet", *options)
+    return path
+
+
+def persistent(folder: str, rows: int, suffix: str = "parquet") -> str:
+    """K = D = 4, dwell 50, intercept, covariance per regime."""
+    options = ("--regimes", "4", "--channels", "4", "--dwell", "50", "--intercept", "--covariance", "regime")
+    return simulate(folder, f"persistent_{rows}.{suffix}", rows, *options)
+
+
+# --- what a fresh process measures -----------------------------------------------------------------------------------
+
+
+def training_seconds(path: str, options: dict[str, Any], threads: int | None, runs: int) -> tuple[float, float]:
+    """Wall and CPU-seconds of `gmvae train` without imports: medians, after a first short training."""
+    import pyarrow.parquet as pq
+    import torch
+
+    from gmvae_cli.config import ModelConfig, SeriesConfig, TrainConfig
+    from gmvae_cli.jobs.train import train
+    from gmvae_cli.progress import silent
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    config = TrainConfig(model=ModelConfig(**options))
+    few = f"{path}.few.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 1000), few)
+    wall, cpu = [], []
+    for run in range(runs + 1):
+        before = time.perf_counter(), time.process_time()
+        train([path if run else few], f"{path}.model", config, SeriesConfig(), silent)
+        wall.append(time.perf_counter() - before[0])
+        cpu.append(time.process_time() - before[1])
+    return median(wall[1:]), median(cpu[1:])
+
+
+def inference_seconds(path: str, truth: str, posterior: str, runs: int) -> float:
+    """Wall seconds of exact inference over a recording that is in memory, all rows read back."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    from gmvae_cli import apply, checkpoint
+    from gmvae_cli.recording import Recording
+
+    model = checkpoint.load(truth)
+    table = pq.read_table(path, columns=list(model.channels))
+    recording = Recording.from_arrays(np.column_stack([column.to_numpy() for column in table.columns]))
+    seconds = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        with apply.infer(recording, model, posterior) as inferred:
+            rows = sum(len(block.regimes) for block in inferred.blocks())
+        assert rows == recording.rows
+        seconds.append(time.perf_counter() - started)
+    return median(seconds)
+
+
+def smoothing_seconds(num_regimes: int, num_channels: int, runs: int) -> tuple[float, float]:
+    """CPU-seconds of the smoother, and of density and smoother, over MEDIUM_ROWS float32 rows, one thread."""
+    import torch
+
+    from gmvae_cli import markov
+    from gmvae_cli.density import Emission, log_likelihoods
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    K, D = num_regimes, num_channels
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randn(2 * D + 1, MEDIUM_ROWS, generator=generator)
+    tril = torch.eye(D, dtype=torch.float64).expand(K, D, D)
+    emission = Emission(torch.randn(K, D, D + 1, generator=generator, dtype=torch.float64) / 2, tril)
+    chain = markov.Chain(torch.full((K,), 1 / K), markov.persistent(K, 50).float())
+    smoothing, both = [], []
+    for _ in range(runs + 1):
+        started = time.process_time()
+        scores = log_likelihoods(y, emission)
+        middle = time.process_time()
+        markov.smooth(scores.mT, chain)
+        both.append(time.process_time() - started)
+        smoothing.append(time.process_time() - middle)
+    return median(smoothing[1:]), median(both[1:])
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def help_text(folder: str) -> Iterator[Figure]:
+    """The time to a first answer."""
+    yield Figure("gmvae --help", median(command("--help").seconds for _ in range(9)), "s wall", 0.3)
+
+
+def train_iid(folder: str) -> Iterator[Figure]:
+    """The reference model."""
+    path = simulate(folder, "iid_200k.parquet", 200_000, "--prior", "iid")
+    options = {"prior": "iid", "intercept": False, "covariance": "shared"}
+    wall, cpu = in_child(training_seconds, path, options, None, 3)
+    yield Figure("train, T = 200,000, K = 3, D = 2, iid, without imports", wall, "s wall", 10)
+    yield Figure("  the same", cpu, "CPU s")
+
+
+def train_markov(folder: str) -> Iterator[Figure]:
+    """Defaults, K = D = 4; ten times the rows; a short series."""
+    _, small = in_child(training_seconds, persistent(folder, 200_000), {"regimes": 4}, 1, 5)
+    yield Figure("train, T = 200,000, K = D = 4, markov, without imports", small, "CPU s", 4.2)
+    _, medium = in_child(training_seconds, persistent(folder, MEDIUM_ROWS), {"regimes": 4}, 1, 3)
+    yield Figure("train, T = 2,000,000", medium, "CPU s")
+    yield Figure("  ratio of the two", medium / small, "times", 3)
+    for channels in (1, 4):
+        options = ("--regimes", "2", "--channels", str(channels), "--dwell", "100")
+        path = simulate(folder, f"short_{channels}.parquet", 2_000, *options)
+        wall, _ = in_child(training_seconds, path, {"regimes": 2}, 1, 5)
+        yield Figure(f"train, T = 2,000, K = 2, D = {channels}, markov, without imports", wall, "s wall", 2)
+
+
+def smoothing(folder: str) -> Iterator[Figure]:
+    """The chain by itself."""
+    for num_regimes, target in ((4, 3.5e6), (8, 2e6)):
+        alone, both = in_child(smoothing_seconds, num_regimes, 4, 7)
+        yield Figure(f"smooth, K = {num_regimes}, float32", MEDIUM_ROWS / alone, "rows/s core", target, False)
+        if num_regimes == 4:
+            yield Figure("density and smooth, K = D = 4, float32", MEDIUM_ROWS / both, "rows/s core", 2.5e6, False)
+
+
+def infer_memory(folder: str) -> Iterator[Figure]:
+    """Exact inference without files."""
+    iid = simulate(folder, "iid_2m.parquet", MEDIUM_ROWS, "--prior", "iid")
+    seconds = in_child(inference_seconds, iid, f"{iid}.truth", "smooth", 3)
+    yield Figure("infer from memory, K = 3, D = 2, iid", MEDIUM_ROWS / seconds, "rows/s wall", 1e6, False)
+    path = persistent(folder, MEDIUM_ROWS)
+    for posterior in ("smooth", "viterbi", "filter"):
+        seconds = in_child(inference_seconds, path, f"{path}.truth", posterior, 3)
+        yield Figure(f"infer from memory, K = D = 4, markov, {posterior}", MEDIUM_ROWS / seconds, "rows/s wall")
+
+
+def infer_files(folder: str) -> Iterator[Figure]:
+    """Whole commands on 2,000,000 rows, imports included."""
+    iid = simulate(folder, "iid_2m.parquet", MEDIUM_ROWS, "--prior", "iid")
+    yield _infer(folder, iid, "smooth", "iid, K = 3, D = 2, Parquet", 3e5)[0]
+    path = persistent(folder, MEDIUM_ROWS)
+    for posterior in ("smooth", "viterbi"):
+        yield from _infer(folder, path, posterior, "K = D = 4, Parquet", None)
+    yield _infer(folder, persistent(folder, MEDIUM_ROWS, "csv"), "smooth", "K = D = 4, CSV", 2e5)[0]
+
+
+def _infer(
+    folder: str, path: str, posterior: str, name: str, target: float | None, rows: int = MEDIUM_ROWS, runs: int = 3
+) -> tuple[Figure, Figure]:
+    """Rows a second and peak memory of `gmvae infer`, from a format to the same."""
+    output = os.path.join(folder, "out" + os.path.splitext(path)[1])
+    arguments = ("infer", path, "--model", f"{path}.truth", "--output", output, "--posterior", posterior, "--quiet")
+    usages = [command(*arguments) for _ in range(runs)]
+    os.remove(output)
+    seconds, peak = median(usage.seconds for usage in usages), max(usage.peak for usage in usages)
+    return (
+        Figure(f"infer, {rows:,} rows, {posterior}, {name}", rows / seconds, "rows/s wall", target, False),
+        Figure(f"  its peak", peak / MIB, "MiB", 700),
+    )
+
+
+def large(folder: str) -> Iterator[Figure]:
+    """20,000,000 rows: whole commands, and their memory beside that of 2,000,000."""
+    started = time.perf_counter()
+    path = persistent(folder, LARGE_ROWS)
+    yield Figure("simulate, 20,000,000 rows, K = D = 4", time.perf_counter() - started, "s wall", 120)
+    for posterior in ("smooth", "viterbi"):
+        speed, peak = _infer(folder, path, posterior, "K = D = 4, Parquet", 7e5, LARGE_ROWS, 1)
+        _, before = _infer(folder, persistent(folder, MEDIUM_ROWS), posterior, "", None, runs=1)
+        yield from (speed, peak)
+        yield Figure("  beside the peak of 2,000,000 rows", peak.value / before.value, "times", 1.1)
+    usage = command("train", path, "--regimes", "4", "--model", f"{path}.model", "--quiet")
+    yield Figure("train, 20,000,000 rows, K = D = 4, defaults", usage.seconds, "s wall")
+    yield Figure("  its peak", usage.peak / MIB, "MiB", 1024)
+
+
+PARTS = {
+    "help": help_text,
+    "train-iid": train_iid,
+    "train-markov": train_markov,
+    "smoothing": smoothing,
+    "infer-memory": infer_memory,
+    "infer-files": infer_files,
+    "large": large,
+}
+
+
+def main() -> None:
+    """Print the table, a line as soon as it is known."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", choices=PARTS, help="run this part; may be given several times")
+    parser.add_argument("--large", action="store_true", help="also the 20,000,000 rows, about 4 GB of disk in TMPDIR")
+    arguments = parser.parse_args()
+    chosen = arguments.only or [name for name in PARTS if name != "large" or arguments.large]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in chosen:
+            for figure in PARTS[name](folder):
+                print(figure, flush=True)
+
+
+if __name__ == "__main__":
+    main()

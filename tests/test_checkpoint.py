@@ -1,0 +1,102 @@
+import json
+import pickle
+from dataclasses import replace
+
+import pytest
+import safetensors.torch
+import torch
+from test_apply import random_checkpoint
+
+from gmvae_cli import checkpoint
+from gmvae_cli.errors import CheckpointError
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(str(path), random_checkpoint(0, P=2))
+    return path
+
+
+def tensors_of(path):
+    return safetensors.torch.load_file(path)
+
+
+def rewritten(path, tensors, **header):
+    with safetensors.safe_open(path, "pt") as file:
+        content = json.loads(file.metadata()["gmvae"])
+    safetensors.torch.save_file(tensors, path, {"gmvae": json.dumps(content | header)})
+
+
+def test_load_returns_what_was_saved(saved):
+    before, after = random_checkpoint(0, P=2), checkpoint.load(str(saved))
+    assert after.model == before.model and after.channels == before.channels
+    for name, tensor in vars(before.parameters).items():
+        assert torch.equal(getattr(after.parameters, name), tensor)
+    assert torch.equal(after.mean, before.mean) and torch.equal(after.scale, before.scale)
+    assert after.encoder.keys() == before.encoder.keys()
+    x = torch.randn(3, 6)
+    assert torch.equal(after.build_encoder("m")(x), before.build_encoder("m")(x))
+
+
+def test_same_model_same_bytes(saved, tmp_path):
+    again = tmp_path / "again.safetensors"
+    checkpoint.save(str(again), checkpoint.load(str(saved)))
+    assert again.read_bytes() == saved.read_bytes()
+
+
+def test_a_model_without_encoder_says_so(tmp_path):
+    path = str(tmp_path / "truth.safetensors")
+    checkpoint.save(path, replace(random_checkpoint(1), encoder=None))
+    with pytest.raises(CheckpointError, match="no encoder; use --posterior"):
+        checkpoint.load(path).build_encoder(path)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 7, 8, 20, 200, 0.5, 0.99])
+def test_truncated_files_are_refused(saved, keep):
+    content = saved.read_bytes()
+    saved.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
+    with pytest.raises(CheckpointError, match="not a gmvae model, or a damaged one"):
+        checkpoint.load(str(saved))
+
+
+def broken(name, change):
+    def breaks(path):
+        tensors = tensors_of(path)
+        tensors[name] = change(tensors[name])
+        rewritten(path, tensors)
+
+    return breaks
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        pytest.param(broken("mean", lambda t: t * torch.nan), "'mean' holds NaN", id="nan"),
+        pytest.param(broken("ar_bias", lambda t: t / 0), "'ar_bias' holds NaN or infinity", id="infinity"),
+        pytest.param(broken("scale", lambda t: -t), "'scale' must be positive", id="negative scale"),
+        pytest.param(broken("scale_tril", lambda t: -t), "positive diagonal", id="no covariance"),
+        pytest.param(broken("scale_tril", lambda t: t.mT.contiguous()), "lower triangular", id="upper triangle"),
+        pytest.param(broken("transition_matrix", lambda t: t * 2), "sum to one", id="no probabilities"),
+        pytest.param(broken("mean", lambda t: t.float()), "must be float64", id="dtype"),
+        pytest.param(broken("mean", lambda t: t[:1].clone()), "has shape", id="shape"),
+        pytest.param(broken("encoder.net.0.bias", lambda t: t[:1].clone()), "do not fit the header", id="encoder"),
+        pytest.param(broken("extra", lambda t: t), "extra", id="unknown tensor"),
+        pytest.param(lambda p: rewritten(p, tensors_of(p), format=99), "format 99", id="format"),
+        pytest.param(lambda p: rewritten(p, tensors_of(p), code="x"), "unknown entries", id="unknown entry"),
+        pytest.param(lambda p: rewritten(p, tensors_of(p), model={"regimes": 0}), "--regimes is 0", id="impossible"),
+        pytest.param(lambda p: rewritten(p, tensors_of(p), model={"depth": 1}), "damaged", id="unknown option"),
+        pytest.param(lambda p: p.write_bytes(pickle.dumps({"a": 1})), "not a gmvae model", id="pickle"),
+        pytest.param(lambda p: p.write_bytes(b"\xff" * 7 + b"\x7f" + b"{}"), "not a gmvae model", id="huge header"),
+        pytest.param(lambda p: p.unlink(), "no such model file", id="missing"),
+    ],
+)
+def test_damaged_models_are_refused_in_one_line(saved, damage, expected):
+    if expected == "extra":
+        tensors = tensors_of(saved)
+        rewritten(saved, tensors | {"extra": torch.zeros(1, dtype=torch.float64)})
+    else:
+        damage(saved)
+    with pytest.raises(CheckpointError, match=expected) as refusal:
+        checkpoint.load(str(saved))
+    assert "\n" not in str(refusal.value) and str(saved) in str(refusal.value)

@@ -1,0 +1,152 @@
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+
+KEYS = {
+    "rows", "regimes", "channels", "elbo_per_row", "log_likelihood_per_row", "log_likelihood_per_row_data_units",
+    "amortisation_gap", "shares", "expected_dwell", "evidence_scale", "stride", "steps", "seconds", "rows_per_second",
+    "converged", "warnings", "evaluated_on",
+}  # fmt: skip
+FAST = ("--steps", "10", "--restarts", "2")
+
+
+@pytest.fixture
+def series(run, tmp_path):
+    """A simulated file of 1,200 rows, with the model that drew it."""
+    path, truth = tmp_path / "a.csv", tmp_path / "truth.safetensors"
+    assert run("simulate", path, "--steps", "1200", "--regimes", "2", "--truth", truth, "--seed", "3").exit_code == 0
+    return path
+
+
+def trained(run, path, *options, model="m.safetensors"):
+    target = path.parent / model
+    result = run("train", path, "--model", target, "--regimes", "2", "--json", "--quiet", *FAST, *options)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout), target
+
+
+def test_json_has_the_promised_keys_and_adds_up(run, series):
+    figures, model = trained(run, series)
+    assert figures.keys() >= KEYS
+    assert figures["rows"] == 1200 and figures["channels"] == ["x0", "x1"] and figures["stride"] == 1
+    gap = figures["log_likelihood_per_row"] - figures["elbo_per_row"]
+    assert figures["amortisation_gap"] == pytest.approx(gap, abs=1e-12) and gap >= 0
+    assert sum(figures["shares"]) == pytest.approx(1)
+    scale = safetensors.torch.load_file(model)["scale"]
+    in_data_units = figures["log_likelihood_per_row"] - float(scale.log().sum())
+    assert figures["log_likelihood_per_row_data_units"] == pytest.approx(in_data_units)
+
+
+def test_the_table_shows_the_gap_as_a_difference(run, series):
+    result = run("train", series, "--model", series.parent / "m.safetensors", "--regimes", "2", *FAST)
+    assert result.exit_code == 0, result.output
+    value = {line.split("  ")[0]: line for line in result.stdout.splitlines()}
+    number = [float(value[name].split("nats")[0].split()[-1]) for name in ("log-likelihood", "ELBO", "amortisation gap")]
+    assert number[2] == pytest.approx(number[0] - number[1], abs=1e-9)
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+
+
+def test_infer_on_the_training_file_gives_the_shares_of_training(run, series):
+    figures, model = trained(run, series)
+    out = series.parent / "out.csv"
+    inferred = json.loads(run("infer", series, "--model", model, "--output", out, "--json").stdout)
+    assert inferred["shares"] == figures["shares"]
+
+
+def test_same_seed_same_bytes_and_another_seed_other_bytes(run, series):
+    first = trained(run, series, model="a.safetensors")[1].read_bytes()
+    assert trained(run, series, model="b.safetensors")[1].read_bytes() == first
+    assert trained(run, series, "--seed", "1", model="c.safetensors")[1].read_bytes() != first
+
+
+def test_regimes_are_numbered_by_share_and_align_to_keeps_older_numbers(run, series):
+    figures, model = trained(run, series)
+    assert figures["shares"][0] > figures["shares"][1] + 0.02, "the series has a larger regime"
+    swapped = safetensors.torch.load_file(model)
+    truth = series.parent / "truth.safetensors"
+    figures_of_truth = json.loads(
+        run("infer", series, "--model", truth, "--output", series.parent / "t.csv", "--json").stdout
+    )
+    aligned, _ = trained(run, series, "--align-to", truth, model="aligned.safetensors")
+    np.testing.assert_allclose(aligned["shares"], figures_of_truth["shares"], atol=0.02)
+    assert swapped["mean"].shape == (2,)
+
+
+def test_init_starts_from_an_older_model(run, series):
+    truth = series.parent / "truth.safetensors"
+    figures, model = trained(run, series, "--init", truth, "--no-intercept", "--covariance", "shared")
+    found = np.sort(safetensors.torch.load_file(model)["ar_weights"].numpy().ravel())
+    true = safetensors.torch.load_file(truth)["ar_weights"].numpy().ravel()
+    assert found.shape == true.shape and figures["converged"]
+
+
+def test_expect_dwell_is_heeded_in_rows_and_as_a_duration(run, tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "noise.csv"
+    rows = "\n".join(f"2024-01-01T{t // 60:02d}:{t % 60:02d}:00,{rng.normal():.4f}" for t in range(1200))
+    path.write_text(f"time,x\n{rows}\n")
+    by_rows, _ = trained(run, path, "--expect-dwell", "40")
+    by_time, _ = trained(run, path, "--expect-dwell", "40min", model="b.safetensors")
+    assert by_rows["expected_dwell"] == by_time["expected_dwell"]
+    assert min(by_rows["expected_dwell"]) > 15
+    shorter, _ = trained(run, path, "--expect-dwell", "4", model="c.safetensors")
+    assert max(shorter["expected_dwell"]) < 15
+
+
+def test_too_many_regimes_are_warned_about(run, series):
+    target = series.parent / "m.safetensors"
+    result = run("train", series, "--model", target, "--regimes", "8", "--polish", "2", "--json", *FAST)
+    codes = {warning["code"] for warning in json.loads(result.stdout)["warnings"]}
+    assert codes & {"rare_regime", "same_regimes", "short_visits", "not_converged"}
+    assert "warning: " in result.stderr
+
+
+@pytest.mark.parametrize("options", [("--prior", "iid"), ("--estimator", "exact"), ("--lags", "3"), ("--stride", "2")])
+def test_options_of_the_model_train_and_infer(run, series, options):
+    figures, model = trained(run, series, *options)
+    assert figures["log_likelihood_per_row"] > figures["elbo_per_row"] - 1e-9
+    for posterior in ("smooth", "viterbi", "filter", "encoder"):
+        out = series.parent / "out.csv"
+        assert run("infer", series, "--model", model, "--output", out, "--posterior", posterior).exit_code == 0
+
+
+def test_the_reference_model_is_reachable(run, series):
+    _, model = trained(run, series, "--prior", "iid", "--no-intercept", "--covariance", "shared", "--fixed-prior")
+    tensors = safetensors.torch.load_file(model)
+    assert tensors["scale_tril"].shape[0] == 1 and not tensors["ar_bias"].any() and not tensors["mean"].any()
+    np.testing.assert_allclose(tensors["initial_probs"], [0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "expected"),
+    [
+        pytest.param(("--regimes", "0"), 2, "--regimes is 0, but must be at least 1", id="no regime"),
+        pytest.param(("--lags", "2000"), 1, "rows have all their lags", id="lags"),
+        pytest.param(("--regimes", "700"), 1, "need at least", id="too many regimes"),
+        pytest.param(("--device", "cuda"), 1, "no such device here; present are: cpu", id="device"),
+        pytest.param(("--device", "tpu"), 2, "must be cpu, auto", id="device name"),
+        pytest.param(("--channels", "x0,x9"), 1, "no column 'x9'", id="channel"),
+        pytest.param(("--expect-dwell", "soon"), 2, "--expect-dwell", id="dwell"),
+        pytest.param(("--init", "nowhere.safetensors"), 1, "no such model file", id="init"),
+        pytest.param(("--fixed-prior",), 2, "needs --prior iid", id="fixed prior"),
+        pytest.param(("--temperature-end", "0"), 2, "--temperature-end is 0", id="temperature"),
+    ],
+)
+def test_bad_options_get_one_line_and_leave_nothing(refusal, series, options, status, expected):
+    before = sorted(series.parent.iterdir())
+    line = refusal("train", series, "--model", series.parent / "m.safetensors", "--quiet", *options, status=status)
+    assert expected in line
+    assert sorted(series.parent.iterdir()) == before
+
+
+@pytest.mark.skipif("not __import__('torch').cuda.is_available()", reason="there is no GPU here")
+def test_cpu_and_gpu_agree(run, series):
+    on_cpu, model = trained(run, series)
+    labels = []
+    for device in ("cpu", "cuda"):
+        out = series.parent / f"{device}.csv"
+        assert run("infer", series, "--model", model, "--output", out, "--device", device).exit_code == 0
+        labels.append(out.read_text().splitlines())
+    assert len(labels[0]) == len(labels[1]) and on_cpu["rows"] == 1200

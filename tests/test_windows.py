@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gmvae_cli.config import ModelConfig
+from gmvae_cli.recording import Recording
+from gmvae_cli.windows import Rows, Windows
+
+
+def windows(values, steps=None, **model):
+    recording = Recording.from_arrays(np.asarray(values, float), steps)
+    D = recording.rows and np.asarray(values).shape[1]
+    return Windows(recording, ModelConfig(**model), np.zeros(D), np.ones(D), torch.float64)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 3), st.integers(1, 3), st.integers(1, 70), st.integers(0, 10_000))
+def test_rows_are_the_same_for_every_block_size(T, lags, stride, block_rows, seed):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(T, 2))
+    values[rng.random(T) < 0.1, 0] = np.nan
+    steps = rng.choice([0, 1, 1, 1, 1, 1, 4], size=T)
+    steps[0] = 0
+    source = windows(values, steps, lags=lags, stride=stride)
+    whole = source.rows(0, T)
+    cut = list(source.blocks(block_rows))
+    assert torch.equal(torch.cat([rows.y for rows in cut], 1), whole.y)
+    assert torch.equal(torch.cat([rows.mask for rows in cut]), whole.mask)
+    assert np.array_equal(np.concatenate([rows.steps for rows in cut]), whole.steps)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 3), st.integers(1, 3), st.integers(0, 10_000))
+def test_a_row_has_evidence_only_with_all_its_lags_in_one_stretch(T, lags, stride, seed):
+    """Row by row, from the definition."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(T, 1))
+    values[rng.random(T) < 0.15] = np.nan
+    steps = rng.choice([0, 1, 1, 1, 1, 1, 4], size=T)
+    steps[0] = 0
+    rows = windows(values, steps, lags=lags, stride=stride).rows(0, T)
+    for t in range(T):
+        lagged = [t - p * stride for p in range(lags + 1)]
+        complete = lagged[-1] >= 0 and all(steps[u] == 1 for u in range(lagged[-1] + 1, t + 1))
+        complete = complete and all(not np.isnan(values[u, 0]) for u in lagged)
+        assert bool(rows.mask[t]) == complete
+        if complete:
+            assert rows.y[:, t].tolist() == [values[u, 0] for u in lagged] + [1.0]
+
+
+def test_rows_are_standardised():
+    recording = Recording.from_arrays(np.array([[1.0, 10], [3, 30], [5, 50]]))
+    source = Windows(recording, ModelConfig(), recording.mean, recording.scale, torch.float64)
+    assert source.rows(1, 3).y[0].tolist() == pytest.approx([0, np.sqrt(1.5)])
+
+
+def test_joined_stretches_restart_the_chain():
+    source = windows(np.arange(20.0)[:, None])
+    both = source.pieces([(2, 5), (10, 13)])
+    assert both.steps.tolist() == [0, 1, 1, 0, 1, 1]
+    assert both.y[0].tolist() == [2, 3, 4, 10, 11, 12]
+    assert bool(both.mask.all())
+    assert len(both.rows(1, 4)) == 3 and isinstance(both.rows(1, 4), Rows)
