@@ -55,7 +55,8 @@ def anneal(
     """Encoder, decoder and prior together: Adam steps on -ELBO / rows, the learning rate falling to zero.
 
     Args:
-        rows: held in memory; chunks are drawn from them at random and start from the stationary law.
+        rows: held in memory; chunks are drawn from them at random and start from the stationary law. Partly observed
+            rows are left to the polish: here they count as rows without evidence.
         config: its estimator says whether regimes are relaxed samples at the annealed temperature, or summed exactly.
     """
     length = min(_CHUNK, len(rows))
@@ -66,9 +67,11 @@ def anneal(
     for step in range(steps):
         first = torch.randint(len(rows) - length + 1, (count, 1), generator=generator)
         index = first + offsets
-        mask = rows.mask[index]
+        mask, flat = rows.complete[index], index.view(-1)
         temperature = temperature_at(step, steps, config) if config.estimator == "gumbel" else None
-        elbo = model.elbo(rows.y[:, index.view(-1)], mask, rows.steps[index.numpy()], temperature, generator)
+        elbo = model.elbo(
+            rows.y[:, flat], mask, rows.observed[:, flat], rows.steps[index.numpy()], temperature, generator
+        )
         loss = -elbo.sum() / mask.sum().clamp_min(1)
         optimizer.step(torch.autograd.grad(loss, parameters), _falling(config.lr, step, steps))
         progress("anneal", step + 1, steps)
@@ -87,12 +90,12 @@ def fit_encoder(
     emission, log_law = emission.to(rows.y), chain.initial_probs.clamp_min(1e-8).log().to(rows.y)
     parameters = list(model.encoder.parameters())
     optimizer = Adam(parameters)
+    scores = log_likelihoods(rows.y, emission, rows.partial)
     present = rows.mask.nonzero()[:, 0]
     for step in range(steps):
         index = present[torch.randint(len(present), (_ENCODER_ROWS,), generator=generator)]
-        y = rows.y[:, index]
-        target = (log_law[:, None] + log_likelihoods(y, emission)).softmax(0).mT
-        guess = (log_law + model.evidence(y)).log_softmax(-1)
+        target = (log_law[:, None] + scores[:, index]).softmax(0).mT
+        guess = (log_law + model.encoder(rows.y[:, index], rows.observed[:, index])).log_softmax(-1)
         loss = -(target * guess).sum(-1).mean()
         optimizer.step(torch.autograd.grad(loss, parameters), _falling(_ENCODER_LR, step, steps))
         progress("encoder", step + 1, steps)

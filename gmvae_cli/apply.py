@@ -36,7 +36,7 @@ class Labelled:
 
     Args:
         regimes: (n,) int64. probs: (n, K), rows sum to one.
-        log_likelihood: (n,) nats of the row given its past, standardised units; NaN where a row has no evidence.
+        log_likelihood: (n,) nats of the row given its past, data units; NaN where a row has no evidence.
     """
 
     regimes: NDArray[np.int64]
@@ -70,6 +70,7 @@ class Inference:
     Attributes:
         log_likelihood: log p(x), nats, standardised units. evidence_rows: rows it sums over.
         elbo: with posterior "encoder", the same units; else None.
+        log_volume: what to subtract from either for data units, sum of log scale over observed channels of those rows.
     """
 
     def __init__(
@@ -87,10 +88,10 @@ class Inference:
         self.emission = parameters.emission(model.intercept).to(torch.zeros((), dtype=torch.float64, device=device))
         self.chain = Chain(*(part.to(device) for part in parameters.chain))
         self.independent = model.prior == "iid"
-        self.features = len(checkpoint.channels) * (1 + model.lags)
+        self.log_scale = checkpoint.scale.log().to(device)
         self.encoder = encoder.to(device).double() if encoder is not None else None
         self.num_regimes = model.regimes
-        self.log_likelihood, self.evidence_rows = 0.0, 0
+        self.log_likelihood, self.log_volume, self.evidence_rows = 0.0, 0.0, 0
         self.elbo: float | None = 0.0 if posterior == "encoder" else None
         self._edges: list[tuple[Tensor | None, tuple[object, ...]]] = []
         kind = np.int8 if model.regimes < 128 else np.int32
@@ -138,13 +139,13 @@ class Inference:
 
     def _scores(self, rows: Rows) -> Tensor:
         """(n, K) decoder log-likelihoods, 0 where a row has no evidence."""
-        return torch.where(rows.mask, log_likelihoods(rows.y, self.emission), 0).mT
+        return torch.where(rows.mask, log_likelihoods(rows.y, self.emission, rows.partial), 0).mT
 
     def _evidence(self, rows: Rows) -> Tensor:
         """(n, K) what the encoder says, 0 where a row has no evidence."""
         assert self.encoder is not None
         with torch.no_grad():
-            evidence: Tensor = self.encoder(rows.y[: self.features].mT)
+            evidence: Tensor = self.encoder(rows.y, rows.observed)
         return torch.where(rows.mask[:, None], evidence, 0)
 
     @torch.no_grad()
@@ -195,7 +196,9 @@ class Inference:
         """One scratch row a row: K columns and its log-likelihood."""
         self.log_likelihood += float(marginal[rows.mask].sum())
         self.evidence_rows += int(rows.mask.sum())
-        likelihood = torch.where(rows.mask, marginal, torch.nan)[:, None]
+        volume = self.log_scale @ rows.observed.to(self.log_scale)
+        self.log_volume += float(volume[rows.mask].sum())
+        likelihood = torch.where(rows.mask, marginal - volume, torch.nan)[:, None]
         self._rows.append(torch.cat([columns, likelihood], 1).cpu().numpy())
         if self._path is not None and self.independent:
             self._path.append(columns.argmax(1, keepdim=True).expand(-1, self.num_regimes).cpu().numpy())
@@ -294,10 +297,10 @@ def judge(
         with infer(recording, checkpoint, "smooth", device, progress=progress) as smoothed:
             regimes = np.concatenate([block.regimes for block in smoothed.blocks()])
             rows = smoothed.evidence_rows
-            log_likelihood = smoothed.log_likelihood / rows - checkpoint.log_scale if rows else None
+            log_likelihood = (smoothed.log_likelihood - smoothed.log_volume) / rows if rows else None
         elbo = None
         if rows and checkpoint.encoder is not None:
             with infer(recording, checkpoint, "encoder", device, progress=progress) as amortised:
                 assert amortised.elbo is not None
-                elbo = amortised.elbo / rows - checkpoint.log_scale
+                elbo = (amortised.elbo - amortised.log_volume) / rows
     return reader, regimes, checkpoint.model.regimes, log_likelihood, elbo

@@ -39,16 +39,11 @@ class Checkpoint:
     encoder: dict[str, Tensor] | None = None
     training: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def log_scale(self) -> float:
-        """Nats to subtract from a row's standardised log-likelihood to have it in data units: sum_d log scale_d."""
-        return float(self.scale.log().sum())
-
     def build_encoder(self, path: str) -> Encoder:
         """The encoder as a module; CheckpointError if the file has none."""
         if self.encoder is None:
             raise CheckpointError(f"{path}: this model has no encoder; use --posterior smooth, viterbi or filter")
-        encoder = Encoder(len(self.channels) * (1 + self.model.lags), self.model)
+        encoder = Encoder(len(self.channels), self.model)
         encoder.load_state_dict(self.encoder)
         return encoder.eval()
 
@@ -152,7 +147,7 @@ def _checked_encoder(path: str, state: dict[str, Tensor], model: ModelConfig, ch
     if model.hidden * model.layers > 1_000_000 or math.prod((model.hidden, model.hidden, model.layers)) > 1e9:
         raise CheckpointError(f"{path}: an encoder of {model.layers} layers of {model.hidden} units is not credible")
     with torch.device("meta"):
-        expected = Encoder(channels * (1 + model.lags), model).state_dict()
+        expected = Encoder(channels, model).state_dict()
     if {name: tuple(value.shape) for name, value in expected.items()} != {k: tuple(v.shape) for k, v in state.items()}:
         raise CheckpointError(f"{path}: the encoder's tensors do not fit the header")
     if not all(bool(torch.isfinite(value).all()) for value in state.values()):

@@ -119,19 +119,23 @@ def relaxed_regimes(log_probs: Tensor, temperature: float, generator: torch.Gene
 
 
 class Encoder(nn.Module):
-    """The feed-forward net that gives evidence: (n, features) -> (n, K) nats."""
+    """The feed-forward net that gives evidence: (n, D (P + 2)) -> (n, K) nats.
 
-    def __init__(self, features: int, config: ModelConfig) -> None:
+    It sees the row, its lags, and D flags that say which channels of the row were observed; what was not is 0.
+    """
+
+    def __init__(self, num_channels: int, config: ModelConfig) -> None:
         super().__init__()
-        widths = [features] + [config.hidden] * config.layers
+        self.lagged = num_channels * (1 + config.lags)
+        widths = [self.lagged + num_channels] + [config.hidden] * config.layers
         layers: list[nn.Module] = []
         for inputs, outputs in zip(widths, widths[1:], strict=False):
             layers += [nn.Linear(inputs, outputs), nn.SiLU()]
         self.net = nn.Sequential(*layers, nn.Linear(widths[-1], config.regimes))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Evidence l_t(k)."""
-        evidence: Tensor = self.net(features)
+    def forward(self, y: Tensor, observed: Tensor) -> Tensor:
+        """Evidence l_t(k) from rows y (M, n) with observed (D, n): (n, K)."""
+        evidence: Tensor = self.net(torch.cat([y[: self.lagged], observed.to(y)]).mT)
         return evidence
 
 
@@ -147,7 +151,7 @@ class GMVAE(nn.Module):
         self.config = config
         _, num_channels, _ = emission.weights.shape
         self.num_channels = num_channels
-        self.encoder = Encoder(num_channels * (1 + config.lags), config)
+        self.encoder = Encoder(num_channels, config)
         self.weights = nn.Parameter(torch.zeros_like(emission.weights, dtype=torch.float32))
         self.lower = nn.Parameter(torch.zeros_like(emission.scale_tril, dtype=torch.float32))
         self.log_diagonal = nn.Parameter(self.lower.detach()[..., 0].clone())
@@ -202,6 +206,7 @@ class GMVAE(nn.Module):
         self,
         y: Tensor,
         mask: Tensor,
+        observed: Tensor,
         steps: np.ndarray | None = None,
         temperature: float | None = None,
         generator: torch.Generator | None = None,
@@ -212,22 +217,17 @@ class GMVAE(nn.Module):
         bound. Without, the expectation over regimes is summed exactly.
 
         Args:
-            y: (M, B * L) rows [x, h] as columns, chunk after chunk. mask: (B, L) rows with evidence.
+            y: (M, B * L) rows [x, h] as columns, chunk after chunk. mask: (B, L) rows with evidence, wholly observed.
+            observed: (D, B * L).
             steps: (B, L) as in `markov`.
         Returns:
             (B,).
         """
         B, L = mask.shape
-        evidence = self.evidence(y).view(B, L, -1) * mask[..., None]
+        evidence = self.encoder(y, observed).view(B, L, -1) * mask[..., None]
         log_z, probs = self.posterior(evidence, steps)
         kl = (probs * evidence).sum((1, 2)) - log_z
         return self.reconstruction(y, probs, mask, temperature, generator) - kl
-
-    def evidence(self, y: Tensor) -> Tensor:
-        """l_t(k) from rows y (M, n): (n, K)."""
-        features = self.num_channels * (1 + self.config.lags)
-        evidence: Tensor = self.encoder(y[:features].mT)
-        return evidence
 
     def reconstruction(
         self, y: Tensor, probs: Tensor, mask: Tensor, temperature: float | None, generator: torch.Generator | None

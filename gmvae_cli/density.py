@@ -5,8 +5,11 @@ because every step from here to the chain then runs along contiguous memory.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,6 +35,40 @@ class Emission:
     def __getitem__(self, index: object) -> "Emission":
         """The decoders of some restarts."""
         return Emission(self.weights[index], self.scale_tril[index])
+
+
+class Pattern(NamedTuple):
+    """Rows of which the same channels, some but not all, are observed: channels (o,) and rows (n,), both int64."""
+
+    channels: Tensor
+    rows: Tensor
+
+
+def patterns(observed: Tensor) -> list[Pattern]:
+    """The partly observed rows, by what is observed of them. observed: (D, n) bool."""
+    partial = (observed.any(0) & ~observed.all(0)).nonzero()[:, 0]
+    if not len(partial):
+        return []
+    found = observed[:, partial].cpu().numpy()
+    kinds, which = np.unique(found, axis=1, return_inverse=True)
+    order = np.argsort(which, kind="stable")
+    groups = np.split(order, np.searchsorted(which[order], np.arange(1, kinds.shape[1])))
+    return [
+        Pattern(torch.as_tensor(np.flatnonzero(kind), device=partial.device), partial[torch.as_tensor(rows)])
+        for kind, rows in zip(kinds.T, groups, strict=True)
+    ]
+
+
+def marginal(emission: Emission, channels: Tensor) -> Emission:
+    """The decoder of some channels alone: their rows of Pi_k, their block of Sigma_k."""
+    some = emission.scale_tril[..., channels, :]
+    return Emission(emission.weights[..., channels, :], torch.linalg.cholesky(some @ some.mT))
+
+
+def observed_part(y: Tensor, pattern: Pattern, num_channels: int) -> Tensor:
+    """y = [x_o, h] of a pattern's rows: (o + C, n)."""
+    kept = torch.cat([pattern.channels, torch.arange(num_channels, y.shape[0], device=y.device)])
+    return y[kept[:, None], pattern.rows]
 
 
 def context(x: Tensor, num_lags: int, stride: int, intercept: bool) -> Tensor:
@@ -78,11 +115,11 @@ def whitened_residuals(y: Tensor, emission: Emission) -> Tensor:
     return (matrix.reshape(-1, y.shape[0]) @ y).view(*matrix.shape[:-1], y.shape[1])
 
 
-def log_likelihoods(y: Tensor, emission: Emission) -> Tensor:
-    """log Normal(x_t; Pi_k h_t, Sigma_k) of every row and regime, in nats.
+def log_likelihoods(y: Tensor, emission: Emission, partial: Sequence[Pattern] = ()) -> Tensor:
+    """log Normal(x_t; Pi_k h_t, Sigma_k) of every row and regime, in nats; of a partly observed row the marginal density.
 
     Args:
-        y: (M, n) rows as columns, from `context`.
+        y: (M, n) rows as columns, from `context`. partial: its partly observed rows.
     Returns:
         (..., K, n), regimes first. The product runs in the dtype of y, the factorisation in that of the emission.
     """
@@ -90,4 +127,8 @@ def log_likelihoods(y: Tensor, emission: Emission) -> Tensor:
     residuals = matrix.reshape(-1, y.shape[0]).to(y) @ y
     squares = residuals.square_() if not residuals.requires_grad else residuals.square()
     summed = squares.view(*matrix.shape[:-1], y.shape[1]).sum(0)
-    return torch.add(-log_det.to(y)[..., None], summed, alpha=-0.5)
+    scores = torch.add(-log_det.to(y)[..., None], summed, alpha=-0.5)
+    for pattern in partial:
+        part = observed_part(y, pattern, emission.weights.shape[-2])
+        scores[..., pattern.rows] = log_likelihoods(part, marginal(emission, pattern.channels))
+    return scores

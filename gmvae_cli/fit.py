@@ -90,11 +90,11 @@ def fit(
 
 
 def _check_rows(windows: Windows, sample: Rows, config: TrainConfig) -> None:
-    rows, regimes = int(sample.mask.sum()), config.model.regimes
+    rows, regimes = int(sample.complete.sum()), config.model.regimes
     needed = regimes * (sample.y.shape[0] - len(windows.mean) + 2)
     if rows < needed:
         raise SeriesError(
-            f"{windows.recording.name}: {rows} rows have all their lags, but {regimes} regimes of {len(windows.mean)} "
+            f"{windows.recording.name}: {rows} rows are complete with all their lags, but {regimes} regimes of {len(windows.mean)} "
             f"channels need at least {needed}; give more rows, fewer --regimes, --lags or --channels"
         )
 
@@ -156,8 +156,8 @@ def _start(
 def _short_starts(closed: ClosedForm, rows: Rows, restarts: int, generator: torch.Generator) -> list[Model]:
     """Short runs from random responsibilities on a few rows; the best ones."""
     config = closed.config
-    few = torch.randperm(len(rows), generator=generator)[:_SHORT_ROWS]
-    few = few[rows.mask[few]]
+    complete = rows.complete.nonzero()[:, 0]
+    few = complete[torch.randperm(len(complete), generator=generator)[:_SHORT_ROWS]]
     emission, law, log_marginal = short_runs(
         rows.y[:, few],
         closed.pooled,
@@ -182,7 +182,7 @@ def _window_starts(closed: ClosedForm, rows: Rows, restarts: int, generator: tor
     for length in lengths:
         if len(rows) // length < 3 * config.regimes:
             continue
-        flat, counts = window_moments(rows.y, rows.mask, length)
+        flat, counts = window_moments(rows.y, rows.complete, length)
         emission, labels, total = cluster_windows(
             flat, counts, closed.pooled, config.regimes, closed.num_channels, closed.shared, restarts, generator
         )

@@ -4,13 +4,14 @@ With responsibilities q held fixed, the optimum of the ELBO in the decoder is we
 normalised counts, so a pass over the rows needs only sums: any number of rows in constant memory.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gmvae_cli.density import Emission, log_likelihoods
+from gmvae_cli.density import Emission, Pattern, log_likelihoods, observed_part
 from gmvae_cli.markov import Chain, backward, forward
 
 _CHUNK = 4096  # rows whose products fit in a core's cache
@@ -47,6 +48,31 @@ def weighted_moments(y: Tensor, weights: Tensor) -> Tensor:
     return symmetric(total, y.shape[0]).view(*weights.shape[:-1], y.shape[0], y.shape[0])
 
 
+def completed_moments(y: Tensor, weights: Tensor, emission: Emission, pattern: Pattern) -> Tensor:
+    """sum_t w_t(k) E[y_t y_t^T | x_o, h_t, z_t = k] over the rows of a pattern: nothing is filled in.
+
+    With x_m | x_o, h Normal, E[y | x_o, h, k] = T_k [x_o, h] and the moments are T_k S_k T_k^T with S_k those of the
+    observed part, and beside them the covariance that the missing channels keep, once for every row.
+    """
+    D, M = emission.weights.shape[-2], y.shape[0]
+    o = pattern.channels
+    m = torch.as_tensor([channel for channel in range(D) if channel not in o.tolist()], device=o.device)
+    some = weights[..., pattern.rows]
+    inner = weighted_moments(observed_part(y, pattern, D), some)
+    covariance = emission.scale_tril @ emission.scale_tril.mT
+    gain = torch.linalg.solve(covariance[..., o[:, None], o], covariance[..., o[:, None], m]).mT
+    kept = covariance[..., m[:, None], m] - gain @ covariance[..., o[:, None], m]
+    transform = inner.new_zeros(*inner.shape[:-2], M, inner.shape[-1])
+    transform[..., o, torch.arange(len(o))] = 1
+    transform[..., torch.arange(D, M), torch.arange(len(o), inner.shape[-1])] = 1
+    transform[..., m[:, None], torch.arange(len(o))] = gain
+    rest = emission.weights[..., m, :] - gain @ emission.weights[..., o, :]
+    transform[..., m[:, None], torch.arange(len(o), inner.shape[-1])] = rest
+    moments = transform @ inner @ transform.mT
+    moments[..., m[:, None], m] += some.sum(-1, dtype=torch.float64)[..., None, None] * kept
+    return moments
+
+
 @dataclass(frozen=True)
 class Statistics:
     """What a pass over rows leaves behind; the statistics of two blocks of rows add. Leading dimensions are restarts.
@@ -80,6 +106,7 @@ def collect(
     chain: Chain,
     independent: bool,
     message: Tensor | None = None,
+    partial: Sequence[Pattern] = (),
 ) -> tuple[Statistics, Tensor | None]:
     """The expectation step over a block of rows.
 
@@ -87,11 +114,12 @@ def collect(
         y: (M, n) rows [x, h]; mask: (n,) rows with evidence; steps: (n,) as in `markov`.
         emission, chain: with leading restarts (R, ...). independent: prior "iid".
         message: filtered law of the row before the block; None: the chain starts here.
+        partial: the rows that are partly observed.
     Returns:
         the statistics, with leading restarts, and the message for the next block. The last rows of a block are smoothed
         without the rows after it: blocks are far longer than the chain's memory.
     """
-    scores = torch.where(mask, log_likelihoods(y, emission), 0)  # (R, K, n)
+    scores = torch.where(mask, log_likelihoods(y, emission, partial), 0)  # (R, K, n)
     if independent:
         joint = scores + chain.initial_probs.log().to(y)[..., None]
         marginal = joint.logsumexp(-2)
@@ -105,8 +133,13 @@ def collect(
         probs, pair_sums, marginal = smoothed.smoothed_probs.mT, smoothed.pair_sums, smoothed.row_log_likelihoods
     observed = probs * mask
     starts = torch.as_tensor(steps == 0, device=y.device)
+    moments = sum((completed_moments(y, observed, emission, pattern) for pattern in partial), start=0)
+    whole = observed
+    if partial:
+        whole = observed.clone()
+        whole[..., torch.cat([pattern.rows for pattern in partial])] = 0
     return Statistics(
-        moments=weighted_moments(y, observed),
+        moments=weighted_moments(y, whole) + moments,
         occupancy=observed.sum(-1, dtype=torch.float64),
         shares=probs.sum(-1, dtype=torch.float64),
         pair_sums=pair_sums.double(),

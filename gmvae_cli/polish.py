@@ -64,9 +64,8 @@ class ClosedForm:
 
     @classmethod
     def over(cls, rows: Rows, config: ModelConfig, num_channels: int, dwell: float | None) -> "ClosedForm":
-        """Take the pooled moments from rows."""
-        count = rows.mask.sum()
-        pooled = weighted_moments(rows.y, rows.mask[None].to(rows.y))[0] / count
+        """Take the pooled moments from the wholly observed rows."""
+        pooled = weighted_moments(rows.y, rows.complete[None].to(rows.y))[0] / rows.complete.sum()
         return cls(config, pooled, num_channels, dwell)
 
     @property
@@ -81,14 +80,18 @@ class ClosedForm:
 
     def expect(self, rows: Rows, model: Model) -> Statistics:
         """Expectations over rows held in memory."""
-        return collect(rows.y, rows.mask, rows.steps, model.emission, model.chain, self.independent)[0]
+        return self._collect(rows, model, None)[0]
+
+    def _collect(self, rows: Rows, model: Model, message: Tensor | None) -> tuple[Statistics, Tensor | None]:
+        emission, chain = model.emission, model.chain
+        return collect(rows.y, rows.mask, rows.steps, emission, chain, self.independent, message, rows.partial)
 
     def expect_all(self, windows: Windows, model: Model, progress: Progress, stage: str) -> Statistics:
         """Expectations over all rows of a recording, a block at a time; a model without restarts."""
         total, message = None, None
         one = model[None]
         for rows in windows.blocks():
-            part, message = collect(rows.y, rows.mask, rows.steps, one.emission, one.chain, self.independent, message)
+            part, message = self._collect(rows, one, message)
             total = part if total is None else total + part
             progress(stage, total.rows, len(windows))
         assert total is not None
@@ -138,8 +141,8 @@ class ClosedForm:
         if not bool(empty.any()):
             return model
         length = min(_RESEED_ROWS, len(rows))
-        flat, counts = window_moments(rows.y, rows.mask, length)
-        best = torch.where(rows.mask, log_likelihoods(rows.y, model.emission), 0).amax(-2)
+        flat, counts = window_moments(rows.y, rows.complete, length)
+        best = torch.where(rows.complete, log_likelihoods(rows.y, model.emission), 0).amax(-2)
         windows = best[..., : len(counts) * length].reshape(len(best), -1, length).sum(-1) / counts.clamp_min(1)
         worst = torch.where(counts > 0, windows, torch.inf).argsort(-1)
         size = rows.y.shape[0]

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gmvae_cli.config import ModelConfig
-from gmvae_cli.density import context
+from gmvae_cli.density import Pattern, context, patterns
 from gmvae_cli.recording import Recording
 
 
@@ -17,12 +18,14 @@ class Rows:
     """Consecutive rows.
 
     Args:
-        y: (M, n) rows [x, h] as columns, standardised. mask: (n,) bool, rows with evidence: every lag is there.
-        steps: (n,) int64 as in `markov`.
+        y: (M, n) rows [x, h] as columns, standardised; 0 where nothing was observed.
+        mask: (n,) bool, rows with evidence: every lag is there, and some channel.
+        observed: (D, n) bool, the channels of x. steps: (n,) int64 as in `markov`.
     """
 
     y: Tensor
     mask: Tensor
+    observed: Tensor
     steps: np.ndarray
 
     def __len__(self) -> int:
@@ -30,7 +33,7 @@ class Rows:
 
     def rows(self, start: int, stop: int) -> "Rows":
         """Rows [start, stop)."""
-        return Rows(self.y[:, start:stop], self.mask[start:stop], self.steps[start:stop])
+        return Rows(self.y[:, start:stop], self.mask[start:stop], self.observed[:, start:stop], self.steps[start:stop])
 
     def steps_of(self, start: int, stop: int) -> np.ndarray:
         """How rows [start, stop) follow one another."""
@@ -41,13 +44,28 @@ class Rows:
         """Of the tensors."""
         return self.y.device
 
+    @cached_property
+    def partial(self) -> list[Pattern]:
+        """The rows with evidence that are partly observed."""
+        return patterns(self.observed | ~self.mask)
+
+    @cached_property
+    def complete(self) -> Tensor:
+        """(n,) bool, rows with evidence that are wholly observed."""
+        return self.mask & self.observed.all(0)
+
     @classmethod
     def joined(cls, parts: Sequence["Rows"]) -> "Rows":
         """Several stretches after one another; the chain restarts at each."""
         steps = np.concatenate([part.steps for part in parts])
         starts = np.cumsum([0] + [len(part) for part in parts[:-1]])
         steps[starts] = 0
-        return cls(torch.cat([part.y for part in parts], dim=1), torch.cat([part.mask for part in parts]), steps)
+        return cls(
+            torch.cat([part.y for part in parts], dim=1),
+            torch.cat([part.mask for part in parts]),
+            torch.cat([part.observed for part in parts], dim=1),
+            steps,
+        )
 
 
 @dataclass(frozen=True)
@@ -81,8 +99,11 @@ class Windows:
         y = context(x, self.model.lags, self.model.stride, self.model.intercept)
         breaks = np.where(steps != 1, np.arange(first, stop), first)
         unbroken = np.arange(start, stop) - np.maximum.accumulate(breaks)[start - first :] >= lost
-        mask = torch.as_tensor(unbroken, device=self.device) & ~y.isnan().any(0)
-        return Rows(torch.where(mask, y, 0), mask, steps[start - first :])
+        D = x.shape[0]
+        missing = y.isnan()
+        observed = ~missing[:D]
+        mask = torch.as_tensor(unbroken, device=self.device) & ~missing[D:].any(0) & observed.any(0)
+        return Rows(torch.where(mask & ~missing, y, 0), mask, observed, steps[start - first :])
 
     def steps_of(self, start: int, stop: int) -> np.ndarray:
         """How rows [start, stop) follow one another."""

@@ -253,9 +253,7 @@ def without_persistence(seed: int, rows: int = 20_000) -> Outcome:
 def units(seed: int, rows: int = 20_000) -> Outcome:
     """A column in other units, file to labels: the share of rows with another label."""
     rng = np.random.default_rng(seed)
-    process = synthetic.random_process(
-        4, 4, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng
-    )
+    process = synthetic.random_process(4, 4, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
     values, _ = drawn(process, rows, rng)
     changes = {
         "x 2^20": (2.0**20, 0.0, 0.0),

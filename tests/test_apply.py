@@ -10,6 +10,7 @@ from gmvae_cli import apply, markov
 from gmvae_cli.checkpoint import Checkpoint
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Encoder, Parameters
+from gmvae_cli.density import log_likelihoods
 from gmvae_cli.recording import Recording
 from gmvae_cli.viterbi import viterbi
 from gmvae_cli.windows import Windows
@@ -32,14 +33,15 @@ def random_checkpoint(seed, K=3, D=2, P=1, prior="markov"):
         mean=torch.as_tensor(rng.normal(size=D)),
         scale=torch.as_tensor(rng.uniform(0.5, 2, size=D)),
         parameters=parameters,
-        encoder=Encoder(D * (1 + P), model).state_dict(),
+        encoder=Encoder(D, model).state_dict(),
     )
 
 
 def random_recording(seed, T, D=2):
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(T, D)) * 2
-    values[rng.random(T) < 0.1] = np.nan
+    values[rng.random(T) < 0.05] = np.nan
+    values[rng.random((T, D)) < 0.05] = np.nan
     steps = rng.choice([0, 1, 1, 1, 1, 1, 1, 3], size=T)
     steps[0] = 0
     return Recording.from_arrays(values, steps)
@@ -77,9 +79,7 @@ def test_posteriors_are_those_of_the_chain_and_differ():
         recording, checkpoint.model, checkpoint.mean.numpy(), checkpoint.scale.numpy(), torch.float64
     )
     rows = source.rows(0, 200)
-    from gmvae_cli.density import log_likelihoods
-
-    scores = torch.where(rows.mask, log_likelihoods(rows.y, checkpoint.parameters.emission(True)), 0).mT
+    scores = torch.where(rows.mask, log_likelihoods(rows.y, checkpoint.parameters.emission(True), rows.partial), 0).mT
     chain = checkpoint.parameters.chain
     results = {name: collected(recording, checkpoint, name, 64) for name in POSTERIORS}
     exact = markov.smooth(scores, chain, rows.steps)
@@ -89,6 +89,7 @@ def test_posteriors_are_those_of_the_chain_and_differ():
     np.testing.assert_allclose(results["viterbi"][1], exact.smoothed_probs, atol=1e-9)
     assert results["viterbi"][0].tolist() == viterbi(scores, chain, rows.steps).tolist()
     assert results["smooth"][3] == pytest.approx(float(exact.log_marginal))
+    assert rows.partial, "some rows are partly observed"
     regimes = [tuple(results[name][0]) for name in POSTERIORS]
     assert len(set(regimes)) == 4
     elbo = results["encoder"][4]

@@ -35,8 +35,8 @@ def test_load_returns_what_was_saved(saved):
         assert torch.equal(getattr(after.parameters, name), tensor)
     assert torch.equal(after.mean, before.mean) and torch.equal(after.scale, before.scale)
     assert after.encoder.keys() == before.encoder.keys()
-    x = torch.randn(3, 6)
-    assert torch.equal(after.build_encoder("m")(x), before.build_encoder("m")(x))
+    y, observed = torch.randn(7, 5), torch.ones(2, 5)
+    assert torch.equal(after.build_encoder("m")(y, observed), before.build_encoder("m")(y, observed))
 
 
 def test_same_model_same_bytes(saved, tmp_path):

@@ -16,7 +16,7 @@ from gmvae_cli.markov import Chain
 
 
 def random_model(seed, K=3, D=2, P=1, prior="markov", covariance="regime"):
-    """A GMVAE in float64 whose encoder is random, with rows for one chunk: (model, y, mask)."""
+    """A GMVAE in float64 whose encoder is random, with rows for one chunk: (model, y, mask, observed)."""
     rng = np.random.default_rng(seed)
     config = ModelConfig(regimes=K, lags=P, prior=prior, covariance=covariance)
     parameters = random_parameters(rng, K, D, P, shared=covariance == "shared")
@@ -27,7 +27,7 @@ def random_model(seed, K=3, D=2, P=1, prior="markov", covariance="regime"):
     model.adopt(parameters.emission(True), chain)
     model.requires_grad_(False)
     y = context(torch.as_tensor(rng.normal(size=(D, 40 + P))), P, 1, True)
-    return model, y, torch.ones(1, 40, dtype=torch.bool)
+    return model, y, torch.ones(1, 40, dtype=torch.bool), torch.ones(D, 40, dtype=torch.bool)
 
 
 def log_marginal(model, y):
@@ -40,37 +40,37 @@ def log_marginal(model, y):
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from(["markov", "iid"]), st.sampled_from(["regime", "shared"]))
 def test_elbo_never_exceeds_the_log_marginal(seed, prior, covariance):
-    model, y, mask = random_model(seed, K=1 + seed % 4, prior=prior, covariance=covariance)
-    assert float(model.elbo(y, mask).sum()) <= log_marginal(model, y) + 1e-9
+    model, y, mask, observed = random_model(seed, K=1 + seed % 4, prior=prior, covariance=covariance)
+    assert float(model.elbo(y, mask, observed).sum()) <= log_marginal(model, y) + 1e-9
 
 
 @pytest.mark.parametrize("prior", ["markov", "iid"])
 @pytest.mark.parametrize("covariance", ["regime", "shared"])
 def test_elbo_is_the_log_marginal_where_the_evidence_is_the_decoder(prior, covariance, monkeypatch):
-    model, y, mask = random_model(5, prior=prior, covariance=covariance)
-    loose = float(model.elbo(y, mask).sum())
-    monkeypatch.setattr(model, "evidence", lambda y: log_likelihoods(y, model.emission()).mT)
-    assert float(model.elbo(y, mask).sum()) == pytest.approx(log_marginal(model, y), abs=1e-5)
+    model, y, mask, observed = random_model(5, prior=prior, covariance=covariance)
+    loose = float(model.elbo(y, mask, observed).sum())
+    monkeypatch.setattr(model.encoder, "forward", lambda y, observed: log_likelihoods(y, model.emission()).mT)
+    assert float(model.elbo(y, mask, observed).sum()) == pytest.approx(log_marginal(model, y), abs=1e-5)
     assert loose < log_marginal(model, y) - 0.1
 
 
 @pytest.mark.parametrize("prior", ["markov", "iid"])
 def test_with_one_regime_the_elbo_is_the_autoregressive_likelihood(prior):
-    model, y, mask = random_model(1, K=1, prior=prior)
+    model, y, mask, observed = random_model(1, K=1, prior=prior)
     expected = float(log_likelihoods(y, model.emission()).sum())
-    assert float(model.elbo(y, mask).sum()) == pytest.approx(expected, abs=1e-9)
+    assert float(model.elbo(y, mask, observed).sum()) == pytest.approx(expected, abs=1e-9)
 
 
 def test_rows_without_evidence_count_for_nothing():
-    model, y, mask = random_model(2, prior="iid")
+    model, y, mask, observed = random_model(2, prior="iid")
     mask[0, 10:20] = False
     kept = mask[0]
-    assert float(model.elbo(y, mask)[0]) == pytest.approx(float(model.elbo(y[:, kept], mask[:, kept])[0]))
+    assert float(model.elbo(y, mask, observed)[0]) == pytest.approx(float(model.elbo(y[:, kept], mask[:, kept], observed[:, kept])[0]))
 
 
 def test_the_relaxed_reconstruction_goes_through_the_mean_with_a_shared_covariance():
     """Normal(x; sum_k z_k Pi_k h, Sigma) by torch's own distribution, with the sample of the same noise."""
-    model, y, mask = random_model(3, covariance="shared")
+    model, y, mask, _ = random_model(3, covariance="shared")
     probs = torch.rand(1, 40, 3, dtype=torch.float64).softmax(-1)
     found = model.reconstruction(y, probs, mask, 0.7, torch.Generator().manual_seed(1))
     relaxed = relaxed_regimes(probs.log(), 0.7, torch.Generator().manual_seed(1))[0]
@@ -81,7 +81,7 @@ def test_the_relaxed_reconstruction_goes_through_the_mean_with_a_shared_covarian
 
 
 def test_the_relaxed_reconstruction_mixes_log_densities_with_a_covariance_per_regime():
-    model, y, mask = random_model(3)
+    model, y, mask, _ = random_model(3)
     probs = torch.rand(1, 40, 3, dtype=torch.float64).softmax(-1)
     found = model.reconstruction(y, probs, mask, 0.7, torch.Generator().manual_seed(1))
     relaxed = relaxed_regimes(probs.log(), 0.7, torch.Generator().manual_seed(1))[0]

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import multivariate_normal
 from reference import ar_log_likelihoods
 
 from gmvae_cli.core import Parameters
-from gmvae_cli.density import Emission, context, log_likelihoods, whitened_residuals
+from gmvae_cli.density import Emission, context, log_likelihoods, patterns, whitened_residuals
 
 
 def random_parameters(rng, K, D, P, shared=False):
@@ -57,3 +58,36 @@ def test_whitened_residuals_of_the_truth_are_white():
     x = emission.weights[0].numpy() @ h + emission.scale_tril[0].numpy() @ rng.normal(size=h.shape)
     residuals = whitened_residuals(torch.as_tensor(np.concatenate([x, h])), emission)[:, 0]
     np.testing.assert_allclose(np.cov(residuals.numpy()), np.eye(3), atol=0.03)
+
+
+def random_observed(rng, D, n):
+    """(D, n) bool with rows of every kind."""
+    return torch.as_tensor(rng.random((D, n)) < 0.6)
+
+
+def test_patterns_group_the_partly_observed_rows():
+    observed = random_observed(np.random.default_rng(0), 3, 60)
+    found = patterns(observed)
+    rows = torch.cat([pattern.rows for pattern in found])
+    assert sorted(rows.tolist()) == [t for t in range(60) if 0 < observed[:, t].sum() < 3]
+    for pattern in found:
+        for t in pattern.rows.tolist():
+            assert observed[:, t].nonzero()[:, 0].tolist() == pattern.channels.tolist()
+    assert patterns(torch.ones(2, 5, dtype=torch.bool)) == []
+
+
+def test_partly_observed_rows_have_their_marginal_density():
+    rng = np.random.default_rng(1)
+    K, D, n = 2, 3, 40
+    emission = random_parameters(rng, K, D, 1).emission(True)
+    y = np.concatenate([rng.normal(size=(2 * D, n)), np.ones((1, n))])
+    observed = random_observed(rng, D, n)
+    found = log_likelihoods(torch.as_tensor(y), emission, patterns(observed))
+    covariance = (emission.scale_tril @ emission.scale_tril.mT).numpy()
+    for t in range(n):
+        o = observed[:, t].numpy()
+        for k in range(K):
+            if o.any():
+                mean = (emission.weights[k].numpy() @ y[D:, t])[o]
+                expected = multivariate_normal(mean, covariance[k][np.ix_(o, o)]).logpdf(y[:D, t][o])
+                assert float(found[k, t]) == pytest.approx(expected, rel=1e-9)

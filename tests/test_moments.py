@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 import torch
 from reference import enumerate_paths, random_chain
-from test_density import random_parameters
+from test_density import random_observed, random_parameters
 
-from gmvae_cli.density import context, log_likelihoods
+from gmvae_cli.density import context, log_likelihoods, patterns
 from gmvae_cli.markov import Chain
 from gmvae_cli.moments import (
     collect,
+    completed_moments,
     products,
     symmetric,
     update_emission,
@@ -92,3 +93,50 @@ def test_laws_are_normalised_counts():
     np.testing.assert_allclose(update_transition(counts), [[8.1 / 10.2, 2.1 / 10.2], [0.5, 0.5]])
     np.testing.assert_allclose(update_iid(torch.tensor([3.0, 1.0]), fixed=True), [0.5, 0.5])
     np.testing.assert_allclose(update_iid(torch.tensor([30.0, 10.0]), fixed=False), [0.75, 0.25], atol=1e-2)
+
+
+def test_missing_channels_enter_with_their_conditional_mean_and_covariance():
+    """Row by row, by the rules for a conditional Normal in information form, which our code does not use."""
+    rng = np.random.default_rng(6)
+    K, D, n = 2, 3, 50
+    emission = random_parameters(rng, K, D, 1).emission(True)
+    y = np.concatenate([rng.normal(size=(2 * D, n)), np.ones((1, n))])
+    observed, q = random_observed(rng, D, n), rng.dirichlet(np.ones(K), size=n).T
+    expected = np.zeros((K, 7, 7))
+    partial = (observed.any(0) & ~observed.all(0)).nonzero()[:, 0].tolist()
+    for k in range(K):
+        precision = np.linalg.inv((emission.scale_tril[k] @ emission.scale_tril[k].T).numpy())
+        for t in partial:
+            o = observed[:, t].numpy()
+            spread = np.linalg.inv(precision[np.ix_(~o, ~o)])
+            mean = emission.weights[k].numpy() @ y[D:, t]
+            row = y[:, t].copy()
+            row[:D][~o] = mean[~o] - spread @ precision[np.ix_(~o, o)] @ (row[:D][o] - mean[o])
+            outer = np.outer(row, row)
+            outer[np.ix_(np.flatnonzero(~o), np.flatnonzero(~o))] += spread
+            expected[k] += q[k, t] * outer
+    hidden = np.where(np.concatenate([observed.numpy(), np.ones((D + 1, n), bool)]), y, 0)
+    found = sum(
+        completed_moments(torch.as_tensor(hidden), torch.as_tensor(q), emission, pattern) for pattern in patterns(observed)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-10)
+
+
+def test_an_update_with_missing_cells_never_lowers_the_likelihood():
+    """Expectation-maximisation over partly observed rows, from random parameters."""
+    rng = np.random.default_rng(7)
+    parameters = random_parameters(rng, 2, 3, 1)
+    y = context(torch.as_tensor(rng.normal(size=(3, 400))), 1, 1, True)
+    observed = random_observed(rng, 3, y.shape[1])
+    mask = observed.any(0)
+    y[:3] = torch.where(observed, y[:3], 0)
+    steps = np.minimum(np.arange(y.shape[1]), 1)
+    pooled = weighted_moments(y, torch.ones(1, y.shape[1], dtype=y.dtype))[0] / y.shape[1]
+    law = torch.full((1, 2), 0.5, dtype=torch.float64)
+    emission, chain = parameters.emission(True)[None], Chain(law, law.expand(1, 2, 2))
+    path = []
+    for _ in range(12):
+        found, _ = collect(y, mask, steps, emission, chain, True, None, patterns(observed | ~mask))
+        path.append(float(found.log_marginal))
+        emission = update_emission(found.moments, found.occupancy, pooled, 3, False, pseudo_rows=1e-6)
+    assert all(b > a - 1e-6 for a, b in zip(path, path[1:], strict=False)) and path[-1] > path[0] + 50

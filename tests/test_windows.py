@@ -28,6 +28,7 @@ def test_rows_are_the_same_for_every_block_size(T, lags, stride, block_rows, see
     cut = list(source.blocks(block_rows))
     assert torch.equal(torch.cat([rows.y for rows in cut], 1), whole.y)
     assert torch.equal(torch.cat([rows.mask for rows in cut]), whole.mask)
+    assert torch.equal(torch.cat([rows.observed for rows in cut], 1), whole.observed)
     assert np.array_equal(np.concatenate([rows.steps for rows in cut]), whole.steps)
 
 
@@ -36,18 +37,20 @@ def test_rows_are_the_same_for_every_block_size(T, lags, stride, block_rows, see
 def test_a_row_has_evidence_only_with_all_its_lags_in_one_stretch(T, lags, stride, seed):
     """Row by row, from the definition."""
     rng = np.random.default_rng(seed)
-    values = rng.normal(size=(T, 1))
-    values[rng.random(T) < 0.15] = np.nan
+    values = rng.normal(size=(T, 2))
+    values[rng.random((T, 2)) < 0.15] = np.nan
     steps = rng.choice([0, 1, 1, 1, 1, 1, 4], size=T)
     steps[0] = 0
     rows = windows(values, steps, lags=lags, stride=stride).rows(0, T)
     for t in range(T):
         lagged = [t - p * stride for p in range(lags + 1)]
         complete = lagged[-1] >= 0 and all(steps[u] == 1 for u in range(lagged[-1] + 1, t + 1))
-        complete = complete and all(not np.isnan(values[u, 0]) for u in lagged)
-        assert bool(rows.mask[t]) == complete
-        if complete:
-            assert rows.y[:, t].tolist() == [values[u, 0] for u in lagged] + [1.0]
+        complete = complete and not any(np.isnan(values[u]).any() for u in lagged[1:])
+        assert bool(rows.mask[t]) == (complete and not np.isnan(values[t]).all())
+        assert bool(rows.complete[t]) == (complete and not np.isnan(values[t]).any())
+        assert rows.observed[:, t].tolist() == (~np.isnan(values[t])).tolist()
+        if rows.mask[t]:
+            assert rows.y[:, t].tolist() == [v for u in lagged for v in np.nan_to_num(values[u])] + [1.0]
 
 
 def test_rows_are_standardised():

@@ -130,7 +130,7 @@ class _Job:
             )
             self._write(out, listed, reader, recording, inferred, output)
             self.rows += recording.rows
-            self.log_likelihood += inferred.log_likelihood
+            self.log_likelihood += inferred.log_likelihood - inferred.log_volume
             self.evidence_rows += inferred.evidence_rows
             self.files += 1
             self.warnings += [{"code": code, "sentence": sentence} for code, sentence in recording.notes]
@@ -164,7 +164,7 @@ class _Job:
             columns = [
                 pa.array(block.regimes),
                 *(pa.array(block.probs[:, k]) for k in range(K)),
-                pa.array(block.log_likelihood - self.checkpoint.log_scale, from_pandas=True),
+                pa.array(block.log_likelihood, from_pandas=True),
             ]
             selected = table.select(kept)
             for name, column in zip(new, columns, strict=False):
@@ -187,7 +187,7 @@ class _Job:
             rows=rows,
             shares=(self.counts / max(rows, 1)).tolist(),
             expected_dwell=expected_dwell(self.checkpoint.parameters.transition_matrix).tolist(),
-            log_likelihood_per_row=self.log_likelihood / evidence - self.checkpoint.log_scale if evidence else None,
+            log_likelihood_per_row=self.log_likelihood / evidence if evidence else None,
             training_log_likelihood_per_row=self.checkpoint.training.get("log_likelihood_per_row_data_units"),
             segments=self.segments,
             seconds=time.perf_counter() - started,

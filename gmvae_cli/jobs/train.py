@@ -232,11 +232,12 @@ def _figures(
         rows = exact.evidence_rows
         log_likelihood = exact.log_likelihood / rows if rows else None
         elbo = amortised.elbo / rows if rows and amortised.elbo is not None else None
+        in_data_units = (exact.log_likelihood - exact.log_volume) / rows if rows else None
     known = log_likelihood is not None and elbo is not None
     return {
         "elbo_per_row": elbo,
         "log_likelihood_per_row": log_likelihood,
-        "log_likelihood_per_row_data_units": None if log_likelihood is None else log_likelihood - trained.log_scale,
+        "log_likelihood_per_row_data_units": in_data_units,
         "amortisation_gap": log_likelihood - elbo if known else None,  # type: ignore[operator]
         "evaluated_on": "validation" if result.validation else "train",
         "shares": (counts / counts.sum()).tolist(),
