@@ -30,7 +30,7 @@ class Adam:
         self.squares = [torch.zeros_like(parameter) for parameter in self.parameters]
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], lr: float) -> None:
+    def step(self, gradients: tuple[Tensor, ...], lr: float) -> None:
         """Move the parameters, in place."""
         norm = torch.stack(torch._foreach_norm(gradients)).norm()
         gradients = torch._foreach_mul(gradients, (_CLIP / norm.clamp_min(_CLIP)))
@@ -77,9 +77,7 @@ def anneal(
         progress("anneal", step + 1, steps)
 
 
-def fit_encoder(
-    model: GMVAE, rows: Rows, steps: int, generator: torch.Generator, progress: Progress
-) -> None:
+def fit_encoder(model: GMVAE, rows: Rows, steps: int, generator: torch.Generator, progress: Progress) -> None:
     """The encoder alone, towards the exact posterior of a decoder and a prior that stand still.
 
     The encoder's optimum is the decoder's log-likelihood, up to a constant a row, whatever the prior. So each row is

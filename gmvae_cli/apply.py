@@ -24,6 +24,7 @@ from gmvae_cli.recording import Recording
 from gmvae_cli.runtime import resolve
 from gmvae_cli.scratch import Scratch
 from gmvae_cli.series import SeriesReader, open_series
+from gmvae_cli.tables import InputFile
 from gmvae_cli.viterbi import backtrack, best_predecessors
 from gmvae_cli.windows import Rows, Windows
 
@@ -235,7 +236,9 @@ class Inference:
 # --- files and models that belong together ---------------------------------------------------------------------------
 
 
-def open_for(inputs: Sequence[str], config: SeriesConfig, checkpoint: Checkpoint, model_path: str) -> SeriesReader:
+def open_for(
+    inputs: Sequence[str] | Sequence[InputFile], config: SeriesConfig, checkpoint: Checkpoint, model_path: str
+) -> SeriesReader:
     """The table of a model's channels; the time and series columns that training used, unless others are named.
 
     Raises:

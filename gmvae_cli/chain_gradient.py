@@ -22,7 +22,7 @@ from gmvae_cli.markov import Chain, Lattice, move
 
 class _ChainPosterior(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, evidence: Tensor, log_initial: Tensor, log_transition: Tensor, steps: np.ndarray | None
     ) -> tuple[Tensor, Tensor]:
         B, L, K = evidence.shape
@@ -54,11 +54,11 @@ class _ChainPosterior(torch.autograd.Function):
         return log_z, probs[:, 0].permute(2, 0, 1)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         u, grad_probs = grads
         alpha, predicted, beta, weights, probs = ctx.saved_tensors
         lattice: Lattice = ctx.lattice
-        L, _, K, B = alpha.shape
+        L = len(alpha)
         tiny = torch.finfo(alpha.dtype).tiny
         v = grad_probs.permute(1, 2, 0)[:, None].contiguous()
         before, after = torch.zeros_like(alpha), torch.zeros_like(alpha)  # f_t, b_t

@@ -82,7 +82,9 @@ def _header(path: str, metadata: dict[str, str] | None) -> tuple[ModelConfig, tu
     try:
         header = json.loads((metadata or {})["gmvae"])
         if header["format"] != FORMAT:
-            raise CheckpointError(f"{path}: model format {header['format']}, but this version reads format {FORMAT}; retrain")
+            raise CheckpointError(
+                f"{path}: model format {header['format']}, but this version reads format {FORMAT}; retrain"
+            )
         if set(header) != {"format", "model", "channels", "training"}:
             raise CheckpointError(f"{path}: unknown entries in the header; expected format, model, channels, training")
         channels = tuple(str(name) for name in header["channels"])
@@ -110,7 +112,9 @@ def load(path: str) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
     except (SafetensorError, OSError) as problem:
         raise CheckpointError(f"{path}: not a gmvae model, or a damaged one ({problem})") from problem
-    encoder = {name.removeprefix("encoder."): tensors.pop(name) for name in list(tensors) if name.startswith("encoder.")}
+    encoder = {
+        name.removeprefix("encoder."): tensors.pop(name) for name in list(tensors) if name.startswith("encoder.")
+    }
     _check_values(path, tensors, set(shapes))
     return Checkpoint(
         model=model,

@@ -11,6 +11,7 @@ decoder's log-likelihoods q is the exact posterior and the ELBO is log p(x).
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -108,7 +109,7 @@ def temperature_at(step: int, num_steps: int, config: TrainConfig) -> float:
         return start + (end - start) * progress
     if config.anneal == "cosine":
         return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
-    return start * (end / start) ** progress
+    return float(start * (end / start) ** progress)
 
 
 def relaxed_regimes(log_probs: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
@@ -129,7 +130,7 @@ class Encoder(nn.Module):
         self.lagged = num_channels * (1 + config.lags)
         widths = [self.lagged + num_channels] + [config.hidden] * config.layers
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.SiLU()]
         self.net = nn.Sequential(*layers, nn.Linear(widths[-1], config.regimes))
 
@@ -226,7 +227,7 @@ class GMVAE(nn.Module):
         B, L = mask.shape
         evidence = self.encoder(y, observed).view(B, L, -1) * mask[..., None]
         log_z, probs = self.posterior(evidence, steps)
-        kl = (probs * evidence).sum((1, 2)) - log_z
+        kl: Tensor = (probs * evidence).sum((1, 2)) - log_z
         return self.reconstruction(y, probs, mask, temperature, generator) - kl
 
     def reconstruction(

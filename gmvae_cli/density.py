@@ -7,7 +7,7 @@ because every step from here to the chain then runs along contiguous memory.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ class Emission:
         """The same decoder in the dtype and on the device of another tensor."""
         return Emission(self.weights.to(like), self.scale_tril.to(like))
 
-    def __getitem__(self, index: object) -> "Emission":
+    def __getitem__(self, index: Any) -> "Emission":
         """The decoders of some restarts."""
         return Emission(self.weights[index], self.scale_tril[index])
 
@@ -79,7 +79,7 @@ def context(x: Tensor, num_lags: int, stride: int, intercept: bool) -> Tensor:
     Returns:
         (D * (P + 1) (+ 1), n), for the last n rows of x.
     """
-    num_channels, rows = x.shape
+    rows = x.shape[1]
     lost = num_lags * stride
     kept = max(rows - lost, 0)
     parts = [x[:, lost - p * stride : lost - p * stride + kept] for p in range(num_lags + 1)]
@@ -95,8 +95,10 @@ def whitener(emission: Emission) -> tuple[Tensor, Tensor]:
         (D, ..., K, M) and (..., K).
     """
     weights, scale_tril = emission.weights, emission.scale_tril
-    *_, num_regimes, num_channels, _ = weights.shape
-    identity = torch.eye(num_channels, dtype=weights.dtype, device=weights.device).expand(*weights.shape[:-1], num_channels)
+    num_channels = weights.shape[-2]
+    identity = torch.eye(num_channels, dtype=weights.dtype, device=weights.device).expand(
+        *weights.shape[:-1], num_channels
+    )
     residual = torch.cat([identity, -weights], dim=-1)
     whitened = torch.linalg.solve_triangular(scale_tril.expand_as(identity), residual, upper=False)
     log_det = scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * num_channels * math.log(2 * math.pi)

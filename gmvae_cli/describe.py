@@ -13,8 +13,9 @@ def companion(ar_weights: Tensor) -> Tensor:
 
 
 def spectral_radius(ar_weights: Tensor) -> Tensor:
-    """The largest modulus of an eigenvalue of each regime's companion matrix, (K,); 1 and more does not come to rest."""
-    return torch.linalg.eigvals(companion(ar_weights)).abs().amax(-1)
+    """The largest modulus of the eigenvalues of each regime's companion matrix, (K,); at 1 and more it never rests."""
+    moduli: Tensor = torch.linalg.eigvals(companion(ar_weights)).abs()
+    return moduli.amax(-1)
 
 
 def divergence(weights: Tensor, scale_tril: Tensor) -> Tensor:

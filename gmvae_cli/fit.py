@@ -75,7 +75,9 @@ def fit(
     started = initial or _start(closed, sample, held_out or sample, config, generator, progress)
     steps = round(config.steps * min(1.0, max(0.2, len(windows) / _FULL_STEPS_FROM)))
     model = _annealed(started, sample, config, steps, generator, progress)
-    best, _ = _best(closed, Model.stacked([Model(model.emission(), model.chain()), started]), sample, held_out or sample)
+    best, _ = _best(
+        closed, Model.stacked([Model(model.emission(), model.chain()), started]), sample, held_out or sample
+    )
     best, gain = closed.polish(sample, best[None], config.polish)
     best = best[0]
     model.adopt(best.emission, best.chain)
@@ -137,7 +139,12 @@ def _annealed(
 
 
 def _start(
-    closed: ClosedForm, sample: Rows, judged_on: Rows, config: TrainConfig, generator: torch.Generator, progress: Progress
+    closed: ClosedForm,
+    sample: Rows,
+    judged_on: Rows,
+    config: TrainConfig,
+    generator: torch.Generator,
+    progress: Progress,
 ) -> Model:
     """The best of many starts, by likelihood on held-out rows after a few closed-form updates."""
     rows = thin(sample, _START_ROWS)

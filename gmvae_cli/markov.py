@@ -70,7 +70,7 @@ def stationary(transition_matrix: Tensor) -> Tensor:
     identity = torch.eye(num_regimes, dtype=matrix.dtype, device=matrix.device)
     system = torch.cat([matrix.mT - identity, matrix.new_ones(*matrix.shape[:-2], 1, num_regimes)], dim=-2)
     target = torch.cat([matrix.new_zeros(num_regimes), matrix.new_ones(1)])
-    probs = (torch.linalg.pinv(system) @ target[:, None])[..., 0].clamp_min(0)
+    probs: Tensor = (torch.linalg.pinv(system) @ target[:, None])[..., 0].clamp_min(0)
     return (probs / probs.sum(-1, keepdim=True)).to(transition_matrix.dtype)
 
 
@@ -106,7 +106,9 @@ def _powers(matrix: Tensor, exponents: np.ndarray) -> Tensor:
 class Lattice:
     """The rows of a series laid out in blocks, with how each block moves at each of its steps."""
 
-    def __init__(self, log_likelihoods: Tensor, steps: np.ndarray | None, chain: Chain, block_rows: int | None, start: bool):
+    def __init__(
+        self, log_likelihoods: Tensor, steps: np.ndarray | None, chain: Chain, block_rows: int | None, start: bool
+    ):
         R, T, K = log_likelihoods.shape
         self.rows, self.restarts, self.regimes = T, R, K
         self.length = min(block_rows or block_length(T), T)
@@ -319,7 +321,7 @@ def backward(sweep: Forward, beta: Tensor | None = None) -> tuple[Smoothed, Tens
         the posterior, and the message for the rows before these.
     """
     lattice, alpha, ceiling = sweep.lattice, sweep.alpha, _ceiling(sweep.alpha)
-    L, R, K, B = alpha.shape
+    L = lattice.length
     row_log_likelihoods = sweep.row_log_likelihoods
     betas = torch.empty_like(alpha)
     betas[L - 1] = torch.as_tensor(_beta_edges(sweep, beta)).permute(1, 2, 0).to(alpha)

@@ -207,6 +207,7 @@ def _expected_mutual_information(true: Labels, predicted: Labels) -> float:
     n = int(true.sum())
 
     def log_choose(top: int, bottom: Array | int) -> Array:
+        """Log of the binomial coefficient."""
         chosen: Array = gammaln(top + 1.0) - gammaln(bottom + 1.0) - gammaln(top - bottom + 1.0)
         return chosen
 

@@ -43,8 +43,9 @@ def weighted_moments(y: Tensor, weights: Tensor) -> Tensor:
     """
     flat = weights.reshape(-1, weights.shape[-1])
     total = y.new_zeros(flat.shape[0], y.shape[0] * (y.shape[0] + 1) // 2, dtype=torch.float64)
-    for y_chunk, weight_chunk in zip(y.split(_CHUNK, dim=1), flat.split(_CHUNK, dim=1), strict=True):
-        total.addmm_(weight_chunk.double(), products(y_chunk.double()).mT)
+    for start in range(0, y.shape[1], _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        total.addmm_(flat[:, chunk].double(), products(y[:, chunk].double()).mT)
     return symmetric(total, y.shape[0]).view(*weights.shape[:-1], y.shape[0], y.shape[0])
 
 

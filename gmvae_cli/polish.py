@@ -1,6 +1,7 @@
 """Closed-form training: expectations with exact posteriors, then the decoder and the prior that are optimal for them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,8 +35,8 @@ class Model:
     emission: Emission
     chain: Chain
 
-    def __getitem__(self, index: object) -> "Model":
-        return Model(self.emission[index], Chain(*(part[index] for part in self.chain)))  # type: ignore[index]
+    def __getitem__(self, index: Any) -> "Model":
+        return Model(self.emission[index], Chain(*(part[index] for part in self.chain)))
 
     @classmethod
     def stacked(cls, models: list["Model"]) -> "Model":

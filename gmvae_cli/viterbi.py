@@ -121,7 +121,9 @@ def backtrack(psi: Tensor, final: int) -> tuple[Tensor, int]:
     return path.mT.reshape(-1)[:T], regime
 
 
-def viterbi(log_likelihoods: Tensor, chain: Chain, steps: np.ndarray | None = None, block_rows: int | None = None) -> Tensor:
+def viterbi(
+    log_likelihoods: Tensor, chain: Chain, steps: np.ndarray | None = None, block_rows: int | None = None
+) -> Tensor:
     """argmax over paths of log p(z_1..z_T, x_1..x_T), the lowest regime number on ties.
 
     Args:

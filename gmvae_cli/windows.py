@@ -12,6 +12,8 @@ from gmvae_cli.config import ModelConfig
 from gmvae_cli.density import Pattern, context, patterns
 from gmvae_cli.recording import Recording
 
+_CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -82,7 +84,7 @@ class Windows:
     mean: np.ndarray
     scale: np.ndarray
     dtype: torch.dtype = torch.float32
-    device: torch.device = torch.device("cpu")
+    device: torch.device = _CPU
 
     def __len__(self) -> int:
         return self.recording.rows

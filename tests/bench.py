@@ -2,7 +2,7 @@
 
     python tests/bench.py [--only PART ...] [--large]
 
-CPU-seconds and rows a second of a core are taken with one thread; "wall" figures with all cores. Each figure is a median
+CPU-seconds and rows a second of a core are taken with one thread, "wall" figures with all cores. Figures are medians
 over several runs; memory is the peak of a fresh process.
 """
 
@@ -228,7 +228,7 @@ def _infer(
     seconds, peak = median(usage.seconds for usage in usages), max(usage.peak for usage in usages)
     return (
         Figure(f"infer, {rows:,} rows, {posterior}, {name}", rows / seconds, "rows/s wall", target, False),
-        Figure(f"  its peak", peak / MIB, "MiB", 700),
+        Figure("  its peak", peak / MIB, "MiB", 700),
     )
 
 

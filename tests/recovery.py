@@ -1,4 +1,4 @@
-"""What training must find again in simulated series, seed by seed, beside what the true parameters get on the same rows.
+"""What training must find in simulated series, seed by seed, beside what the true parameters get on the same rows.
 
     python tests/recovery.py [SET ...] [--seeds N]
 

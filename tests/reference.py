@@ -46,7 +46,7 @@ def filter_rows(log_likelihoods, pi, A, steps):
 
 def ar_log_likelihoods(x, weights, bias, covariance):
     """log Normal(x_t; sum_p W_kp x_t-p + b_k, Sigma_k) by scipy, row by row; 0 where lags lack. x (T, D) -> (T, K)."""
-    K, P, D, _ = weights.shape
+    K, P, _D, _ = weights.shape
     out = np.zeros((len(x), K))
     for t in range(P, len(x)):
         for k in range(K):

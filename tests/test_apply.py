@@ -75,9 +75,7 @@ def test_block_size_changes_nothing(T, block_rows, lags, posterior, prior, seed)
 
 def test_posteriors_are_those_of_the_chain_and_differ():
     checkpoint, recording = random_checkpoint(3), random_recording(3, 200)
-    source = Windows(
-        recording, checkpoint.model, checkpoint.mean.numpy(), checkpoint.scale.numpy(), torch.float64
-    )
+    source = Windows(recording, checkpoint.model, checkpoint.mean.numpy(), checkpoint.scale.numpy(), torch.float64)
     rows = source.rows(0, 200)
     scores = torch.where(rows.mask, log_likelihoods(rows.y, checkpoint.parameters.emission(True), rows.partial), 0).mT
     chain = checkpoint.parameters.chain
@@ -93,7 +91,8 @@ def test_posteriors_are_those_of_the_chain_and_differ():
     regimes = [tuple(results[name][0]) for name in POSTERIORS]
     assert len(set(regimes)) == 4
     elbo = results["encoder"][4]
-    assert elbo < results["smooth"][3] and results["smooth"][4] is None
+    assert elbo < results["smooth"][3]
+    assert results["smooth"][4] is None
 
 
 @pytest.mark.parametrize("prior", ["markov", "iid"])
@@ -115,6 +114,7 @@ def test_elbo_never_exceeds_the_log_likelihood(seed, prior):
 def test_rows_without_evidence_have_no_log_likelihood_and_keep_their_probabilities():
     checkpoint, recording = random_checkpoint(5), random_recording(5, 60)
     regimes, probs, rows, *_ = collected(recording, checkpoint, "smooth", 60)
-    assert np.isnan(rows).any() and np.isfinite(probs).all()
+    assert np.isnan(rows).any()
+    assert np.isfinite(probs).all()
     np.testing.assert_allclose(probs.sum(1), 1, atol=1e-12)
     assert regimes.shape == (60,)

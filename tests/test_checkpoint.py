@@ -30,10 +30,12 @@ def rewritten(path, tensors, **header):
 
 def test_load_returns_what_was_saved(saved):
     before, after = random_checkpoint(0, P=2), checkpoint.load(str(saved))
-    assert after.model == before.model and after.channels == before.channels
+    assert after.model == before.model
+    assert after.channels == before.channels
     for name, tensor in vars(before.parameters).items():
         assert torch.equal(getattr(after.parameters, name), tensor)
-    assert torch.equal(after.mean, before.mean) and torch.equal(after.scale, before.scale)
+    assert torch.equal(after.mean, before.mean)
+    assert torch.equal(after.scale, before.scale)
     assert after.encoder.keys() == before.encoder.keys()
     y, observed = torch.randn(7, 5), torch.ones(2, 5)
     assert torch.equal(after.build_encoder("m")(y, observed), before.build_encoder("m")(y, observed))
@@ -99,4 +101,5 @@ def test_damaged_models_are_refused_in_one_line(saved, damage, expected):
         damage(saved)
     with pytest.raises(CheckpointError, match=expected) as refusal:
         checkpoint.load(str(saved))
-    assert "\n" not in str(refusal.value) and str(saved) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert str(saved) in str(refusal.value)

@@ -28,7 +28,8 @@ def test_rows_come_back_with_their_cells_and_regimes(run, simulated):
     probs = table[["prob_0", "prob_1", "prob_2"]].to_numpy()
     np.testing.assert_allclose(probs.sum(1), 1, atol=1e-9)
     assert (probs.argmax(1) == table["regime"]).all()
-    assert np.isnan(table["log_likelihood"][0]) and np.isfinite(table["log_likelihood"][1:]).all()
+    assert np.isnan(table["log_likelihood"][0])
+    assert np.isfinite(table["log_likelihood"][1:]).all()
 
 
 def test_the_true_model_gives_the_bayes_optimal_labels(run, simulated):
@@ -119,7 +120,8 @@ def test_segments_list_every_visit(run, tmp_path, simulated):
     assert found["segment"].tolist() == list(range(len(found)))
     for series, visits in found.groupby("series"):
         mine = rows[rows["series"] == series].reset_index(drop=True)
-        assert visits["start"].iloc[0] == 0 and visits["stop"].iloc[-1] == 150
+        assert visits["start"].iloc[0] == 0
+        assert visits["stop"].iloc[-1] == 150
         assert (visits["start"].to_numpy()[1:] == visits["stop"].to_numpy()[:-1]).all()
         for visit in visits.itertuples():
             part = mine.iloc[visit.start : visit.stop]
@@ -154,7 +156,10 @@ def test_several_files_go_to_a_folder(run, tmp_path, simulated):
     result = run("infer", tmp_path / "in", "--model", truth, "--output", tmp_path / "out", "--quiet", "--json")
     assert result.exit_code == 1
     assert "broken.csv: row 2: column 'x0' holds 'oops'" in result.stderr
-    assert sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.csv")) == ["a.csv", "deep/b.csv"]
+    assert sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.csv")) == [
+        "a.csv",
+        "deep/b.csv",
+    ]
     before = (tmp_path / "out/a.csv").stat().st_mtime_ns
     (tmp_path / "in/deep/broken.csv").write_text("t,x0,x1\n0,1,2\n1,2,3\n")
     again = run("infer", tmp_path / "in", "--model", truth, "--output", tmp_path / "out", "--skip-existing", "--json")
@@ -202,6 +207,8 @@ def test_failures_are_one_line_and_leave_nothing(refusal, simulated, monkeypatch
 def test_segments_of_labels():
     regimes, starts = np.array([1, 1, 0, 0, 0]), np.array([True, False, False, True, False])
     found = segments(regimes, starts, np.full((5, 2), 0.5))
-    assert found.first.tolist() == [0, 2, 3] and found.last.tolist() == [1, 2, 4]
-    assert found.regime.tolist() == [1, 0, 0] and found.prob_sum.tolist() == [1.0, 0.5, 1.0]
+    assert found.first.tolist() == [0, 2, 3]
+    assert found.last.tolist() == [1, 2, 4]
+    assert found.regime.tolist() == [1, 0, 0]
+    assert found.prob_sum.tolist() == [1.0, 0.5, 1.0]
     assert found.starts_series.tolist() == [True, False, True]

@@ -30,9 +30,12 @@ def trained(run, path, *options, model="m.safetensors"):
 def test_json_has_the_promised_keys_and_adds_up(run, series):
     figures, model = trained(run, series)
     assert figures.keys() >= KEYS
-    assert figures["rows"] == 1200 and figures["channels"] == ["x0", "x1"] and figures["stride"] == 1
+    assert figures["rows"] == 1200
+    assert figures["channels"] == ["x0", "x1"]
+    assert figures["stride"] == 1
     gap = figures["log_likelihood_per_row"] - figures["elbo_per_row"]
-    assert figures["amortisation_gap"] == pytest.approx(gap, abs=1e-12) and gap >= 0
+    assert figures["amortisation_gap"] == pytest.approx(gap, abs=1e-12)
+    assert gap >= 0
     assert sum(figures["shares"]) == pytest.approx(1)
     scale = safetensors.torch.load_file(model)["scale"]
     in_data_units = figures["log_likelihood_per_row"] - float(scale.log().sum())
@@ -43,7 +46,9 @@ def test_the_table_shows_the_gap_as_a_difference(run, series):
     result = run("train", series, "--model", series.parent / "m.safetensors", "--regimes", "2", *FAST)
     assert result.exit_code == 0, result.output
     value = {line.split("  ")[0]: line for line in result.stdout.splitlines()}
-    number = [float(value[name].split("nats")[0].split()[-1]) for name in ("log-likelihood", "ELBO", "amortisation gap")]
+    number = [
+        float(value[name].split("nats")[0].split()[-1]) for name in ("log-likelihood", "ELBO", "amortisation gap")
+    ]
     assert number[2] == pytest.approx(number[0] - number[1], abs=1e-9)
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
 
@@ -79,7 +84,8 @@ def test_init_starts_from_an_older_model(run, series):
     figures, model = trained(run, series, "--init", truth, "--no-intercept", "--covariance", "shared")
     found = np.sort(safetensors.torch.load_file(model)["ar_weights"].numpy().ravel())
     true = safetensors.torch.load_file(truth)["ar_weights"].numpy().ravel()
-    assert found.shape == true.shape and figures["converged"]
+    assert found.shape == true.shape
+    assert figures["converged"]
 
 
 def test_expect_dwell_is_heeded_in_rows_and_as_a_duration(run, tmp_path):
@@ -115,7 +121,9 @@ def test_options_of_the_model_train_and_infer(run, series, options):
 def test_the_reference_model_is_reachable(run, series):
     _, model = trained(run, series, "--prior", "iid", "--no-intercept", "--covariance", "shared", "--fixed-prior")
     tensors = safetensors.torch.load_file(model)
-    assert tensors["scale_tril"].shape[0] == 1 and not tensors["ar_bias"].any() and not tensors["mean"].any()
+    assert tensors["scale_tril"].shape[0] == 1
+    assert not tensors["ar_bias"].any()
+    assert not tensors["mean"].any()
     np.testing.assert_allclose(tensors["initial_probs"], [0.5, 0.5])
 
 
@@ -149,4 +157,5 @@ def test_cpu_and_gpu_agree(run, series):
         out = series.parent / f"{device}.csv"
         assert run("infer", series, "--model", model, "--output", out, "--device", device).exit_code == 0
         labels.append(out.read_text().splitlines())
-    assert len(labels[0]) == len(labels[1]) and on_cpu["rows"] == 1200
+    assert len(labels[0]) == len(labels[1])
+    assert on_cpu["rows"] == 1200

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -65,7 +66,9 @@ def test_rows_without_evidence_count_for_nothing():
     model, y, mask, observed = random_model(2, prior="iid")
     mask[0, 10:20] = False
     kept = mask[0]
-    assert float(model.elbo(y, mask, observed)[0]) == pytest.approx(float(model.elbo(y[:, kept], mask[:, kept], observed[:, kept])[0]))
+    assert float(model.elbo(y, mask, observed)[0]) == pytest.approx(
+        float(model.elbo(y[:, kept], mask[:, kept], observed[:, kept])[0])
+    )
 
 
 def test_the_relaxed_reconstruction_goes_through_the_mean_with_a_shared_covariance():
@@ -101,8 +104,9 @@ def test_relaxed_regimes_follow_the_law_when_cold():
 def test_temperature_falls_from_start_to_end(shape):
     config = TrainConfig(anneal=shape, temperature_start=2.0, temperature_end=0.25)
     path = [temperature_at(step, 50, config) for step in range(50)]
-    assert path[0] == pytest.approx(2.0) and path[-1] == pytest.approx(0.25)
-    assert all(a > b for a, b in zip(path, path[1:], strict=False))
+    assert path[0] == pytest.approx(2.0)
+    assert path[-1] == pytest.approx(0.25)
+    assert all(a > b for a, b in itertools.pairwise(path))
     middle = {"exponential": math.sqrt(2 * 0.25), "linear": 1.125, "cosine": 1.125}[shape]
     assert temperature_at(25, 51, config) == pytest.approx(middle)
     assert temperature_at(10**6, 50, config) == pytest.approx(0.25)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import multivariate_normal
 from reference import ar_log_likelihoods
+from scipy.stats import multivariate_normal
 
 from gmvae_cli.core import Parameters
 from gmvae_cli.density import Emission, context, log_likelihoods, patterns, whitened_residuals

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -65,7 +67,8 @@ def test_identical_rows_leave_a_covariance():
     y = torch.ones(3, 100, dtype=torch.float64)
     moments = weighted_moments(y, torch.ones(1, 100, dtype=torch.float64))
     found = update_emission(moments, torch.full((1,), 100.0), moments[0] / 100, 1, False)
-    assert bool(torch.isfinite(found.weights).all()) and float(found.scale_tril.min()) > 0
+    assert bool(torch.isfinite(found.weights).all())
+    assert float(found.scale_tril.min()) > 0
 
 
 def test_collect_equals_enumeration():
@@ -117,7 +120,8 @@ def test_missing_channels_enter_with_their_conditional_mean_and_covariance():
             expected[k] += q[k, t] * outer
     hidden = np.where(np.concatenate([observed.numpy(), np.ones((D + 1, n), bool)]), y, 0)
     found = sum(
-        completed_moments(torch.as_tensor(hidden), torch.as_tensor(q), emission, pattern) for pattern in patterns(observed)
+        completed_moments(torch.as_tensor(hidden), torch.as_tensor(q), emission, pattern)
+        for pattern in patterns(observed)
     )
     np.testing.assert_allclose(found, expected, atol=1e-10)
 
@@ -139,4 +143,5 @@ def test_an_update_with_missing_cells_never_lowers_the_likelihood():
         found, _ = collect(y, mask, steps, emission, chain, True, None, patterns(observed | ~mask))
         path.append(float(found.log_marginal))
         emission = update_emission(found.moments, found.occupancy, pooled, 3, False, pseudo_rows=1e-6)
-    assert all(b > a - 1e-6 for a, b in zip(path, path[1:], strict=False)) and path[-1] > path[0] + 50
+    assert all(b > a - 1e-6 for a, b in itertools.pairwise(path))
+    assert path[-1] > path[0] + 50

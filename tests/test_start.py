@@ -34,9 +34,7 @@ def test_windows_are_clustered_by_their_dynamics():
     """Both regimes have the same level and spread; only their dynamics differ."""
     y, regimes = switching(4000, 100)
     flat, counts = window_moments(y, torch.ones(4000, dtype=torch.bool), 50)
-    emission, labels, total = cluster_windows(
-        flat, counts, pooled(y), 2, 1, False, 8, torch.Generator().manual_seed(0)
-    )
+    emission, labels, total = cluster_windows(flat, counts, pooled(y), 2, 1, False, 8, torch.Generator().manual_seed(0))
     best = int(total.argmax())
     agreement = (labels[best].numpy() == regimes[::50]).mean()
     assert max(agreement, 1 - agreement) > 0.95

@@ -65,4 +65,5 @@ def test_joined_stretches_restart_the_chain():
     assert both.steps.tolist() == [0, 1, 1, 0, 1, 1]
     assert both.y[0].tolist() == [2, 3, 4, 10, 11, 12]
     assert bool(both.mask.all())
-    assert len(both.rows(1, 4)) == 3 and isinstance(both.rows(1, 4), Rows)
+    assert len(both.rows(1, 4)) == 3
+    assert isinstance(both.rows(1, 4), Rows)

@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -269,11 +268,12 @@ class _Spans:
         """Whether a segment is the first of its series, and not merely behind a long gap."""
         begins: NDArray[np.bool_] = spans["begins"].to_numpy().copy()
         if self.series is None:
-            return begins & (first == 0)
+            return np.logical_and(begins, first == 0)
         ids = as_text(spans["series"]).to_pylist()
         before = [self.last_id, *ids[:-1]]
         self.last_id = ids[-1] if ids else self.last_id
-        return begins & np.array([now != then for now, then in zip(ids, before, strict=True)], dtype=bool)
+        changed = np.array([now != then for now, then in zip(ids, before, strict=True)], dtype=np.bool_)
+        return np.logical_and(begins, changed)
 
     last_id: str | None = None
 

@@ -14,7 +14,7 @@ from gmvae_cli import apply, describe, metrics
 from gmvae_cli.checkpoint import Checkpoint, load, save
 from gmvae_cli.config import SeriesConfig, TrainConfig
 from gmvae_cli.core import Encoder, Parameters
-from gmvae_cli.errors import CheckpointError, SeriesError
+from gmvae_cli.errors import CheckpointError
 from gmvae_cli.fit import Fit, fit
 from gmvae_cli.markov import expected_dwell
 from gmvae_cli.output import atomic
@@ -217,9 +217,7 @@ def _as_before(trained: Checkpoint, reference: Checkpoint, overlap: NDArray[np.i
 # --- figures and warnings --------------------------------------------------------------------------------------------
 
 
-def _figures(
-    trained: Checkpoint, result: Fit, windows: Windows, counts: NDArray[np.int64]
-) -> dict[str, Any]:
+def _figures(trained: Checkpoint, result: Fit, windows: Windows, counts: NDArray[np.int64]) -> dict[str, Any]:
     """The numbers of a run, on held-out rows where there are any (then of the model that never saw them)."""
     windows = replace(windows, dtype=torch.float64)
     source: apply.Source = windows.pieces(result.validation) if result.validation else windows
@@ -249,7 +247,9 @@ def _warnings(trained: Checkpoint, figures: dict[str, Any], result: Fit) -> list
     parameters, found = trained.parameters, []
     for regime, share in enumerate(figures["shares"]):
         if share < _RARE_SHARE:
-            found.append(("rare_regime", f"regime {regime} has {100 * share:.2g} % of the rows; fewer --regimes may do"))
+            found.append(
+                ("rare_regime", f"regime {regime} has {100 * share:.2g} % of the rows; fewer --regimes may do")
+            )
     emission = parameters.emission(trained.model.intercept)
     distances = describe.divergence(emission.weights, emission.scale_tril)
     for i, j in (distances < _SAME_REGIMES).triu(1).nonzero().tolist():
@@ -257,13 +257,19 @@ def _warnings(trained: Checkpoint, figures: dict[str, Any], result: Fit) -> list
     for regime, radius in enumerate(describe.spectral_radius(parameters.ar_weights).tolist()):
         if radius >= 1:
             found.append(
-                ("unstable_regime", f"regime {regime} has spectral radius {radius:.3f}; left alone it would grow for ever")
+                (
+                    "unstable_regime",
+                    f"regime {regime} has spectral radius {radius:.3f}; left alone it would grow for ever",
+                )
             )
     if trained.model.prior == "markov":
         for regime, dwell in enumerate(figures["expected_dwell"]):
             if dwell < _SHORT_VISIT:
                 found.append(
-                    ("short_visits", f"visits to regime {regime} last {dwell:.1f} rows; try --expect-dwell or fewer --regimes")
+                    (
+                        "short_visits",
+                        f"visits to regime {regime} last {dwell:.1f} rows; try --expect-dwell or fewer --regimes",
+                    )
                 )
     gap = figures["amortisation_gap"]
     if gap is not None and gap > _WIDE_GAP:
