@@ -1,4 +1,4 @@
-"""Gradient training: Adam on the ELBO over minibatches of chunks, with the temperature annealed; and the encoder alone."""
+"""Gradient training: Adam on the ELBO over minibatches of chunks, temperature annealed; and the encoder alone."""
 
 import math
 from collections.abc import Sequence

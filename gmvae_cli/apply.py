@@ -1,4 +1,4 @@
-"""Exact inference over a recording with a trained model, in sweeps: forward, backward, then block by block to the caller.
+"""Exact inference over a recording with a trained model: a sweep forward, one backward, then block by block.
 
 Memory stays flat in the number of rows: what a sweep leaves for the next lies in a scratch file, one row for each row.
 """
@@ -66,7 +66,8 @@ class Inference:
     """The posterior of some rows, ready to be read block by block; a context manager that owns scratch files.
 
     Args:
-        source: float64 rows of the model's channels. posterior: smooth, viterbi, filter, or encoder (then `encoder` is needed).
+        source: float64 rows of the model's channels.
+        posterior: smooth, viterbi, filter, or encoder (then `encoder` is needed).
         directory: where scratch files lie. block_rows never changes the answer.
     Attributes:
         log_likelihood: log p(x), nats, standardised units. evidence_rows: rows it sums over.

@@ -1,4 +1,4 @@
-"""Every default and every range check, as frozen dataclasses: one for how files are read, one for the model, one for each command."""
+"""Every default and every range check, as frozen dataclasses: for files, for the model, for each command."""
 
 import math
 from dataclasses import dataclass

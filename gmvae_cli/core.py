@@ -214,8 +214,8 @@ class GMVAE(nn.Module):
     ) -> Tensor:
         """The ELBO of chunks of rows, nats.
 
-        With a temperature the reconstruction is the relaxed one, a training signal only: through the mean it is no lower
-        bound. Without, the expectation over regimes is summed exactly.
+        With a temperature the reconstruction is the relaxed one, a training signal only: through the mean it is no
+        lower bound. Without, the expectation over regimes is summed exactly.
 
         Args:
             y: (M, B * L) rows [x, h] as columns, chunk after chunk. mask: (B, L) rows with evidence, wholly observed.

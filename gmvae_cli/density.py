@@ -1,7 +1,7 @@
 """Autoregressive Gaussian log-likelihoods of all regimes in one matrix product.
 
-A row is seen as y_t = [x_t, h_t], with the context h_t = [x_{t-s}, .., x_{t-Ps}, (1)]. Rows are kept as columns, (M, n),
-because every step from here to the chain then runs along contiguous memory.
+A row is seen as y_t = [x_t, h_t], with the context h_t = [x_{t-s}, .., x_{t-Ps}, (1)]. Rows are kept as columns,
+(M, n), because every step from here to the chain then runs along contiguous memory.
 """
 
 import math
@@ -118,7 +118,7 @@ def whitened_residuals(y: Tensor, emission: Emission) -> Tensor:
 
 
 def log_likelihoods(y: Tensor, emission: Emission, partial: Sequence[Pattern] = ()) -> Tensor:
-    """log Normal(x_t; Pi_k h_t, Sigma_k) of every row and regime, in nats; of a partly observed row the marginal density.
+    """log Normal(x_t; Pi_k h_t, Sigma_k) of every row and regime, nats; of a partly observed row the marginal.
 
     Args:
         y: (M, n) rows as columns, from `context`. partial: its partly observed rows.

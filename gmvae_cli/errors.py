@@ -1,4 +1,4 @@
-"""What a user can get wrong, as exceptions. Each message is one line: where, what was found, what was expected, what to do."""
+"""What a user can get wrong, as exceptions with one line: where, what was found, what was expected, what to do."""
 
 
 class GmvaeError(Exception):

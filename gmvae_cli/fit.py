@@ -96,8 +96,8 @@ def _check_rows(windows: Windows, sample: Rows, config: TrainConfig) -> None:
     needed = regimes * (sample.y.shape[0] - len(windows.mean) + 2)
     if rows < needed:
         raise SeriesError(
-            f"{windows.recording.name}: {rows} rows are complete with all their lags, but {regimes} regimes of {len(windows.mean)} "
-            f"channels need at least {needed}; give more rows, fewer --regimes, --lags or --channels"
+            f"{windows.recording.name}: {rows} rows are complete with all their lags, but {regimes} regimes of "
+            f"{len(windows.mean)} channels need at least {needed}; give more rows, fewer --regimes, --lags or --channels"
         )
 
 

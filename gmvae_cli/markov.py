@@ -22,7 +22,7 @@ _NO_STEP = -1  # padding: the identity
 
 
 class Chain(NamedTuple):
-    """The prior over regime paths: initial_probs (..., K) and transition_matrix (..., K, K), row = from, rows sum to one."""
+    """The prior over regime paths: initial_probs (..., K); transition_matrix (..., K, K), row = from."""
 
     initial_probs: Tensor
     transition_matrix: Tensor
@@ -81,7 +81,7 @@ def expected_dwell(transition_matrix: Tensor) -> Tensor:
 
 
 def persistent(num_regimes: int, dwell: float) -> Tensor:
-    """(K, K) float64 transition matrix whose visits last `dwell` rows on average, all other regimes equally likely next."""
+    """(K, K) float64 transition matrix whose visits last `dwell` rows on average, then any other regime."""
     if num_regimes == 1:
         return torch.ones(1, 1, dtype=torch.float64)
     leave = min(1 / dwell, (num_regimes - 1) / num_regimes)
@@ -128,7 +128,7 @@ class Lattice:
         self._plan(steps, chain, start)
 
     def _plan(self, steps: np.ndarray | None, chain: Chain, start: bool) -> None:
-        """Which blocks, at which of their steps, do not move by A itself: `special[l]` is (blocks, matrices (R, c, K, K))."""
+        """Which blocks, at which step, do not move by A itself: `special[l]` is (blocks, matrices (R, c, K, K))."""
         R, K, L = self.restarts, self.regimes, self.length
         kinds = np.ones(self.blocks * L, dtype=np.int64)
         if steps is not None:
@@ -169,7 +169,7 @@ def block_length(rows: int) -> int:
 
 
 def move(lattice: Lattice, level: int, state: Tensor, out: Tensor, transposed: bool) -> None:
-    """One step of all columns, (R, K, S * B): out = A^T state (forward) or A state (backward), or the special matrix."""
+    """One step of all columns, (R, K, S * B): A^T state (forward) or A state (backward), or a special matrix."""
     torch.bmm(lattice.transposed if transposed else lattice.matrix, state, out=out)
     special = lattice.special[level]
     if special is not None:
@@ -262,7 +262,7 @@ def forward(
         steps: (T,) see the module. None: every row follows the one before.
         message: (R, K) filtered law of the row before the first; None: the chain starts here.
         block_rows: L; None chooses. It never changes the answer.
-        known: `edges` and `transfers` of an earlier sweep over the same rows, which saves the first of the three sweeps.
+        known: `edges` and `transfers` of an earlier sweep over the same rows: saves the first of the three sweeps.
     """
     R, _, K = log_likelihoods.shape
     lattice = Lattice(log_likelihoods, steps, chain, block_rows, start=message is None)
@@ -289,7 +289,7 @@ def forward(
 
 
 def _beta_edges(sweep: Forward, beta: Tensor | None) -> np.ndarray:
-    """The backward message at each block's last row, scaled so that filtered law and message have product one: (B, R, K)."""
+    """The backward message at each block's last row, scaled to product one with the filtered law: (B, R, K)."""
     lattice, ceiling = sweep.lattice, _ceiling(sweep.alpha)
     ends = np.concatenate([sweep.edges[1:], sweep.message.double().cpu().numpy()[None]])
     out = np.empty_like(ends)
@@ -308,7 +308,7 @@ def _beta_edges(sweep: Forward, beta: Tensor | None) -> np.ndarray:
 
 
 def _ceiling(like: Tensor) -> float:
-    """The largest backward message kept: only regimes of filtered probability near 0 reach it, where it cannot matter."""
+    """The largest backward message kept: only regimes of filtered probability near 0 reach it, to no effect."""
     return 1e30 if like.dtype == torch.float32 else 1e250
 
 

@@ -1,4 +1,4 @@
-"""Closed-form training: expectations with exact posteriors, then the decoder and the prior that are optimal for them."""
+"""Closed-form training: expectations with exact posteriors, then the decoder and the prior optimal for them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -119,7 +119,7 @@ class ClosedForm:
         return persistent(self.config.regimes, self.dwell) * self.dwell * _DWELL_VISITS
 
     def polish(self, rows: Rows, model: Model, passes: int) -> tuple[Model, float]:
-        """Closed-form updates until a pass gains less than the tolerance in every restart; the model and the last gain."""
+        """Closed-form updates until a pass gains less than the tolerance in every restart, and the last gain."""
         before, gain = None, float("inf")
         for _ in range(passes):
             statistics = self.expect(rows, model)

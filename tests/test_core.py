@@ -134,7 +134,7 @@ def test_rescaled_parameters_predict_the_same():
 
 
 def test_free_counts_parameters():
-    """K = 3, D = 2, shared covariance, no intercept: 12 weights, 3 of the covariance, 2 of the law or 6 of the chain."""
+    """K = 3, D = 2, one covariance, no intercept: 12 weights, 3 of the covariance, 2 of the law or 6 of the chain."""
     parameters = random_parameters(np.random.default_rng(0), 3, 2, 1, shared=True)
     plain = Parameters(
         parameters.ar_weights, parameters.ar_bias * 0, parameters.scale_tril, *(t for t in parameters.chain)

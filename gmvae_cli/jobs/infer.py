@@ -268,12 +268,14 @@ class _Spans:
         """Whether a segment is the first of its series, and not merely behind a long gap."""
         begins: NDArray[np.bool_] = spans["begins"].to_numpy().copy()
         if self.series is None:
-            return np.logical_and(begins, first == 0)
+            first_of_all: NDArray[np.bool_] = begins & (first == 0)
+            return first_of_all
         ids = as_text(spans["series"]).to_pylist()
         before = [self.last_id, *ids[:-1]]
         self.last_id = ids[-1] if ids else self.last_id
         changed = np.array([now != then for now, then in zip(ids, before, strict=True)], dtype=np.bool_)
-        return np.logical_and(begins, changed)
+        new: NDArray[np.bool_] = begins & changed
+        return new
 
     last_id: str | None = None
 
