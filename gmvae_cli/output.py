@@ -5,6 +5,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -55,11 +56,15 @@ def writer(path: str, *, schema: Any = None, delimiter: str | None = None, decim
         return
     with atomic(path) as temporary:
         if suffix == ".parquet":
-            with _ParquetWriter(temporary) as parquet:
-                yield parquet
+            with _ParquetWriter(temporary) as parquet, _Behind(parquet) as behind:
+                yield behind
         else:
-            with open(temporary, "wb") as plain, _compressed(plain, suffix) as stream:
-                yield _CsvWriter(stream, delimiter, decimal)
+            with (
+                open(temporary, "wb") as plain,
+                _compressed(plain, suffix) as stream,
+                _Behind(_CsvWriter(stream, delimiter, decimal)) as behind,
+            ):
+                yield behind
 
 
 @contextmanager
@@ -88,6 +93,35 @@ def atomic(path: str) -> Iterator[str]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+class _Behind:
+    """Writes in a thread of its own while the caller makes the next table; one table at most is waiting."""
+
+    def __init__(self, target: TableWriter) -> None:
+        self._target = target
+        self._worker = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
+
+    def write(self, table: Any) -> None:
+        """Take a table; what went wrong with the one before comes up here."""
+        self._settle()
+        self._pending = self._worker.submit(self._target.write, table)
+
+    def _settle(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._worker.shutdown()
+        if kind is None:
+            self._settle()
 
 
 class _CsvWriter:

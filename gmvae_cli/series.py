@@ -15,7 +15,7 @@ from gmvae_cli.progress import Progress, silent
 from gmvae_cli.recorder import Problem, Recorder, Where, find_times, is_numeric, numbers, plain
 from gmvae_cli.recording import Recording
 from gmvae_cli.scratch import MEMORY_BYTES, Scratch, require_free
-from gmvae_cli.tables import CsvTable, InputFile, ParquetTable, as_text, expand, in_blocks, open_table
+from gmvae_cli.tables import CsvTable, InputFile, ParquetTable, ahead, as_text, expand, in_blocks, open_table
 from gmvae_cli.timeline import TimeReader
 
 TIME_NAMES = ("time", "timestamp", "date", "t")
@@ -183,7 +183,7 @@ class SeriesReader:
             return
         for table in self._tables:
             row = 0
-            for rows in table.blocks(columns):
+            for rows in ahead(table.blocks(columns)):
                 yield _Block(table=rows, where=_where(table.name, row), name=table.name, new_file=row == 0)
                 row += rows.num_rows
             if not row:
