@@ -97,7 +97,8 @@ def _check_rows(windows: Windows, sample: Rows, config: TrainConfig) -> None:
     if rows < needed:
         raise SeriesError(
             f"{windows.recording.name}: {rows} rows are complete with all their lags, but {regimes} regimes of "
-            f"{len(windows.mean)} channels need at least {needed}; give more rows, fewer --regimes, --lags or --channels"
+            f"{len(windows.mean)} channels need at least {needed}; "
+            "give more rows, or fewer --regimes, --lags or --channels"
         )
 
 

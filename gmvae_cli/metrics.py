@@ -63,43 +63,19 @@ def macro_f1(counts: Labels) -> float:
     return float((2 * _agreed(counts, matched)[present] / sizes[present]).mean())
 
 
-def adjusted_rand_index(counts: Labels) -> float:
-    """Agreement on pairs of rows, 0 by chance, 1 for equal partitions, trivial ones too.  [Hubert and Arabie 1985]"""
-    n = int(counts.sum())
-    both = _pairs(counts)
-    true, predicted = _pairs(counts.sum(axis=1)), _pairs(counts.sum(axis=0))
-    expected = true * predicted / max(_pairs(np.array([n])), 1)
-    largest = (true + predicted) / 2
-    return 1.0 if largest == expected else (both - expected) / (largest - expected)
+def partition_scores(true: Labels, predicted: Labels) -> dict[str, float]:
+    """ARI, NMI, AMI and V-measure of two labellings (n,), n at least 1, as scikit-learn defines them.
 
+    Names of labels do not matter. Two labellings that are the same partition score 1, trivial ones too.
+    """
+    from sklearn import metrics as scores
 
-def normalized_mutual_information(counts: Labels) -> float:
-    """MI / mean of the two entropies; 1 where both have one label, 0 where one has."""
-    mean = (_entropy(counts.sum(axis=1)) + _entropy(counts.sum(axis=0))) / 2
-    return 1.0 if mean == 0 else min(1.0, _mutual_information(counts) / mean)
-
-
-def adjusted_mutual_information(counts: Labels) -> float:
-    """(MI - E MI) / (mean entropy - E MI), 0 by chance; E over all of the same sizes.  [Vinh, Epps, Bailey 2010]"""
-    true, predicted = counts.sum(axis=1), counts.sum(axis=0)
-    if np.count_nonzero(true) == np.count_nonzero(predicted) == 1:
-        return 1.0
-    mean = (_entropy(true) + _entropy(predicted)) / 2
-    expected = _expected_mutual_information(true[true > 0], predicted[predicted > 0])
-    room = mean - expected
-    if abs(room) < np.finfo(float).eps:  # all rows differ: chance cannot do worse
-        return 1.0
-    return min(1.0, (_mutual_information(counts) - expected) / room)
-
-
-def v_measure(counts: Labels) -> float:
-    """Harmonic mean of homogeneity, MI / H(true), and completeness, MI / H(predicted); 1 where that entropy is 0."""
-    information = _mutual_information(counts)
-    true, predicted = _entropy(counts.sum(axis=1)), _entropy(counts.sum(axis=0))
-    homogeneity = 1.0 if true == 0 else information / true
-    completeness = 1.0 if predicted == 0 else information / predicted
-    total = homogeneity + completeness
-    return 0.0 if total == 0 else min(1.0, 2 * homogeneity * completeness / total)
+    return {
+        "ari": float(scores.adjusted_rand_score(true, predicted)),
+        "nmi": float(scores.normalized_mutual_info_score(true, predicted)),
+        "ami": float(scores.adjusted_mutual_info_score(true, predicted)),
+        "v_measure": float(scores.v_measure_score(true, predicted)),
+    }
 
 
 def matched_confusion(counts: Labels) -> tuple[Labels, Labels]:
@@ -181,46 +157,6 @@ def pooled_change_scores(true: Labels, predicted: Labels, starts: Labels, tolera
 
 def _agreed(counts: Labels, matched: Labels) -> Labels:
     return np.where(matched >= 0, counts[np.arange(len(matched)), matched], 0)
-
-
-def _pairs(sizes: Labels) -> int:
-    return sum(size * (size - 1) // 2 for size in sizes.ravel().tolist())  # integers of Python: they never overflow
-
-
-def _entropy(sizes: Labels) -> float:
-    probs = sizes[sizes > 0] / sizes.sum()
-    return max(0.0, float(-(probs * np.log(probs)).sum())) if len(probs) > 1 else 0.0
-
-
-def _mutual_information(counts: Labels) -> float:
-    n = counts.sum()
-    expected = np.outer(counts.sum(axis=1) / n, counts.sum(axis=0) / n)
-    present = counts > 0
-    joint = counts[present] / n
-    return max(0.0, float((joint * np.log(joint / expected[present])).sum()))
-
-
-def _expected_mutual_information(true: Labels, predicted: Labels) -> float:
-    """E MI for partitions with these sizes: n_ij is hypergeometric, summed to 30 standard deviations from its mean."""
-    from scipy.special import gammaln
-
-    n = int(true.sum())
-
-    def log_choose(top: int, bottom: Array | int) -> Array:
-        """Log of the binomial coefficient."""
-        chosen: Array = gammaln(top + 1.0) - gammaln(bottom + 1.0) - gammaln(top - bottom + 1.0)
-        return chosen
-
-    total = 0.0
-    for a in true.tolist():
-        for b in predicted.tolist():
-            mean = a * b / n
-            reach = 30 * (mean * (1 - a / n) * (1 - b / n)) ** 0.5 + 30
-            lowest, highest = max(1, a + b - n, int(mean - reach)), min(a, b, int(mean + reach) + 1)
-            both = np.arange(lowest, highest + 1, dtype=np.float64)
-            log_probs = log_choose(a, both) + log_choose(n - a, b - both) - log_choose(n, b)
-            total += float((both / n * np.log(n * both / (a * b)) * np.exp(log_probs)).sum())
-    return total
 
 
 def _num_matched(true: Labels, predicted: Labels, tolerance: int) -> int:

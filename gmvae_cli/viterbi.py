@@ -1,8 +1,8 @@
 """The jointly best regime path, in the blocks of `markov` with (max, +) in place of (sum, *).
 
 delta_t(j) = l_t(j) + max_i delta_t-1(i) + log A_ij, reduced by its maximum at every row; psi_t(j) is the i that
-attains it, the lowest on ties. The path is read backwards through psi (Viterbi, 1967; Rabiner, 1989, Eq. 33). A block's path is
-composed for all K regimes it may end in at once, so that blocks run side by side on the way back too.
+attains it, the lowest on ties. The path is read backwards through psi (Viterbi, 1967; Rabiner, 1989, Eq. 33).
+A block's path is composed for all K regimes it may end in at once, so that blocks run side by side on the way back too.
 """
 
 import numpy as np

@@ -131,7 +131,7 @@ def test_the_reference_model_is_reachable(run, series):
     ("options", "status", "expected"),
     [
         pytest.param(("--regimes", "0"), 2, "--regimes is 0, but must be at least 1", id="no regime"),
-        pytest.param(("--lags", "2000"), 1, "rows have all their lags", id="lags"),
+        pytest.param(("--lags", "2000"), 1, "0 rows are complete with all their lags", id="lags"),
         pytest.param(("--regimes", "700"), 1, "need at least", id="too many regimes"),
         pytest.param(("--device", "cuda"), 1, "no such device here; present are: cpu", id="device"),
         pytest.param(("--device", "tpu"), 2, "must be cpu, auto", id="device name"),

@@ -140,15 +140,16 @@ def _scores(
     starts = starts[starts < len(true)]
     counts = metrics.contingency(true, predicted, len(true_names), len(predicted_names))
     confusion, columns = metrics.matched_confusion(counts)
+    agreement = metrics.partition_scores(true, predicted)
     changes = metrics.pooled_change_scores(true, predicted, starts, config.tolerance)
     return EvaluateResult(
         rows=len(labelled),
         unlabelled=len(left_out),
         accuracy=metrics.accuracy(counts),
-        ari=metrics.adjusted_rand_index(counts),
-        nmi=metrics.normalized_mutual_information(counts),
-        ami=metrics.adjusted_mutual_information(counts),
-        v_measure=metrics.v_measure(counts),
+        ari=agreement["ari"],
+        nmi=agreement["nmi"],
+        ami=agreement["ami"],
+        v_measure=agreement["v_measure"],
         macro_f1=metrics.macro_f1(counts),
         covering=metrics.covering(true, predicted, starts),
         change_point_precision=changes.precision,
