@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 GMVAE := $(BIN)/gmvae
 
 .DELETE_ON_ERROR:
-.PHONY: install test test-all lint types check demo sample-data bench clean
+.PHONY: install test test-all lint types check demo sample-data bench recovery clean
 
 # make .venv, with gmvae and its tools at the tested versions
 install: $(INSTALLED)
@@ -55,6 +55,10 @@ sample-data: $(INSTALLED)
 # speed, printed, on this machine
 bench: $(INSTALLED)
 	$(BIN)/python tests/bench.py
+
+# what training finds in simulated series, beside what the true parameters get; minutes
+recovery: $(INSTALLED)
+	$(BIN)/python tests/recovery.py
 
 # remove all that the other targets made
 clean:

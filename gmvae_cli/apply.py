@@ -22,7 +22,7 @@ from gmvae_cli.markov import Chain, Forward, backward, forward
 from gmvae_cli.progress import Progress, silent
 from gmvae_cli.recording import Recording
 from gmvae_cli.runtime import resolve
-from gmvae_cli.scratch import Scratch
+from gmvae_cli.scratch import MEMORY_BYTES, Scratch, require_free
 from gmvae_cli.series import SeriesReader, open_series
 from gmvae_cli.tables import InputFile
 from gmvae_cli.viterbi import backtrack, best_predecessors
@@ -43,6 +43,11 @@ class Labelled:
     regimes: NDArray[np.int64]
     probs: NDArray[np.float64]
     log_likelihood: NDArray[np.float64]
+
+
+def scratch_bytes(rows: int, num_regimes: int, posterior: Posterior) -> int:
+    """Scratch space that `Inference` needs: probabilities, a log-likelihood, and for a path what leads to it."""
+    return rows * (8 * (num_regimes + 1) + (num_regimes if posterior == "viterbi" else 0))
 
 
 class Source(Protocol):
@@ -96,7 +101,10 @@ class Inference:
         self.log_likelihood, self.log_volume, self.evidence_rows = 0.0, 0.0, 0
         self.elbo: float | None = 0.0 if posterior == "encoder" else None
         self._edges: list[tuple[Tensor | None, tuple[object, ...]]] = []
-        kind = np.int8 if model.regimes < 128 else np.int32
+        kind = np.dtype(np.int8 if model.regimes < 128 else np.int32)
+        needed = scratch_bytes(len(source), model.regimes, posterior)
+        if needed > MEMORY_BYTES:
+            require_free(directory, needed)
         self._rows = Scratch(model.regimes + 1, np.float64, directory)
         self._path = Scratch(model.regimes, kind, directory) if posterior == "viterbi" else None
         try:
@@ -122,10 +130,14 @@ class Inference:
     def blocks(self, block_rows: int | None = None) -> Iterator[Labelled]:
         """All rows in order, in blocks of `block_rows`, the last one shorter."""
         for start, stop in self._ranges(block_rows):
-            rows = self._rows.read(start, stop)
-            probs = rows[:, :-1]
-            regimes = probs.argmax(1) if self._path is None else self._path.read(start, stop)[:, 0].astype(np.int64)
-            yield Labelled(regimes, probs, rows[:, -1])
+            yield self.read(start, stop)
+
+    def read(self, start: int, stop: int) -> Labelled:
+        """Rows [start, stop)."""
+        rows = self._rows.read(start, stop)
+        probs = rows[:, :-1]
+        regimes = probs.argmax(1) if self._path is None else self._path.read(start, stop)[:, 0].astype(np.int64)
+        return Labelled(regimes, probs, rows[:, -1])
 
     def _ranges(self, block_rows: int | None = None) -> list[tuple[int, int]]:
         size, total = block_rows or self.block_rows, len(self.source)

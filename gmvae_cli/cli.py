@@ -185,6 +185,7 @@ def train(
     regular: options.Regular = SeriesConfig.regular,
     device: options.Device = TrainConfig.device,
     seed: options.Seed = TrainConfig.seed,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     log_file: options.LogFile = None,
@@ -232,6 +233,9 @@ def train(
     from gmvae_cli.jobs import train as job
 
     with progress.show(quiet=quiet, log_file=log_file) as shown:
+        if dry_run:
+            report.plan(job.dry_run(inputs, files, shown), as_json)
+            return
         result = job.train(inputs, model, config, files, shown)
         report.train(result, as_json, shown)
 
@@ -255,6 +259,7 @@ def infer(
     max_gap: options.MaxGap = SeriesConfig.max_gap,
     regular: options.Regular = SeriesConfig.regular,
     device: options.Device = InferConfig.device,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     log_file: options.LogFile = None,
@@ -276,6 +281,9 @@ def infer(
     from gmvae_cli.jobs import infer as job
 
     with progress.show(quiet=quiet, log_file=log_file) as shown:
+        if dry_run:
+            report.plan(job.dry_run(inputs, model, output, config, files, shown), as_json)
+            return
         result = job.infer(inputs, model, output, config, files, segments, skip_existing, shown)
         report.infer(result, as_json, shown)
     if result.failures:

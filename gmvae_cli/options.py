@@ -131,6 +131,9 @@ NumSeries = Annotated[int, typer.Option("--series", metavar="N", help="Number of
 Missing = Annotated[float, typer.Option("--missing", metavar="SHARE", help="Share of cells left empty.")]
 Outliers = Annotated[float, typer.Option("--outliers", metavar="SHARE", help="Share of rows with a spike of 20 sigma.")]
 
+# Every command that works on series
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read and needed; write nothing.")]
+
 # Every command
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, auto, cuda, cuda:N or mps.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Governs all chance.")]

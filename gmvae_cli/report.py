@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gmvae_cli.jobs.infer import InferResult
     from gmvae_cli.jobs.simulate import SimulateResult
     from gmvae_cli.jobs.train import TrainResult
+    from gmvae_cli.plan import Plan
 
 WIDEST_CONFUSION = 10
 
@@ -94,6 +95,25 @@ def evaluate(result: "EvaluateResult", as_json: bool, shown: progress.Shown) -> 
         _print_scores(result)
     for sentence in result.missed:
         shown.error(sentence)
+
+
+def plan(result: "Plan", as_json: bool) -> None:
+    """What a run would read and need."""
+    if as_json:
+        _print_json(result)
+        return
+    table = _table("channel", "missing cells", "share")
+    for name, cells in result.missing.items():
+        table.add_row(name, f"{cells:,}", _percent(cells / max(result.rows, 1)))
+    _print(table)
+    step = "" if result.step is None else f", a step of {result.step:g} {result.time_unit}"
+    _print_facts(
+        ("rows", f"{result.rows:,} in {_count(result.series, 'series', 'series')}{step}"),
+        ("gaps", f"{_count(result.holes, 'hole', 'holes')}, {_count(result.breaks, 'break', 'breaks')}"),
+        ("memory", f"about {_bytes(result.memory_bytes)}"),
+        ("scratch", f"{_bytes(result.scratch_bytes)} in {result.scratch_folder}, {_bytes(result.free_bytes)} free"),
+        ("time", f"about {max(result.seconds, 1):.0f} s"),
+    )
 
 
 def error(sentence: str) -> None:
@@ -232,6 +252,10 @@ def _percent(share: float | None) -> str:
 
 def _rows(count: float | None) -> str:
     return "-" if count is None or not math.isfinite(count) else f"{count:,.1f} rows"
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def _count(number: int, one: str, many: str) -> str:

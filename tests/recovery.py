@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from sklearn.metrics import adjusted_rand_score as ari
 
 from gmvae_cli import apply, checkpoint, metrics, synthetic
 from gmvae_cli.checkpoint import Checkpoint
@@ -156,8 +157,8 @@ def judged(values: np.ndarray, model: Checkpoint, posterior: Posterior = "smooth
     with Recording.from_arrays(values) as recording, apply.infer(recording, model, posterior) as inferred:
         regimes = np.concatenate([block.regimes for block in inferred.blocks()])
         rows = inferred.evidence_rows
-        elbo = None if inferred.elbo is None else inferred.elbo / rows - model.log_scale
-        return Judged(regimes, inferred.log_likelihood / rows - model.log_scale, elbo)
+        elbo = None if inferred.elbo is None else (inferred.elbo - inferred.log_volume) / rows
+        return Judged(regimes, (inferred.log_likelihood - inferred.log_volume) / rows, elbo)
 
 
 def counts(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -168,11 +169,6 @@ def counts(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 def accuracy(true: np.ndarray, predicted: np.ndarray) -> float:
     """Share of rows that agree under the best matching."""
     return metrics.accuracy(counts(true, predicted))
-
-
-def ari(true: np.ndarray, predicted: np.ndarray) -> float:
-    """Adjusted Rand index."""
-    return metrics.adjusted_rand_index(counts(true, predicted))
 
 
 # --- the sets --------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,10 +16,11 @@ from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.errors import ConfigError, GmvaeError, SeriesError
 from gmvae_cli.markov import expected_dwell
 from gmvae_cli.output import TableWriter, writer
+from gmvae_cli.plan import INFER_ROWS_PER_SECOND, Plan, plan
 from gmvae_cli.progress import Progress, silent
 from gmvae_cli.recording import Recording
 from gmvae_cli.segments import segments
-from gmvae_cli.series import SeriesReader
+from gmvae_cli.series import SeriesReader, open_series
 from gmvae_cli.tables import InputFile, as_text, expand, suffix_of
 
 
@@ -63,15 +64,32 @@ def infer(
     files = expand(inputs)
     if len(files) == 1 and files[0].path == inputs[0]:
         if skip_existing and os.path.exists(output):
-            return job.result(output, started, skipped=1)
-        job.label(files[0], output, segments_path)
+            job.skipped = 1
+        else:
+            job.label(files, [output], segments_path)
     else:
         if segments_path is not None:
             raise ConfigError("--segments goes with a single input; several inputs need one run each")
         if output == "-" or suffix_of(output) is not None:
             raise ConfigError(f"--output is '{output}', but several inputs need a folder to write to")
-        return job.label_all(files, output, started, skip_existing)
+        job.label_all(files, output, skip_existing)
     return job.result(output, started)
+
+
+def dry_run(
+    inputs: Sequence[str],
+    model_path: str,
+    output: str,
+    config: InferConfig,
+    series: SeriesConfig,
+    progress: Progress,
+) -> Plan:
+    """What `infer` would read and need; nothing is labelled or written."""
+    checkpoint = load(model_path)
+    reader = apply.open_for(expand(inputs), series, checkpoint, model_path)
+    with reader.recording(None, progress, keep_constant=True) as recording:
+        needed = apply.scratch_bytes(recording.rows, checkpoint.model.regimes, config.posterior)
+        return plan(recording, needed, _folder(output), rows_per_second=INFER_ROWS_PER_SECOND)
 
 
 class _Job:
@@ -84,36 +102,48 @@ class _Job:
         self.progress = progress
         self.counts = np.zeros(checkpoint.model.regimes, np.int64)
         self.rows = self.evidence_rows = self.segments = self.files = 0
-        self.log_likelihood = 0.0
+        self.log_likelihood, self.skipped = 0.0, 0
+        self.failures: list[str] = []
         self.warnings: list[dict[str, str]] = []
 
-    def label_all(self, files: Sequence[InputFile], folder: str, started: float, skip_existing: bool) -> InferResult:
-        """Each file by itself, in order."""
-        failures, skipped = [], 0
+    def label_all(self, files: Sequence[InputFile], folder: str, skip_existing: bool) -> None:
+        """Files into a folder. With a series column the good ones are one table, else each is a series of its own."""
+        targets = [os.path.join(folder, file.relative) for file in files]
+        todo = [(f, t) for f, t in zip(files, targets, strict=True) if not (skip_existing and os.path.exists(t))]
+        self.skipped = len(files) - len(todo)
         progress, self.progress = self.progress, silent
-        for done, file in enumerate(files):
-            target = os.path.join(folder, file.relative)
-            if skip_existing and os.path.exists(target):
-                skipped += 1
-            else:
-                try:
-                    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-                    self.label(file, target, None)
-                except GmvaeError as error:
-                    failures.append(str(error))
-                except OSError as error:
-                    raise SeriesError(f"{folder}: cannot be written ({error.strerror})") from error
-            progress("infer", done + 1, len(files), f"{len(failures)} failed" if failures else "")
-        return self.result(folder, started, skipped, failures)
+        good = []
+        for done, (file, target) in enumerate(todo):
+            try:
+                os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+                if self._has_series(file):
+                    good.append((file, target))
+                else:
+                    self.label([file], [target], None)
+            except GmvaeError as error:
+                self.failures.append(str(error))
+            except OSError as error:
+                raise SeriesError(f"{folder}: cannot be written ({error.strerror})") from error
+            progress("infer", done + 1, len(todo), f"{len(self.failures)} failed" if self.failures else "")
+        self.progress = progress
+        if good:
+            self.label([file for file, _ in good], [target for _, target in good], None)
 
-    def label(self, file: InputFile, output: str, segments_path: str | None) -> None:
-        """One file."""
-        folder = None if output == "-" else os.path.dirname(os.path.abspath(output))
-        series = self.series
+    def _has_series(self, file: InputFile) -> bool:
+        """Whether a file has a series column; if so it is read whole here, so that a bad one is left out in time."""
+        reader = apply.open_for([file], self.series, self.checkpoint, self.model_path)
+        if reader.layout.series is None:
+            return False
+        reader.recording(None, keep_constant=True).close()
+        return True
+
+    def label(self, files: Sequence[InputFile], outputs: Sequence[str], segments_path: str | None) -> None:
+        """The files of one table, each into its output."""
+        folder = _folder(outputs[0])
         with ExitStack() as stack:
-            reader = apply.open_for([file], series, self.checkpoint, self.model_path)
-            delimiter = series.delimiter or (reader.delimiter if suffix_of(output) == ".csv" else None)
-            out = stack.enter_context(writer(output, schema=reader.schema, delimiter=delimiter, decimal=series.decimal))
+            reader = apply.open_for(files, self.series, self.checkpoint, self.model_path)
+            if len(outputs) == 1:
+                out = stack.enter_context(self._writer(reader, outputs[0]))
             listed = stack.enter_context(writer(segments_path)) if segments_path is not None else None
             recording = stack.enter_context(reader.recording(folder, self.progress, keep_constant=True))
             inferred = stack.enter_context(
@@ -127,12 +157,23 @@ class _Job:
                     progress=self.progress,
                 )
             )
-            self._write(out, listed, reader, recording, inferred, output)
+            if len(outputs) == 1:
+                self._write(out, listed, reader, recording, inferred, outputs[0], 0)
+            else:
+                start = 0
+                for file, output in zip(files, outputs, strict=True):
+                    part = open_series([file], reader.config)
+                    with self._writer(part, output) as out:
+                        start = self._write(out, None, part, recording, inferred, output, start)
             self.rows += recording.rows
             self.log_likelihood += inferred.log_likelihood - inferred.log_volume
             self.evidence_rows += inferred.evidence_rows
-            self.files += 1
+            self.files += len(files)
             self.warnings += [{"code": code, "sentence": sentence} for code, sentence in recording.notes]
+
+    def _writer(self, reader: SeriesReader, output: str) -> AbstractContextManager[TableWriter]:
+        delimiter = self.series.delimiter or (reader.delimiter if suffix_of(output) == ".csv" else None)
+        return writer(output, schema=reader.schema, delimiter=delimiter, decimal=self.series.decimal)
 
     def _write(
         self,
@@ -142,8 +183,9 @@ class _Job:
         recording: Recording,
         inferred: apply.Inference,
         output: str,
-    ) -> None:
-        """Input and posterior side by side, block by block."""
+        start: int,
+    ) -> int:
+        """Input and posterior side by side, block by block; rows from `start` on, and where they end."""
         K = self.checkpoint.model.regimes
         new = ["regime", *(f"prob_{k}" for k in range(K)), "log_likelihood"]
         replaced = [name for name in reader.layout.columns if name in new or _is_probability(name)]
@@ -156,10 +198,9 @@ class _Job:
             kept, new = [index for index in kept if reader.layout.columns[index] in parts], ["regime"]
         spans = _Spans(reader, recording)
         typed = reader.format == "csv" and suffix_of(output) == ".parquet"
-        start = 0
-        tables = reader.tables(inferred.block_rows, typed=typed)
-        for table, block in zip(tables, inferred.blocks(), strict=True):
-            stop = start + len(block.regimes)
+        for table in reader.tables(inferred.block_rows, typed=typed):
+            stop = start + table.num_rows
+            block = inferred.read(start, stop)
             columns = [
                 pa.array(block.regimes),
                 *(pa.array(block.probs[:, k]) for k in range(K)),
@@ -177,9 +218,12 @@ class _Job:
             start = stop
         if listed is not None:
             listed.write(spans.finish())
+        else:
+            spans.finish()
         self.segments += spans.count
+        return start
 
-    def result(self, output: str, started: float, skipped: int = 0, failures: Sequence[str] = ()) -> InferResult:
+    def result(self, output: str, started: float) -> InferResult:
         """The totals."""
         rows, evidence = self.rows, self.evidence_rows
         return InferResult(
@@ -193,9 +237,14 @@ class _Job:
             warnings=self.warnings,
             output=output,
             files=self.files,
-            skipped=skipped,
-            failures=list(failures),
+            skipped=self.skipped,
+            failures=self.failures,
         )
+
+
+def _folder(output: str) -> str | None:
+    """Where scratch files go: beside the output, or in TMPDIR for stdout."""
+    return None if output == "-" else os.path.dirname(os.path.abspath(output))
 
 
 def _is_probability(name: str) -> bool:

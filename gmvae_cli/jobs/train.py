@@ -18,6 +18,7 @@ from gmvae_cli.errors import CheckpointError
 from gmvae_cli.fit import Fit, fit
 from gmvae_cli.markov import expected_dwell
 from gmvae_cli.output import atomic
+from gmvae_cli.plan import TRAIN_ROWS_PER_SECOND, TRAIN_SECONDS, Plan, plan
 from gmvae_cli.polish import Model
 from gmvae_cli.progress import Progress
 from gmvae_cli.recording import Recording
@@ -103,6 +104,13 @@ def train(
         missing=int(recording.missing.sum()),
         **figures,
     )
+
+
+def dry_run(inputs: Sequence[str], series: SeriesConfig, progress: Progress) -> Plan:
+    """What `train` would read and need; nothing is trained or written."""
+    with open_series(inputs, series).recording(None, progress) as recording:
+        needed = 8 * recording.rows  # the labelling that counts the regimes' rows
+        return plan(recording, needed, None, rows_per_second=TRAIN_ROWS_PER_SECOND, seconds=TRAIN_SECONDS)
 
 
 def _dwell(config: TrainConfig, recording: Recording) -> float | None:
