@@ -113,7 +113,7 @@ def test_too_few_rows_are_refused(rows):
 def test_rows_that_lack_their_lags_do_not_count():
     """Fifty series of one row: none has a row before it."""
     values = np.random.default_rng(0).normal(size=(50, 1))
-    with pytest.raises(SeriesError, match="^series: 0 rows "):
+    with pytest.raises(SeriesError, match=r"^series: 0 rows "):
         fitted(values, steps=np.zeros(50, int), regimes=2)
 
 
