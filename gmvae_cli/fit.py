@@ -31,7 +31,11 @@ _WINDOWS = (10, 20, 50, 100, 200, 400)
 _SHORT_DWELL = 5.0  # rows that a visit lasts, to begin with, in a start that knows nothing of persistence
 _COMPETITION = ((6, 4), (12, 2), (20, 1))  # passes, and how many candidates go on
 _FINAL_PASSES = 2
+_DRAWS = 8
 _ENCODER_STEPS = 150
+
+
+Ranges = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Fit:
     parameters: Parameters
     encoder: Encoder
     validated: tuple[Parameters, Encoder]
-    validation: Sequence[tuple[int, int]]
+    validation: Ranges
     gain: float
     converged: bool
     steps: int
@@ -67,9 +71,7 @@ def fit(
         SeriesError: too few rows with evidence for the model.
     """
     generator = torch.Generator().manual_seed(config.seed)
-    training, validation = split(len(windows), config.validation, np.random.default_rng(config.seed))
-    sample = windows.pieces(training)
-    held_out = windows.pieces(validation) if validation else None
+    sample, held_out, validation = _drawn(windows, config)
     _check_rows(windows, sample, config)
     closed = ClosedForm.over(sample, config.model, len(windows.mean), dwell)
     started = initial or _start(closed, sample, held_out or sample, config, generator, progress)
@@ -89,6 +91,20 @@ def fit(
         fit_encoder(model, sample, _ENCODER_STEPS // 3, generator, progress)
     parameters = Parameters.of(best.emission, best.chain, config.model)
     return Fit(parameters, model.encoder, validated, validation, gain, gain < TOLERANCE, steps)
+
+
+def _drawn(windows: Windows, config: TrainConfig) -> tuple[Rows, Rows | None, Ranges]:
+    """The sample, the held-out rows and their ranges; drawn again where those fall into a stretch without values."""
+    rng = np.random.default_rng(config.seed)
+    for share in (config.validation,) * _DRAWS + (0.0,):
+        training, validation = split(len(windows), share, rng)
+        sample = windows.pieces(training)
+        if not validation:
+            break
+        held_out = windows.pieces(validation)
+        if float(held_out.mask.float().mean()) >= 0.5 * float(sample.mask.float().mean()):
+            return sample, held_out, validation
+    return sample, None, ()
 
 
 def _check_rows(windows: Windows, sample: Rows, config: TrainConfig) -> None:
@@ -188,9 +204,13 @@ def _window_starts(closed: ClosedForm, rows: Rows, restarts: int, generator: tor
     config, models = closed.config, []
     lengths = _WINDOWS if closed.dwell is None else (max(2, round(closed.dwell / 2)),)
     for length in lengths:
-        if len(rows) // length < 3 * config.regimes:
-            continue
+        if length > len(rows):
+            break
         flat, counts = window_moments(rows.y, rows.complete, length)
+        filled = counts >= 0.5 * counts[counts > 0].median()
+        flat, counts = flat[filled], counts[filled]
+        if len(counts) < 3 * config.regimes:
+            continue
         emission, labels, total = cluster_windows(
             flat, counts, closed.pooled, config.regimes, closed.num_channels, closed.shared, restarts, generator
         )
@@ -204,9 +224,7 @@ def _window_starts(closed: ClosedForm, rows: Rows, restarts: int, generator: tor
 # --- which rows ------------------------------------------------------------------------------------------------------
 
 
-def split(
-    rows: int, validation: float, rng: np.random.Generator
-) -> tuple[Sequence[tuple[int, int]], Sequence[tuple[int, int]]]:
+def split(rows: int, validation: float, rng: np.random.Generator) -> tuple[Ranges, Ranges]:
     """Ranges of rows to train on, at most `SAMPLE_ROWS` rows in all, and to validate on, in contiguous blocks.
 
     Short files (below 2,000 rows) keep nothing out.
