@@ -14,7 +14,17 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from gmvae_cli import options, progress, report
-from gmvae_cli.config import EvaluateConfig, InferConfig, ModelConfig, SeriesConfig, SimulateConfig, TrainConfig
+from gmvae_cli.config import (
+    EvaluateConfig,
+    InferConfig,
+    ModelConfig,
+    SelectConfig,
+    SeriesConfig,
+    SimulateConfig,
+    TrainConfig,
+    covariances,
+    whole_numbers,
+)
 from gmvae_cli.errors import ConfigError, GmvaeError
 
 
@@ -288,6 +298,63 @@ def infer(
         report.infer(result, as_json, shown)
     if result.failures:
         raise typer.Exit(1)
+
+
+@app.command()
+def select(
+    inputs: options.Inputs,
+    regimes: options.RegimesToTry = "1:6",
+    lags: options.LagsToTry = "1",
+    covariance: options.CovarianceToTry = "regime",
+    model: options.ModelToKeep = None,
+    prior: options.PriorOption = SelectConfig.prior,
+    intercept: options.Intercept = SelectConfig.intercept,
+    restarts: options.Restarts = SelectConfig.restarts,
+    time: options.Time = SeriesConfig.time,
+    no_time: options.NoTime = SeriesConfig.no_time,
+    series: options.Series = SeriesConfig.series,
+    channels: options.Channels = None,
+    delimiter: options.Delimiter = SeriesConfig.delimiter,
+    decimal: options.Decimal = SeriesConfig.decimal,
+    sort: options.Sort = SeriesConfig.sort,
+    max_gap: options.MaxGap = SeriesConfig.max_gap,
+    regular: options.Regular = SeriesConfig.regular,
+    device: options.Device = SelectConfig.device,
+    seed: options.Seed = SelectConfig.seed,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Choose the number of regimes by held-out likelihood."""
+    config = SelectConfig(
+        regimes=whole_numbers(regimes, "regimes"),
+        lags=whole_numbers(lags, "lags"),
+        covariance=covariances(covariance),
+        prior=prior,
+        intercept=intercept,
+        restarts=restarts,
+        device=device,
+        seed=seed,
+    )
+    files = SeriesConfig(
+        time=time,
+        no_time=no_time,
+        series=series,
+        channels=options.names(channels),
+        delimiter=delimiter,
+        decimal=decimal,
+        sort=sort,
+        max_gap=max_gap,
+        regular=regular,
+    )
+    from gmvae_cli.jobs import select as job
+    from gmvae_cli.jobs import train as training
+
+    with progress.show(quiet=quiet, log_file=log_file) as shown:
+        result = job.select(inputs, config, files, shown)
+        if model is not None:
+            training.train(inputs, model, config.training(result.choice), files, shown)
+        report.select(result, as_json, shown)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Every default and every range check, as frozen dataclasses: for files, for the model, for each command."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -126,6 +127,68 @@ class TrainConfig:
         _at_least("batch-rows", self.batch_rows, 64)
         _positive("lr", self.lr)
         _below_one("validation", self.validation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectConfig:
+    """Which models compete, and for what."""
+
+    regimes: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
+    lags: tuple[int, ...] = (1,)
+    covariance: tuple[Covariance, ...] = ("regime",)
+    prior: Prior = "markov"
+    intercept: bool = True
+    restarts: int = 8
+    device: str = "cpu"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for option in ("regimes", "lags", "covariance"):
+            if not getattr(self, option):
+                raise ConfigError(f"--{option} names nothing to choose from")
+        assert self.candidates, "ModelConfig has checked each"
+        _at_least("restarts", self.restarts, 1)
+        _at_least("seed", self.seed, 0)
+
+    def training(self, choice: Mapping[str, object]) -> "TrainConfig":
+        """How a chosen candidate is trained."""
+        chosen = next(
+            model for model in self.candidates if all(getattr(model, name) == value for name, value in choice.items())
+        )
+        return TrainConfig(model=chosen, restarts=self.restarts, device=self.device, seed=self.seed)
+
+    @property
+    def candidates(self) -> tuple[ModelConfig, ...]:
+        """The models that compete, smaller ones first."""
+        return tuple(
+            ModelConfig(regimes=k, lags=p, covariance=covariance, prior=self.prior, intercept=self.intercept)
+            for k in sorted(set(self.regimes))
+            for p in sorted(set(self.lags))
+            for covariance in dict.fromkeys(self.covariance)
+        )
+
+
+def covariances(text: str) -> tuple[Covariance, ...]:
+    """The kinds of covariance that "regime,shared" names."""
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        _one_of("covariance", name, Covariance)
+    return names  # type: ignore[return-value]
+
+
+def whole_numbers(text: str, option: str) -> tuple[int, ...]:
+    """The numbers that "1:6" (both ends included) or "2,4" names."""
+    try:
+        if ":" in text:
+            first, last = (int(part) for part in text.split(":"))
+            numbers = tuple(range(first, last + 1))
+        else:
+            numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--{option} is '{text}', but must be a range like 1:6 or numbers like 2,4") from None
+    if not numbers:
+        raise ConfigError(f"--{option} is '{text}', a range that ends before it begins")
+    return numbers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,6 +93,14 @@ def fit(
     return Fit(parameters, model.encoder, validated, validation, gain, gain < TOLERANCE, steps)
 
 
+def fit_closed(sample: Rows, config: TrainConfig, num_channels: int, seed: int, progress: Progress) -> Model:
+    """Start and polish alone, on rows in memory: decoder and prior of maximum likelihood, without an encoder."""
+    generator = torch.Generator().manual_seed(seed)
+    closed = ClosedForm.over(sample, config.model, num_channels, None)
+    started = _start(closed, sample, sample, config, generator, progress)
+    return closed.polish(sample, started[None], config.polish)[0][0]
+
+
 def _drawn(windows: Windows, config: TrainConfig) -> tuple[Rows, Rows | None, Ranges]:
     """The sample, the held-out rows and their ranges; drawn again where those fall into a stretch without values."""
     rng = np.random.default_rng(config.seed)

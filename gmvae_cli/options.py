@@ -105,6 +105,16 @@ AlignTo = Annotated[
     str | None, typer.Option("--align-to", metavar="CKPT", help="Number the regimes like those of this model.")
 ]
 
+# Selection
+RegimesToTry = Annotated[str, typer.Option("--regimes", metavar="K", help="Numbers to try: 1:6 or 2,4.")]
+LagsToTry = Annotated[str, typer.Option("--lags", metavar="P", help="Autoregressive orders to try: 1,2.")]
+CovarianceToTry = Annotated[
+    str, typer.Option("--covariance", metavar="NAMES", help="regime, shared or both: regime,shared.")
+]
+ModelToKeep = Annotated[
+    str | None, typer.Option("--model", metavar="OUT", help="Train the choice on all rows and save it here.")
+]
+
 # Inference and evaluation
 PosteriorOption = Annotated[
     Posterior,

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.density import Emission, log_likelihoods
-from gmvae_cli.markov import Chain, persistent, stationary
+from gmvae_cli.markov import Chain, persistent, smooth, stationary
 from gmvae_cli.moments import (
     Statistics,
     collect,
@@ -135,6 +137,14 @@ class ClosedForm:
         """Log-likelihood a row with evidence, of every restart: (R,) nats."""
         statistics = self.expect(rows, model)
         return statistics.log_marginal / max(statistics.evidence_rows, 1)
+
+    def labels(self, rows: Rows, model: Model) -> NDArray[np.int64]:
+        """The likeliest regime of every row, smoothed; of a model without restarts. (n,)."""
+        emission, chain = model.emission, Chain(*(part.to(rows.y) for part in model.chain))
+        scores = torch.where(rows.mask, log_likelihoods(rows.y, emission, rows.partial), 0).mT
+        if self.independent:
+            return (scores + chain.initial_probs.log()).argmax(-1).cpu().numpy()
+        return smooth(scores, chain, rows.steps).smoothed_probs.argmax(-1).cpu().numpy()
 
     def reseeded(self, rows: Rows, model: Model) -> Model:
         """A regime that hardly any row visits takes the window that is explained worst; then a few updates."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from gmvae_cli.jobs.evaluate import EvaluateResult
     from gmvae_cli.jobs.infer import InferResult
+    from gmvae_cli.jobs.select import SelectResult
     from gmvae_cli.jobs.simulate import SimulateResult
     from gmvae_cli.jobs.train import TrainResult
     from gmvae_cli.plan import Plan
@@ -95,6 +96,29 @@ def evaluate(result: "EvaluateResult", as_json: bool, shown: progress.Shown) -> 
         _print_scores(result)
     for sentence in result.missed:
         shown.error(sentence)
+
+
+def select(result: "SelectResult", as_json: bool, shown: progress.Shown) -> None:
+    """Every candidate, the choice marked, and why."""
+    _warn(result.warnings, shown)
+    if as_json:
+        _print_json(result)
+        return
+    table = _table("regimes", "lags", "covariance", "held-out", "below", "+- SE", "BIC", "agree", "smallest")
+    for one in result.candidates:
+        table.add_row(
+            f"{'*' if one['chosen'] else ''} {one['regimes']}",
+            str(one["lags"]),
+            str(one["covariance"]),
+            _number(float(one["held_out_log_likelihood_per_row"]), 4),
+            _number(float(one["difference"]), 4),
+            _number(float(one["standard_error"]), 4),
+            _number(float(one["bic"]), 0),
+            _number(float(one["agreement"]), 2),
+            _percent(float(one["smallest_share"])),
+        )
+    _print(table)
+    _print_facts(("choice", result.reason), ("rows", f"{result.rows:,}"), ("time", f"{result.seconds:.1f} s"))
 
 
 def plan(result: "Plan", as_json: bool) -> None:

@@ -27,7 +27,7 @@ MATHS = {
 FLOORS = {
     4: {"__main__", "cli", "options", "report"},
     3: {"jobs"},
-    2: {"fit", "anneal", "polish", "apply", "windows", "checkpoint", "plan", "figures"},
+    2: {"fit", "anneal", "polish", "apply", "windows", "checkpoint", "plan", "compare", "figures"},
     1: MATHS | {"series", "recording", "recorder", "tables", "timeline", "output", "scratch", "runtime", "progress"},
     0: {"__init__", "config", "errors"},
 }
