@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gmvae_cli.ahead import ahead
 from gmvae_cli.checkpoint import Checkpoint, load
 from gmvae_cli.config import Posterior, SeriesConfig
 from gmvae_cli.core import Encoder
@@ -100,6 +101,7 @@ class Inference:
         self.num_regimes = model.regimes
         self.log_likelihood, self.log_volume, self.evidence_rows = 0.0, 0.0, 0
         self.elbo: float | None = 0.0 if posterior == "encoder" else None
+        self._final: int | None = None
         self._edges: list[tuple[Tensor | None, tuple[object, ...]]] = []
         kind = np.dtype(np.int8 if model.regimes < 128 else np.int32)
         needed = scratch_bytes(len(source), model.regimes, posterior)
@@ -151,6 +153,19 @@ class Inference:
             self._backward(last)
         self._edges.clear()
 
+    @torch.no_grad()
+    def _scored(self) -> Iterator[tuple[Rows, Tensor]]:
+        """Every block of rows with its scores; on the way the best predecessors, which need nothing else."""
+        score: Tensor | None = None
+        for start, stop in self._ranges():
+            rows = self.source.rows(start, stop)
+            scores = self._scores(rows)
+            if self._path is not None and not self.independent:
+                psi, score = best_predecessors(scores, self.chain, rows.steps, score)
+                self._path.append(psi.cpu().numpy())
+                self._final = int(score.argmax())
+            yield rows, scores
+
     def _scores(self, rows: Rows) -> Tensor:
         """(n, K) decoder log-likelihoods, 0 where a row has no evidence."""
         return torch.where(rows.mask, log_likelihoods(rows.y, self.emission, rows.partial), 0).mT
@@ -167,11 +182,10 @@ class Inference:
         """First sweep: the rows' log-likelihoods, and per row what the backward sweep starts from."""
         message: Tensor | None = None
         likelihood_message: Tensor | None = None
-        score: Tensor | None = None
         sweep = None
-        for start, stop in self._ranges():
-            rows = self.source.rows(start, stop)
-            scores = self._scores(rows)
+        stop = 0
+        for rows, scores in ahead(self._scored()):
+            stop += len(rows)
             source = self._evidence(rows) if self.posterior == "encoder" else scores
             if self.independent:
                 probs, marginal = self._mix(scores, source, rows)
@@ -186,12 +200,8 @@ class Inference:
                     self.elbo += float(marginal.sum())
                     exact = forward(scores[None], self.chain, rows.steps, likelihood_message)
                     marginal, likelihood_message = exact.row_log_likelihoods[0], exact.message
-                if self._path is not None:
-                    psi, score = best_predecessors(scores, self.chain, rows.steps, score)
-                    self._path.append(psi.cpu().numpy())
                 self._keep(sweep.filtered_probs[0] if self.posterior == "filter" else source, marginal, rows)
             self.progress("forward", stop, len(self.source))
-        self._final = None if score is None else int(score.argmax())
         return None if self.independent or self.posterior == "filter" else sweep
 
     def _mix(self, scores: Tensor, source: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
@@ -222,9 +232,9 @@ class Inference:
         """Second sweep, last block first: smoothed probabilities in place, and the best path."""
         beta, final = None, self._final
         ranges = self._ranges()
-        for index in range(len(ranges) - 1, -1, -1):
+        backwards = range(len(ranges) - 1, -1, -1)
+        for index, stored in zip(backwards, ahead(self._rows.read(*ranges[i]) for i in backwards), strict=True):
             start, stop = ranges[index]
-            stored = self._rows.read(start, stop)
             source = torch.as_tensor(stored[:, :-1], device=self.source.device)
             sweep = last
             if index < len(ranges) - 1:

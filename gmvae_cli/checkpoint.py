@@ -29,6 +29,7 @@ class Checkpoint:
         mean, scale: (D,) float64; standardised = (value - mean) / scale.
         encoder: its state, or None (a simulated truth has none).
         training: a JSON-able summary of how it was trained.
+        standard_errors: (K, P, D, D) of the AR weights in standardised units, or None (a simulated truth is exact).
     """
 
     model: ModelConfig
@@ -38,6 +39,7 @@ class Checkpoint:
     parameters: Parameters
     encoder: dict[str, Tensor] | None = None
     training: dict[str, Any] = field(default_factory=dict)
+    standard_errors: Tensor | None = None
 
     def build_encoder(self, path: str) -> Encoder:
         """The encoder as a module; CheckpointError if the file has none."""
@@ -58,6 +60,8 @@ def save(path: str, checkpoint: Checkpoint) -> None:
     }
     tensors = {name: getattr(checkpoint.parameters, name) for name in _PARAMETERS}
     tensors |= {"mean": checkpoint.mean, "scale": checkpoint.scale}
+    if checkpoint.standard_errors is not None:
+        tensors["standard_errors"] = checkpoint.standard_errors
     tensors |= {f"encoder.{name}": value for name, value in (checkpoint.encoder or {}).items()}
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     content = to_bytes(contiguous, metadata={"gmvae": json.dumps(header, sort_keys=True, allow_nan=False)})
@@ -105,6 +109,8 @@ def load(path: str) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             model, channels, training = _header(path, file.metadata())
             shapes = _expected_shapes(model, len(channels))
+            if "standard_errors" in file.keys():  # noqa: SIM118 - safe_open is no mapping
+                shapes["standard_errors"] = shapes["ar_weights"]
             for name, shape in shapes.items():
                 found = tuple(file.get_slice(name).get_shape())
                 if found != shape:
@@ -124,6 +130,7 @@ def load(path: str) -> Checkpoint:
         parameters=Parameters(**{name: tensors[name] for name in _PARAMETERS}),
         encoder=_checked_encoder(path, encoder, model, len(channels)) if encoder else None,
         training=training,
+        standard_errors=tensors.get("standard_errors"),
     )
 
 
@@ -143,6 +150,8 @@ def _check_values(path: str, tensors: dict[str, Tensor], names: set[str]) -> Non
     tril = tensors["scale_tril"]
     if bool((tril.triu(1) != 0).any()) or bool((tril.diagonal(dim1=-2, dim2=-1) <= 0).any()):
         raise CheckpointError(f"{path}: 'scale_tril' must be lower triangular with a positive diagonal")
+    if "standard_errors" in tensors and bool((tensors["standard_errors"] < 0).any()):
+        raise CheckpointError(f"{path}: 'standard_errors' must not be negative")
     if bool((tensors["scale"] <= 0).any()):
         raise CheckpointError(f"{path}: 'scale' must be positive")
 

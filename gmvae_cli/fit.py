@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gmvae_cli.anneal import anneal, fit_encoder
 from gmvae_cli.config import TrainConfig
 from gmvae_cli.core import GMVAE, Encoder, Parameters
 from gmvae_cli.errors import SeriesError
 from gmvae_cli.markov import Chain, persistent, stationary
+from gmvae_cli.moments import Statistics
 from gmvae_cli.polish import TOLERANCE, ClosedForm, Model
 from gmvae_cli.progress import Progress
 from gmvae_cli.start import cluster_windows, short_runs, window_moments
@@ -32,7 +34,7 @@ _SHORT_DWELL = 5.0  # rows that a visit lasts, to begin with, in a start that kn
 _COMPETITION = ((6, 4), (12, 2), (20, 1))  # passes, and how many candidates go on
 _FINAL_PASSES = 2
 _DRAWS = 8
-_ENCODER_STEPS = 150
+_ENCODER_STEPS = 100
 
 
 Ranges = Sequence[tuple[int, int]]
@@ -48,6 +50,7 @@ class Fit:
         validation: ranges of rows kept out; none for a short file.
         gain: nats a row that the last polish pass gained; converged: it is below the tolerance.
         steps: gradient steps of the annealing.
+        standard_errors: (K, P, D, D) of the AR weights, as in `describe`.
     """
 
     parameters: Parameters
@@ -57,6 +60,7 @@ class Fit:
     gain: float
     converged: bool
     steps: int
+    standard_errors: Tensor
 
 
 def fit(
@@ -86,11 +90,14 @@ def fit(
     fit_encoder(model, sample, _ENCODER_STEPS, generator, progress)
     validated = (Parameters.of(best.emission, best.chain, config.model), deepcopy(model.encoder))
     if config.polish and (held_out is not None or len(sample) < len(windows)):
-        best, gain = _last_passes(closed, windows, best, config.polish, progress)
+        best, gain, statistics = _last_passes(closed, windows, best, config.polish, progress)
         model.adopt(best.emission, best.chain)
-        fit_encoder(model, sample, _ENCODER_STEPS // 3, generator, progress)
+        fit_encoder(model, sample, _ENCODER_STEPS // 4, generator, progress)
+    else:
+        statistics = closed.expect(sample, best[None])
     parameters = Parameters.of(best.emission, best.chain, config.model)
-    return Fit(parameters, model.encoder, validated, validation, gain, gain < TOLERANCE, steps)
+    errors = closed.standard_errors(statistics, best)
+    return Fit(parameters, model.encoder, validated, validation, gain, gain < TOLERANCE, steps, errors)
 
 
 def fit_closed(sample: Rows, config: TrainConfig, num_channels: int, seed: int, progress: Progress) -> Model:
@@ -135,8 +142,12 @@ def _best(closed: ClosedForm, models: Model, rows: Rows, judged_on: Rows) -> tup
 
 def _last_passes(
     closed: ClosedForm, windows: Windows, model: Model, limit: int, progress: Progress
-) -> tuple[Model, float]:
-    """At least two updates that see all rows, more while they gain; the model and the last gain, nats a row."""
+) -> tuple[Model, float, Statistics]:
+    """At least two updates that see all rows, more while they gain.
+
+    Returns:
+        the model, the last gain, nats a row, and the statistics of all rows under the model.
+    """
     before, gain = None, float("inf")
     for done in range(limit + 1):
         statistics = closed.expect_all(windows, model, progress, "polish")
@@ -145,7 +156,7 @@ def _last_passes(
         if done >= min(_FINAL_PASSES, limit) and (gain < TOLERANCE or done == limit):
             break
         before, model = now, closed.update(statistics)[0]
-    return model, gain
+    return model, gain, statistics
 
 
 def _annealed(

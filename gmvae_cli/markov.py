@@ -237,7 +237,7 @@ class Forward:
     def message(self) -> Tensor:
         """The filtered law of the last row, (R, K): what the next block of rows starts from."""
         lattice = self.lattice
-        return self.alpha[lattice.length - 1 - lattice.padding, :, :, -1]
+        return self.alpha[lattice.length - 1 - lattice.padding, :, :, -1].clone()  # a view would keep all of alpha
 
     @property
     def row_log_likelihoods(self) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.density import Emission, log_likelihoods
+from gmvae_cli.describe import standard_errors
 from gmvae_cli.markov import Chain, persistent, smooth, stationary
 from gmvae_cli.moments import (
     Statistics,
@@ -113,6 +114,13 @@ class ClosedForm:
         if statistics.num_series >= _COUNTED_STARTS:
             initial = (statistics.first_probs + initial) / (statistics.num_series + 1)
         return Model(emission, Chain(initial, matrix))
+
+    def standard_errors(self, statistics: Statistics, model: Model) -> Tensor:
+        """Of the AR weights (K, P, D, D), from the statistics of a model without restarts, as in `describe`."""
+        D, config = self.num_channels, self.config
+        gram = (statistics.moments[0] + self.pooled)[:, D:, D:]
+        errors = standard_errors(gram, model.emission.scale_tril)[..., : config.lags * D]
+        return errors.reshape(-1, D, config.lags, D).transpose(1, 2)
 
     def prior_counts(self) -> Tensor | None:
         """Dirichlet counts (K, K) of the transition rows: what the expected dwell says."""

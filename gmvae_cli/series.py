@@ -9,13 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gmvae_cli.ahead import ahead
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import ConfigError, SeriesError
 from gmvae_cli.progress import Progress, silent
 from gmvae_cli.recorder import Problem, Recorder, Where, find_times, is_numeric, numbers, plain
 from gmvae_cli.recording import Recording
 from gmvae_cli.scratch import MEMORY_BYTES, Scratch, require_free
-from gmvae_cli.tables import CsvTable, InputFile, ParquetTable, ahead, as_text, expand, in_blocks, open_table
+from gmvae_cli.tables import CsvTable, InputFile, ParquetTable, as_text, expand, in_blocks, open_table
 from gmvae_cli.timeline import TimeReader
 
 TIME_NAMES = ("time", "timestamp", "date", "t")

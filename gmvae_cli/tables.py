@@ -10,7 +10,6 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -293,16 +292,6 @@ def in_blocks(tables: Iterable[Any], block_rows: int) -> Iterator[Any]:
             waiting, rows = [whole.slice(block_rows)], rows - block_rows
     if rows:
         yield pa.concat_tables(waiting)
-
-
-def ahead(items: Iterable[Any]) -> Iterator[Any]:
-    """The same items, the next one made in a thread of its own while the caller works on this one."""
-    iterator, end = iter(items), object()
-    with ThreadPoolExecutor(1) as worker:
-        pending = worker.submit(next, iterator, end)
-        while (item := pending.result()) is not end:
-            pending = worker.submit(next, iterator, end)
-            yield item
 
 
 def as_text(column: Any) -> Any:

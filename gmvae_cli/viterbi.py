@@ -1,6 +1,6 @@
 """The jointly best regime path, in the blocks of `markov` with (max, +) in place of (sum, *).
 
-delta_t(j) = l_t(j) + max_i delta_t-1(i) + log A_ij, reduced by its maximum at every row; psi_t(j) is the i that
+delta_t(j) = l_t(j) + max_i delta_t-1(i) + log A_ij, reduced by its maximum every few rows; psi_t(j) is the i that
 attains it, the lowest on ties. The path is read backwards through psi (Viterbi, 1967; Rabiner, 1989, Eq. 33).
 A block's path is composed for all K regimes it may end in at once, so that blocks run side by side on the way back too.
 """
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from gmvae_cli.markov import Chain, Lattice, block_length
 
+_REDUCE_EVERY = 8  # rows between reductions: scores stay far below what float64 resolves
+_LEVELS = 16  # rows of a block whose predecessors are found at once
 _IMPOSSIBLE = -1e30  # log 0: finite, so that no difference of two of them is NaN
 
 
@@ -32,6 +34,22 @@ class _Moves:
             scores[..., columns] = delta[:, None, :, columns] + matrices.permute(1, 2, 0)[:, :, None]
         return scores
 
+    def predecessors(self, first: int, before: Tensor) -> Tensor:
+        """argmax_i delta(i) + log A_ij, the lowest i on ties, of some levels at once: (l, K, B) -> (l, K to, B)."""
+        best = before[:, :1] + self.matrix[0][:, None]
+        psi = torch.zeros_like(best, dtype=index_type(len(self.matrix)))
+        for regime in range(1, len(self.matrix)):
+            candidate = before[:, regime : regime + 1] + self.matrix[regime][:, None]
+            psi = torch.where(candidate > best, regime, psi)
+            best = torch.maximum(best, candidate)
+        for level, special in enumerate(self.special[first : first + len(before)]):
+            if special is not None:
+                columns, matrices = special
+                psi[level][:, columns] = (
+                    (before[level][:, None, columns] + matrices.permute(1, 2, 0)).max(0).indices.to(torch.int8)
+                )
+        return psi
+
 
 def _reduce(delta: Tensor) -> Tensor:
     peak = delta.amax(0, keepdim=True)
@@ -51,7 +69,8 @@ def _edges(lattice: Lattice, moves: _Moves, message: Tensor) -> Tensor:
     offsets = torch.zeros_like(state[:1])
     for level, evidence in enumerate(lattice.scores[:, 0].unbind()):
         state = moves.scores(level, state).amax(0).add_(evidence[:, None])
-        offsets += _reduce(state)
+        if level % _REDUCE_EVERY == 0:
+            offsets += _reduce(state)
     transfers = (state + offsets).permute(2, 1, 0).cpu().numpy()  # (B, from, to)
     current = message.cpu().numpy()
     for block in range(B - 1):
@@ -79,17 +98,22 @@ def best_predecessors(
     scores = log_likelihoods.double()[None]
     lattice = Lattice(scores, steps, chain, block_rows or block_length(scores.shape[1]), start=message is None)
     moves = _Moves(lattice)
-    delta = _edges(lattice, moves, scores.new_zeros(lattice.regimes) if message is None else message.double())
-    psi = torch.empty(lattice.length, 1, lattice.regimes, lattice.blocks, dtype=torch.int8, device=scores.device)
+    start = scores.new_zeros(lattice.regimes) if message is None else message.double()
+    before = torch.empty_like(lattice.scores[:, 0])  # (L, K, B), delta of the row before
+    delta = _edges(lattice, moves, start)
     last = lattice.length - 1 - lattice.padding
-    carried = delta[:, -1]
-    for level, evidence in enumerate(lattice.scores[:, 0].unbind()):
-        best, psi[level, 0] = moves.scores(level, delta[:, None])[:, :, 0].max(0)
-        delta = best + evidence
-        _reduce(delta)
+    carried = start
+    for level, (evidence, previous) in enumerate(zip(lattice.scores[:, 0].unbind(), before.unbind(), strict=True)):
+        previous.copy_(delta)
+        delta = moves.scores(level, delta[:, None])[:, :, 0].amax(0).add_(evidence)
+        if level % _REDUCE_EVERY == 0:
+            _reduce(delta)
         if level == last:
-            carried = delta[:, -1]
-    return lattice.row_axis(psi)[0], carried
+            carried = delta[:, -1] - delta[:, -1].max()
+    psi = torch.cat(
+        [moves.predecessors(first, before[first : first + _LEVELS]) for first in range(0, len(before), _LEVELS)]
+    )
+    return lattice.row_axis(psi[:, None])[0], carried
 
 
 def backtrack(psi: Tensor, final: int) -> tuple[Tensor, int]:

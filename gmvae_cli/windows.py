@@ -101,11 +101,14 @@ class Windows:
         y = context(x, self.model.lags, self.model.stride, self.model.intercept)
         breaks = np.where(steps != 1, np.arange(first, stop), first)
         unbroken = np.arange(start, stop) - np.maximum.accumulate(breaks)[start - first :] >= lost
-        D = x.shape[0]
-        missing = y.isnan()
-        observed = ~missing[:D]
-        mask = torch.as_tensor(unbroken, device=self.device) & ~missing[D:].any(0) & observed.any(0)
-        return Rows(torch.where(mask & ~missing, y, 0), mask, observed, steps[start - first :])
+        mask = torch.as_tensor(unbroken, device=self.device)
+        D, observed = x.shape[0], torch.ones_like(y[: x.shape[0]], dtype=torch.bool)
+        if bool(x.sum().isnan()):
+            missing = y.isnan()
+            observed = ~missing[:D]
+            mask = mask & ~missing[D:].any(0) & observed.any(0)
+            y = torch.where(missing, 0, y)
+        return Rows(y if bool(mask.all()) else torch.where(mask, y, 0), mask, observed, steps[start - first :])
 
     def steps_of(self, start: int, stop: int) -> np.ndarray:
         """How rows [start, stop) follow one another."""

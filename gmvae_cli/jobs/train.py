@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gmvae_cli import apply, describe, metrics
 from gmvae_cli.checkpoint import Checkpoint, load, save
@@ -77,7 +78,7 @@ def train(
         windows = Windows(recording, config.model, mean, recording.scale, torch.float32, device)
         initial = _initial(older, config, recording.channels, mean, recording.scale)
         result = fit(windows, config, dwell, progress, initial)
-        trained = _checkpoint(result.parameters, result.encoder, windows)
+        trained = _checkpoint(result.parameters, result.encoder, windows, result.standard_errors)
         trained, counts = _named(trained, reference, config, recording, progress)
         figures = _figures(trained, result, windows, counts)
         warnings = [{"code": code, "sentence": sentence} for code, sentence in recording.notes]
@@ -146,7 +147,9 @@ def _require_channels(path: str | None, older: Checkpoint, channels: tuple[str, 
         )
 
 
-def _checkpoint(parameters: Parameters, encoder: Encoder, windows: Windows) -> Checkpoint:
+def _checkpoint(
+    parameters: Parameters, encoder: Encoder, windows: Windows, standard_errors: Tensor | None = None
+) -> Checkpoint:
     return Checkpoint(
         model=windows.model,
         channels=windows.recording.channels,
@@ -154,6 +157,7 @@ def _checkpoint(parameters: Parameters, encoder: Encoder, windows: Windows) -> C
         scale=torch.as_tensor(windows.scale),
         parameters=parameters,
         encoder={name: value.detach().cpu() for name, value in encoder.state_dict().items()},
+        standard_errors=standard_errors,
     )
 
 
@@ -186,7 +190,9 @@ def _named(
     last = max(name for name in encoder if name.endswith("weight")).removesuffix("weight")
     for name in (f"{last}weight", f"{last}bias"):
         encoder[name] = encoder[name][index]
-    return replace(trained, parameters=trained.parameters.permuted(index), encoder=encoder), counts[order]
+    assert trained.standard_errors is not None
+    parameters, errors = trained.parameters.permuted(index), trained.standard_errors[index]
+    return replace(trained, parameters=parameters, encoder=encoder, standard_errors=errors), counts[order]
 
 
 def _by_share(counts: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
