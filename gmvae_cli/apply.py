@@ -26,7 +26,7 @@ from gmvae_cli.runtime import resolve
 from gmvae_cli.scratch import MEMORY_BYTES, Scratch, require_free
 from gmvae_cli.series import SeriesReader, open_series
 from gmvae_cli.tables import InputFile
-from gmvae_cli.viterbi import backtrack, best_predecessors
+from gmvae_cli.viterbi import backtrack, best_predecessors, index_type
 from gmvae_cli.windows import Rows, Windows
 
 BLOCK_ROWS = 1 << 17
@@ -103,7 +103,7 @@ class Inference:
         self.elbo: float | None = 0.0 if posterior == "encoder" else None
         self._final: int | None = None
         self._edges: list[tuple[Tensor | None, tuple[object, ...]]] = []
-        kind = np.dtype(np.int8 if model.regimes < 128 else np.int32)
+        kind = torch.zeros(0, dtype=index_type(model.regimes)).numpy().dtype
         needed = scratch_bytes(len(source), model.regimes, posterior)
         if needed > MEMORY_BYTES:
             require_free(directory, needed)

@@ -16,6 +16,11 @@ _LEVELS = 16  # rows of a block whose predecessors are found at once
 _IMPOSSIBLE = -1e30  # log 0: finite, so that no difference of two of them is NaN
 
 
+def index_type(num_regimes: int) -> torch.dtype:
+    """The smallest type that holds every regime number."""
+    return torch.int8 if num_regimes <= 128 else torch.int32
+
+
 class _Moves:
     """log A and the special log matrices of a lattice, and one (max, +) step with them."""
 
@@ -45,9 +50,8 @@ class _Moves:
         for level, special in enumerate(self.special[first : first + len(before)]):
             if special is not None:
                 columns, matrices = special
-                psi[level][:, columns] = (
-                    (before[level][:, None, columns] + matrices.permute(1, 2, 0)).max(0).indices.to(torch.int8)
-                )
+                scores = before[level][:, None, columns] + matrices.permute(1, 2, 0)
+                psi[level][:, columns] = scores.max(0).indices.to(psi.dtype)
         return psi
 
 
@@ -93,7 +97,7 @@ def best_predecessors(
         log_likelihoods: (T, K) nats. steps, block_rows: as in `markov`.
         message: (K,) delta of the row before the first; None: the chain starts here.
     Returns:
-        psi (T, K) int8 and delta of the last row (K,), float64.
+        psi (T, K) of `index_type`, and delta of the last row (K,), float64.
     """
     scores = log_likelihoods.double()[None]
     lattice = Lattice(scores, steps, chain, block_rows or block_length(scores.shape[1]), start=message is None)
@@ -120,14 +124,14 @@ def backtrack(psi: Tensor, final: int) -> tuple[Tensor, int]:
     """The best path that ends in a regime.
 
     Args:
-        psi: (T, K) int8 from `best_predecessors`. final: regime of the last row.
+        psi: (T, K) from `best_predecessors`. final: regime of the last row.
     Returns:
         regimes (T,) int64, and the regime of the row before the first (meaningless where the chain starts there).
     """
     T, K = psi.shape
     length = block_length(T)
     blocks = -(-T // length)
-    identity = torch.arange(K, dtype=torch.int8, device=psi.device)
+    identity = torch.arange(K, dtype=psi.dtype, device=psi.device)
     padded = torch.cat([psi, identity.expand(blocks * length - T, K)]).view(blocks, length, K)
     maps = padded.permute(1, 2, 0).long().contiguous()  # (L, K, B)
     ends = torch.arange(K, device=psi.device)[:, None].repeat(1, blocks)
