@@ -29,7 +29,7 @@ from gmvae_cli.tables import InputFile
 from gmvae_cli.viterbi import backtrack, best_predecessors, index_type
 from gmvae_cli.windows import Rows, Windows
 
-BLOCK_ROWS = 1 << 17
+BLOCK_ROWS = 3 << 16
 
 
 @dataclass(frozen=True)

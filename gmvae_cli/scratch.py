@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from gmvae_cli.errors import GmvaeError
 
-MEMORY_BYTES = 64 << 20
+MEMORY_BYTES = 32 << 20
 
 
 class Scratch:

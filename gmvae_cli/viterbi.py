@@ -22,31 +22,33 @@ def index_type(num_regimes: int) -> torch.dtype:
 
 
 class _Moves:
-    """log A and the special log matrices of a lattice, and one (max, +) step with them."""
+    """log A and the special log matrices of a lattice, and (max, +) steps with them."""
 
     def __init__(self, lattice: Lattice) -> None:
         self.matrix = lattice.matrix[0].log().clamp_min(_IMPOSSIBLE)
+        self.wide = self.matrix[:, :, None, None]
         self.special = [
             None if entry is None else (entry[0], entry[1][0].log().clamp_min(_IMPOSSIBLE)) for entry in lattice.special
         ]
 
-    def scores(self, level: int, delta: Tensor) -> Tensor:
-        """delta(i) + log A_ij of all columns: (K, S, B) -> (K from, K to, S, B)."""
-        scores = delta[:, None] + self.matrix[:, :, None, None]
+    def best(self, level: int, delta: Tensor, room: Tensor, out: Tensor) -> Tensor:
+        """max_i delta(i) + log A_ij of all columns: (K, S, B) -> out (K, S, B), with room (K, K, S, B) to work in."""
+        torch.add(delta[:, None], self.wide, out=room)
         special = self.special[level]
         if special is not None:
             columns, matrices = special
-            scores[..., columns] = delta[:, None, :, columns] + matrices.permute(1, 2, 0)[:, :, None]
-        return scores
+            room[..., columns] = delta[:, None, :, columns] + matrices.permute(1, 2, 0)[:, :, None]
+        return torch.amax(room, 0, out=out)
 
     def predecessors(self, first: int, before: Tensor) -> Tensor:
         """argmax_i delta(i) + log A_ij, the lowest i on ties, of some levels at once: (l, K, B) -> (l, K to, B)."""
         best = before[:, :1] + self.matrix[0][:, None]
         psi = torch.zeros_like(best, dtype=index_type(len(self.matrix)))
+        candidate = torch.empty_like(best)
         for regime in range(1, len(self.matrix)):
-            candidate = before[:, regime : regime + 1] + self.matrix[regime][:, None]
-            psi = torch.where(candidate > best, regime, psi)
-            best = torch.maximum(best, candidate)
+            torch.add(before[:, regime : regime + 1], self.matrix[regime][:, None], out=candidate)
+            psi.masked_fill_(candidate > best, regime)
+            torch.maximum(best, candidate, out=best)
         for level, special in enumerate(self.special[first : first + len(before)]):
             if special is not None:
                 columns, matrices = special
@@ -70,9 +72,11 @@ def _edges(lattice: Lattice, moves: _Moves, message: Tensor) -> Tensor:
         return edges
     state = torch.full_like(lattice.scores[0, 0], _IMPOSSIBLE)[:, None].repeat(1, K, 1)  # (to, from, B)
     state.diagonal(dim1=0, dim2=1).zero_()
+    other, room = torch.empty_like(state), state.new_empty(K, K, K, B)
     offsets = torch.zeros_like(state[:1])
     for level, evidence in enumerate(lattice.scores[:, 0].unbind()):
-        state = moves.scores(level, state).amax(0).add_(evidence[:, None])
+        moves.best(level, state, room, other).add_(evidence[:, None])
+        state, other = other, state
         if level % _REDUCE_EVERY == 0:
             offsets += _reduce(state)
     transfers = (state + offsets).permute(2, 1, 0).cpu().numpy()  # (B, from, to)
@@ -103,21 +107,21 @@ def best_predecessors(
     lattice = Lattice(scores, steps, chain, block_rows or block_length(scores.shape[1]), start=message is None)
     moves = _Moves(lattice)
     start = scores.new_zeros(lattice.regimes) if message is None else message.double()
-    before = torch.empty_like(lattice.scores[:, 0])  # (L, K, B), delta of the row before
-    delta = _edges(lattice, moves, start)
-    last = lattice.length - 1 - lattice.padding
-    carried = start
-    for level, (evidence, previous) in enumerate(zip(lattice.scores[:, 0].unbind(), before.unbind(), strict=True)):
-        previous.copy_(delta)
-        delta = moves.scores(level, delta[:, None])[:, :, 0].amax(0).add_(evidence)
+    K, B = lattice.regimes, lattice.blocks
+    deltas = scores.new_empty(lattice.length + 1, K, 1, B)  # at each level that of the row before
+    deltas[0, :, 0] = _edges(lattice, moves, start)
+    room = scores.new_empty(K, K, 1, B)
+    levels = zip(lattice.scores[:, 0].unbind(), deltas.unbind(), deltas[1:].unbind(), strict=False)
+    for level, (evidence, previous, delta) in enumerate(levels):
+        moves.best(level, previous, room, delta).add_(evidence[:, None])
         if level % _REDUCE_EVERY == 0:
             _reduce(delta)
-        if level == last:
-            carried = delta[:, -1] - delta[:, -1].max()
+    before = deltas[:-1, :, 0]
+    carried = deltas[lattice.length - lattice.padding, :, 0, -1]
     psi = torch.cat(
         [moves.predecessors(first, before[first : first + _LEVELS]) for first in range(0, len(before), _LEVELS)]
     )
-    return lattice.row_axis(psi[:, None])[0], carried
+    return lattice.row_axis(psi[:, None])[0], carried - carried.max()
 
 
 def backtrack(psi: Tensor, final: int) -> tuple[Tensor, int]:
