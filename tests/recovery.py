@@ -152,9 +152,11 @@ class Judged(NamedTuple):
     elbo: float | None
 
 
-def judged(values: np.ndarray, model: Checkpoint, posterior: Posterior = "smooth") -> Judged:
+def judged(
+    values: np.ndarray, model: Checkpoint, posterior: Posterior = "smooth", steps: np.ndarray | None = None
+) -> Judged:
     """What a model says of a series."""
-    with Recording.from_arrays(values) as recording, apply.infer(recording, model, posterior) as inferred:
+    with Recording.from_arrays(values, steps) as recording, apply.infer(recording, model, posterior) as inferred:
         regimes = np.concatenate([block.regimes for block in inferred.blocks()])
         rows = inferred.evidence_rows
         elbo = None if inferred.elbo is None else (inferred.elbo - inferred.log_volume) / rows
@@ -234,6 +236,52 @@ def short(seed: int, *, channels: int, first: float, second: float, given: int) 
     return Outcome({"ARI of the truth": best_ari, "trained": exact_ari, "CPU s": seconds}, checks)
 
 
+class Damaged(NamedTuple):
+    """A series with something missing: values (n, D), steps (n,), and which rows (T,) of the whole are judged."""
+
+    values: np.ndarray
+    steps: np.ndarray
+    judged: np.ndarray
+
+
+def damage(values: np.ndarray, kind: str, rng: np.random.Generator) -> Damaged:
+    """A tenth of the rows emptied, of the cells, of the rows deleted (steps tell), or the middle third emptied."""
+    T, D = values.shape
+    values, steps, kept = values.copy(), np.minimum(np.arange(T), 1), np.ones(T, bool)
+    if kind == "rows":
+        values[rng.random(T) < 0.1] = np.nan
+    elif kind == "cells":
+        values[rng.random((T, D)) < 0.1] = np.nan
+    elif kind == "deleted":
+        kept = rng.random(T) >= 0.1
+        kept[0] = True
+        steps = np.diff(np.flatnonzero(kept), prepend=0)
+        values = values[kept]
+    elif kind == "third":
+        kept[T // 3 : 2 * T // 3] = False
+        values[~kept] = np.nan
+    return Damaged(values, steps, kept)
+
+
+def missing(seed: int, *, kind: str, channels: int, first: float, second: float) -> Outcome:
+    """How much more the labels suffer from what is missing than those of the true parameters do."""
+    process = two_regimes(channels, first, second)
+    rng = np.random.default_rng(seed)
+    values, true = twenty_segments(process, rng)
+    truth = truth_of(process, ModelConfig(regimes=2, covariance="shared"))
+    config = TrainConfig(model=ModelConfig(regimes=2), seed=seed)
+    series = damage(values, kind, rng)
+    scores = []
+    for given in (damage(values, "nothing", rng), series):
+        rows = np.flatnonzero(series.judged) if len(given.values) == len(true) else slice(None)
+        found, _ = trained(given.values, config, given.steps)
+        for model in (truth, found):
+            scores.append(ari(true[series.judged], judged(given.values, model, "smooth", given.steps).regimes[rows]))
+    best, exact, best_damaged, exact_damaged = scores
+    figures = {"ARI of the truth": best_damaged, "trained": exact_damaged}
+    return Outcome(figures, [Check("more lost", (exact - exact_damaged) - (best - best_damaged), 0.02)])
+
+
 def without_persistence(seed: int, rows: int = 20_000) -> Outcome:
     """Independent regimes: what the markov prior loses to the iid one on unseen rows."""
     rng = np.random.default_rng(seed)
@@ -293,6 +341,11 @@ SETS: dict[str, RecoverySet] = {
     "K8D8-200k": RecoverySet(partial(persistent, **_EIGHT, rows=200_000)),
     **{f"two-{name}": RecoverySet(partial(short, **pair, given=2), 20, True) for name, pair in _PAIRS.items()},
     **{f"five-{name}": RecoverySet(partial(short, **pair, given=5), 20, True) for name, pair in _PAIRS.items()},
+    **{
+        f"missing-{kind}-{name}": RecoverySet(partial(missing, kind=kind, **pair), 20, True)
+        for kind in ("rows", "cells", "deleted", "third")
+        for name, pair in _PAIRS.items()
+    },
     "iid": RecoverySet(without_persistence),
     "units": RecoverySet(units),
 }
