@@ -1,8 +1,25 @@
 """Where the work runs."""
 
+import ctypes
+
 import torch
 
 from gmvae_cli.errors import ConfigError, GmvaeError
+
+
+_MMAP_THRESHOLD = -3  # the option's number in malloc.h
+_LARGE_ARRAY = 4 << 20  # bytes
+
+
+def _return_large_arrays() -> None:
+    """Have large arrays given back to the system when they are freed, where the C library is glibc.
+
+    It would keep them for reuse, in pieces that no later array fits: over 20 million rows the peak was 1.6 times that
+    over 2 million.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _LARGE_ARRAY)
 
 
 def _present() -> list[str]:
@@ -23,6 +40,7 @@ def resolve(name: str) -> torch.device:
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
+    _return_large_arrays()
     present = _present()
     if name == "auto":
         return torch.device(present[1] if len(present) > 1 else "cpu")
