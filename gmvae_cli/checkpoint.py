@@ -56,7 +56,7 @@ def save(path: str, checkpoint: Checkpoint) -> None:
         "format": FORMAT,
         "model": asdict(checkpoint.model),
         "channels": list(checkpoint.channels),
-        "training": checkpoint.training,
+        "training": _defined(checkpoint.training),
     }
     tensors = {name: getattr(checkpoint.parameters, name) for name in _PARAMETERS}
     tensors |= {"mean": checkpoint.mean, "scale": checkpoint.scale}
@@ -67,6 +67,15 @@ def save(path: str, checkpoint: Checkpoint) -> None:
     content = to_bytes(contiguous, metadata={"gmvae": json.dumps(header, sort_keys=True, allow_nan=False)})
     with atomic(path) as temporary, open(temporary, "wb") as file:
         file.write(content)
+
+
+def _defined(value: Any) -> Any:
+    """The value with null for whatever is infinite or NaN, which JSON does not know."""
+    if isinstance(value, dict):
+        return {name: _defined(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_defined(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _expected_shapes(model: ModelConfig, num_channels: int) -> dict[str, tuple[int, ...]]:

@@ -403,6 +403,53 @@ def evaluate(
         raise typer.Exit(3)
 
 
+@app.command()
+def inspect(
+    model: options.ModelToInspect,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Describe the regimes of a model, in the units of its data."""
+    from gmvae_cli.jobs import inspect as job
+
+    with progress.show(quiet=quiet, log_file=log_file) as shown:
+        result = job.inspect(model, shown)
+        report.inspect(result, as_json)
+
+
+@app.command()
+def plot(
+    input_file: options.InferredFile,
+    output: options.Picture,
+    time: options.Time = SeriesConfig.time,
+    no_time: options.NoTime = SeriesConfig.no_time,
+    series: options.Series = SeriesConfig.series,
+    channels: options.ChannelsToDraw = None,
+    delimiter: options.Delimiter = SeriesConfig.delimiter,
+    decimal: options.Decimal = SeriesConfig.decimal,
+    regular: options.RegularRows = SeriesConfig.regular,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Draw a labelled series over time, shaded by regime."""
+    files = SeriesConfig(
+        time=time,
+        no_time=no_time,
+        series=series,
+        channels=options.names(channels),
+        delimiter=delimiter,
+        decimal=decimal,
+        regular=regular,
+    )
+    from gmvae_cli.jobs import plot as job
+
+    with progress.show(quiet=quiet, log_file=log_file) as shown:
+        result = job.plot(input_file, output, files, shown)
+        report.plot(result, as_json, shown)
+
+
 def _one_thing_on_stdout(output: str, as_json: bool) -> None:
     if output == "-" and as_json:
         raise ConfigError("--json and the output - both want stdout; name a file for the output")

@@ -81,11 +81,12 @@ def stationary_moments(ar_weights: Tensor, ar_bias: Tensor, scale_tril: Tensor) 
 def standard_errors(gram: Tensor, scale_tril: Tensor) -> Tensor:
     """Standard errors of regression weights, as if it were known which regime held when, (K, D, C).
 
-    The rows of the weights have the covariance Sigma_k (x) gram_k^-1.                          [Luetkepohl 2005, sec. 3.2]
+    The rows of the weights have the covariance Sigma_k (x) gram_k^-1.                        [Lütkepohl 2005, sec. 3.2]
 
     Args:
         gram: (K, C, C) sums of h_t h_t^T over the rows of each regime. scale_tril: (K or 1, D, D).
     """
     inverse = torch.linalg.inv(gram).diagonal(dim1=-2, dim2=-1)
     variance = scale_tril.square().sum(-1)
-    return (variance[..., :, None] * inverse[..., None, :]).clamp_min(0).sqrt()
+    errors: Tensor = (variance[..., :, None] * inverse[..., None, :]).clamp_min(0).sqrt()
+    return errors

@@ -1,7 +1,7 @@
 """Pictures of labelled series, drawn on the axes that are given.
 
 A regime has the same colour in every picture: those of Tol's muted scheme, which stay apart for colour-blind eyes, for
-regimes 0 to 9; from regime 10 on they repeat with hatching.                     [Tol 2021, Colour schemes, fig. 4]
+regimes 0 to 9; from regime 10 on they repeat with hatching.                     [Tol 2021, SRON/EPS/TN/09-002]
 """
 
 from collections.abc import Sequence
@@ -30,6 +30,7 @@ PALETTE = (
 _HATCHES = ("", "///", "...", "xxx")
 _TINT = 0.5  # opacity behind lines, which stay black
 _INK = "#1A1A1A"
+_DENSE = 1500  # columns of a picture from which lines run into one another
 _DIGIT_PIXELS = 6.0  # of the small print, per 100 dots an inch
 
 
@@ -85,8 +86,9 @@ def line(axes: "Axes", columns: Columns, channel: int, *, ink: str = _INK, mean:
     cuts = np.flatnonzero(columns.gap[1:]) + 1
     x = np.insert(position.ravel(), 2 * cuts, columns.first[cuts])
     y = np.insert(pairs.ravel(), 2 * cuts, np.nan)
-    width = 0.9 if len(columns) < 1500 else 0.6
-    axes.plot(x, y, color=ink, linewidth=width, zorder=2, gid=f"channel {channel}")
+    dense = len(columns) >= _DENSE  # where lines cover the ground, it shines through
+    width, alpha = (0.6, 0.6) if dense else (0.9, 1.0)
+    axes.plot(x, y, color=ink, linewidth=width, alpha=alpha, zorder=2, gid=f"channel {channel}")
     known = np.isfinite(low)
     joined = known[1:] & known[:-1] & ~columns.gap[1:]
     alone = known & ~np.append(False, joined) & ~np.append(joined, False)
@@ -101,8 +103,10 @@ def stack(axes: "Axes", columns: Columns, probs: Array, step: float) -> None:
     before_gap = np.append(columns.gap[1:], False)
     stops[before_gap] = np.minimum(stops, columns.last + step)[before_gap]
     cuts = np.flatnonzero(before_gap)
-    x = np.insert(np.append(columns.first, stops[-1]), cuts + 1, stops[cuts])
-    heights = np.insert(np.vstack([probs, probs[-1:]]), cuts + 1, np.nan, axis=0)
+    twice = np.repeat(cuts, 2)  # where rows are missing: the end of what is there, then nothing
+    held = np.where((np.arange(len(twice)) % 2 == 0)[:, None], probs[twice], np.nan)
+    x = np.insert(np.append(columns.first, stops[-1]), twice + 1, stops[twice])
+    heights = np.insert(np.vstack([probs, probs[-1:]]), twice + 1, held, axis=0)
     edges = np.cumsum(np.column_stack([np.zeros(len(heights)), heights]), axis=1)
     for regime in range(probs.shape[1]):
         axes.fill_between(
@@ -118,6 +122,9 @@ def stack(axes: "Axes", columns: Columns, probs: Array, step: float) -> None:
         )
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 1])
+    zero, one = axes.get_yticklabels()
+    zero.set_verticalalignment("bottom")
+    one.set_verticalalignment("top")
 
 
 def number(axes: "Axes", spans: Spans, step: float, first_number: int = 0) -> None:

@@ -38,6 +38,14 @@ Segments = Annotated[
 ]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that are there as they are.")]
 
+InferredFile = Annotated[
+    str, typer.Argument(metavar="INFERRED", help="A file that infer wrote; - is CSV from stdin.", show_default=False)
+]
+Picture = Annotated[
+    str, typer.Option("--output", metavar="FIG", help="The picture: .png, .svg or .pdf.", show_default=False)
+]
+ModelToInspect = Annotated[str, typer.Argument(metavar="CKPT", help="The model file.", show_default=False)]
+
 # How a series file is read
 Time = Annotated[
     str | None, typer.Option("--time", metavar="NAME", help="The time column; else time, timestamp, date or t.")
@@ -57,6 +65,10 @@ MaxGap = Annotated[
     typer.Option("--max-gap", metavar="ROWS_OR_DURATION", help="A longer step in time ends the series: 20, 10min, 2h."),
 ]
 Regular = Annotated[bool, typer.Option("--regular", help="Take rows as equally spaced, whatever the time column says.")]
+ChannelsToDraw = Annotated[
+    str | None, typer.Option("--channels", metavar="A,B,C", help="The columns to draw; else every other numeric one.")
+]
+RegularRows = Annotated[bool, typer.Option("--regular", help="Join rows across holes in time.")]
 
 # The model
 Regimes = Annotated[int, typer.Option("--regimes", metavar="K", help="Number of regimes.")]

@@ -31,6 +31,9 @@ class Columns:
     def __len__(self) -> int:
         return len(self.first)
 
+    def __getitem__(self, part: slice) -> "Columns":
+        return Columns(**{field.name: getattr(self, field.name)[part] for field in fields(self)})
+
     @classmethod
     def of_rows(cls, position: Array, gap: NDArray[np.bool_], values: Array, sums: Array) -> "Columns":
         """Every row a column of its own."""
@@ -46,6 +49,11 @@ class Columns:
             if field.name != "sums"
         }
         return Columns(**joined, sums=np.concatenate(padded))
+
+    def at_width(self, width: float) -> "Columns":
+        """Columns no narrower than `width`, where they are."""
+        starts = _starts(self.first, width)
+        return self if len(starts) == len(self) else self.merged(starts)
 
     def merged(self, starts: NDArray[np.int64]) -> "Columns":
         """Every column from one of `starts` to the next as one."""
@@ -65,7 +73,7 @@ class Reduction:
     """Takes the rows of one series block by block, in constant memory, whatever the spacing of their positions.
 
     Columns are equally wide; when there would be more than the limit they become twice as wide, so up to the limit
-    every row has a column of its own.
+    every row has a column of its own. The blocks that rows come in change nothing.
     """
 
     def __init__(self, limit: int = COLUMNS) -> None:
@@ -76,18 +84,19 @@ class Reduction:
         """Take in the next rows."""
         joined = rows if self.columns is None else self.columns.followed_by(rows)
         if self.width == 0 and len(joined) > self.limit:
-            self.width = (joined.first[-1] - joined.first[0]) / self.limit
-        starts = self._starts(joined)
+            self.width = (joined.first[self.limit] - joined.first[0]) / self.limit
+        starts = _starts(joined.first, self.width)
         while len(starts) > self.limit:
             self.width *= 2
-            starts = self._starts(joined)
+            starts = _starts(joined.first, self.width)
         self.columns = joined if len(starts) == len(joined) else joined.merged(starts)
 
-    def _starts(self, columns: Columns) -> NDArray[np.int64]:
-        if self.width == 0:
-            return np.arange(len(columns))
-        keys = np.floor((columns.first - columns.first[0]) / self.width)
-        return np.flatnonzero(np.diff(keys, prepend=-1))
+
+def _starts(position: Array, width: float) -> NDArray[np.int64]:
+    """The first of each group of positions that share a stretch of this width, counted from the first one."""
+    if width == 0:
+        return np.arange(len(position))
+    return np.flatnonzero(np.diff(np.floor((position - position[0]) / width), prepend=-1))
 
 
 @dataclass(frozen=True)

@@ -50,13 +50,14 @@ def console(stream: TextIO) -> "Console":
 class Shown:
     """Progress and notes for people, on stderr, with a copy of every line in the log file.
 
-    Calling it is `Progress`. The bar, or the clock of the plain lines, starts at the first call.
+    Calling it is `Progress`. The bar, or the clock of the plain lines, starts at the first call. `quiet` silences all
+    but errors.
     """
 
     def __init__(
         self, *, quiet: bool, log: TextIO | None, seconds_between_lines: float = SECONDS_BETWEEN_LINES
     ) -> None:
-        self._quiet = quiet
+        self.quiet = quiet
         self._log = log
         self._seconds_between_lines = seconds_between_lines
         self._stage: str | None = None
@@ -70,20 +71,20 @@ class Shown:
         if stage != self._stage:
             self._stage = stage
             self._started = now
-        if not self._quiet and not plain(sys.stderr):
+        if not self.quiet and not plain(sys.stderr):
             self._move_bar(stage, done, total, note)
         if now - self._last_line < self._seconds_between_lines:
             return
         self._last_line = now
         line = progress_line(stage, done, total, note, now - self._started)
         self._write_log(line)
-        if not self._quiet and self._bar is None:
+        if not self.quiet and self._bar is None:
             print(line, file=sys.stderr, flush=True)
 
     def note(self, sentence: str) -> None:
         """One line for the user to read: a warning, or what was left out. `--quiet` silences it."""
         self._write_log(sentence)
-        if not self._quiet:
+        if not self.quiet:
             self._print(sentence)
 
     def error(self, sentence: str) -> None:

@@ -3,22 +3,29 @@
 import json
 import math
 import sys
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from gmvae_cli import progress
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from gmvae_cli.jobs.evaluate import EvaluateResult
     from gmvae_cli.jobs.infer import InferResult
+    from gmvae_cli.jobs.inspect import InspectResult
+    from gmvae_cli.jobs.plot import PlotResult
     from gmvae_cli.jobs.select import SelectResult
     from gmvae_cli.jobs.simulate import SimulateResult
     from gmvae_cli.jobs.train import TrainResult
     from gmvae_cli.plan import Plan
+    from gmvae_cli.segments import Ribbon
 
 WIDEST_CONFUSION = 10
+WIDEST_WEIGHTS = 4  # lags times channels of the table of AR weights; --json has all of them
+_PAGE = 80
+_NAME = 20  # of a channel, in a table
 
 
 def simulate(result: "SimulateResult", as_json: bool, shown: progress.Shown) -> None:
@@ -74,9 +81,11 @@ def infer(result: "InferResult", as_json: bool, shown: progress.Shown) -> None:
         shown.note(f"{result.rows:,} rows labelled, {_count(result.segments, 'segment', 'segments')}")
         return
     if as_json:
-        _print_json(result)
+        _print_json(result, leave_out=("ribbon",))
         return
     _print(_regimes(result.shares, result.expected_dwell))
+    if result.ribbon is not None and result.rows and not (shown.quiet or progress.plain(sys.stdout)):
+        _print_ribbon(result.ribbon)
     log_likelihood = _number(result.log_likelihood_per_row, 4)
     trained = _number(result.training_log_likelihood_per_row, 4)
     _print_facts(
@@ -119,6 +128,93 @@ def select(result: "SelectResult", as_json: bool, shown: progress.Shown) -> None
         )
     _print(table)
     _print_facts(("choice", result.reason), ("rows", f"{result.rows:,}"), ("time", f"{result.seconds:.1f} s"))
+
+
+def inspect(result: "InspectResult", as_json: bool) -> None:
+    """The regimes, how they follow one another, what the channels do in each, and how the model was trained."""
+    if as_json:
+        _print_json(result)
+        return
+    timed = any(regime.expected_dwell_time is not None for regime in result.regimes)
+    extra = ["in time"] if timed else []
+    table = _table("regime", "share", "expected dwell", *extra, "radius", "half-life", "period")
+    for one in result.regimes:
+        lasting = [_duration(one.expected_dwell_time, result.time_unit)] if timed else []
+        times = (_rows(one.half_life), _rows(one.dominant_period))
+        radius = _number(one.spectral_radius, 3)
+        table.add_row(str(one.regime), _percent(one.share), _rows(one.expected_dwell), *lasting, radius, *times)
+    _print(table)
+    numbers = [str(one.regime) for one in result.regimes]
+    moves = [[_number(prob, 4) for prob in row] for row in result.transition_matrix.tolist()]
+    _print_grid("from / to", numbers, numbers, moves)
+    for title, name in (("mean", "mean"), ("std. dev.", "standard_deviation"), ("noise", "noise")):
+        columns = [[_short_number(value) for value in getattr(one, name).tolist()] for one in result.regimes]
+        _print_grid(title, result.channels, numbers, [list(row) for row in zip(*columns, strict=True)])
+    if len(result.channels) * result.configuration["lags"] <= WIDEST_WEIGHTS:
+        _print_weights(result)
+    _print_facts(*_origin(result))
+
+
+def _print_weights(result: "InspectResult") -> None:
+    """x_t = weights x_t-1 .. + bias + noise, with the standard errors of the weights."""
+    headers = [f"{name} (lag {lag + 1})" for lag in range(result.configuration["lags"]) for name in result.channels]
+    rows, cells = [], []
+    for one in result.regimes:
+        weights = one.ar_weights.transpose(0, 1).flatten(1).tolist()
+        errors = None
+        if one.standard_errors is not None:
+            errors = one.standard_errors.transpose(0, 1).flatten(1).tolist()
+        for channel, name in enumerate(result.channels):
+            line = [_short_number(weight) for weight in weights[channel]]
+            if errors is not None:
+                pairs = zip(line, errors[channel], strict=True)
+                line = [f"{weight} ±{_short_number(error, 2)}" for weight, error in pairs]
+            rows.append(f"regime {one.regime}: {_clipped(name)}")
+            cells.append([*line, _short_number(float(one.ar_bias[channel]))])
+    _print_grid("AR weights", rows, [*headers, "bias"], cells)
+
+
+def _origin(result: "InspectResult") -> list[tuple[str, str]]:
+    shape, training = result.configuration, result.training
+    lags = _count(shape["lags"], "lag", "lags") + (f" {shape['stride']} rows apart" if shape["stride"] > 1 else "")
+    intercept = "an intercept" if shape["intercept"] else "no intercept"
+    regimes = _count(shape["regimes"], "regime", "regimes")
+    facts = [
+        ("model", f"{regimes}, {lags}, prior {shape['prior']}, covariance {shape['covariance']}, {intercept}"),
+        ("channels", _wrapped(result.channels)),
+    ]
+    if "rows" not in training:
+        return [*facts, ("trained", "no; these are the parameters of a simulation")]
+    timed = result.step is not None and result.time_unit is not None
+    step = f", {_duration(result.step, result.time_unit)} apart" if timed else ""
+    series = _count(training["series_count"], "series", "series")
+    facts.append(("trained on", f"{training['rows']:,} rows in {series}{step}"))
+    if training.get("log_likelihood_per_row") is not None:
+        on = _ROWS_NAMED[training["evaluated_on"]]
+        both = ", ".join(
+            f"{name} {_number(training.get(key), 4)}"
+            for name, key in (("log-likelihood", "log_likelihood_per_row"), ("ELBO", "elbo_per_row"))
+        )
+        facts.append(("nats a row", f"{both}, on the {on}"))
+    ending = "converged" if training.get("converged") else "not converged"
+    how = f"{training.get('steps', 0):,} steps, seed {training.get('seed', 0)}, {ending}"
+    facts.append(("training", f"{how}, gmvae {training.get('versions', {}).get('gmvae', '-')}"))
+    return facts + [("warning", warning["sentence"]) for warning in training.get("warnings", [])]
+
+
+def plot(result: "PlotResult", as_json: bool, shown: progress.Shown) -> None:
+    """What was drawn."""
+    _warn(result.warnings, shown)
+    if as_json:
+        _print_json(result)
+        return
+    _print_facts(
+        ("written to", result.output),
+        ("rows", f"{result.rows:,} in {_count(result.segments, 'segment', 'segments')}"),
+        ("series", f"{result.series_drawn:,} of {result.series:,} drawn"),
+        ("channels", _wrapped(result.channels)),
+        ("time", f"{result.seconds:.1f} s"),
+    )
 
 
 def plan(result: "Plan", as_json: bool) -> None:
@@ -199,6 +295,26 @@ def _confusion(result: "EvaluateResult") -> "Table":
     return table
 
 
+def _print_ribbon(ribbon: "Ribbon") -> None:
+    """The rows from first to last as one line of blocks in the regimes' colours, with their numbers where they fit."""
+    from rich.text import Text
+
+    from gmvae_cli.figures import colour
+
+    console = progress.console(sys.stdout)
+    regimes = ribbon.majority(console.width).tolist()
+    line, start = Text(), 0
+    while start < len(regimes):
+        stop = next((place for place in range(start, len(regimes)) if regimes[place] != regimes[start]), len(regimes))
+        name = str(regimes[start])
+        back = colour(regimes[start])
+        ink = "white" if sum(int(back[i : i + 2], 16) for i in (1, 3, 5)) < 300 else "black"
+        line.append((name if len(name) + 2 <= stop - start else "").center(stop - start), f"{ink} on {back}")
+        start = stop
+    console.print(line, soft_wrap=True)
+    console.print()
+
+
 def _training(result: "TrainResult") -> str:
     ending = "converged" if result.converged else "not converged"
     return f"{result.steps:,} steps, {result.seconds:.1f} s, {result.rows_per_second:,.0f} rows/s, {ending}"
@@ -226,6 +342,44 @@ def _table(*headers: str) -> "Table":
     for header in headers:
         table.add_column(Text(header), justify="right")
     return table
+
+
+def _print_grid(title: str, rows: Any, columns: Any, cells: list[list[str]]) -> None:
+    """A table of any width, in as many parts as a page of 80 columns needs."""
+    widths = [max(map(len, (name, *(row[i] for row in cells)))) + 3 for i, name in enumerate(columns)]
+    names = [_clipped(name, 2 * _NAME) for name in rows]
+    room = _PAGE - max(map(len, (title, *names)))
+    start = 0
+    while start < len(columns):
+        stop = start + 1
+        while stop < len(columns) and sum(widths[start : stop + 1]) <= room:
+            stop += 1
+        table = _table(title, *columns[start:stop])
+        table.columns[0].justify = "left"
+        for name, row in zip(names, cells, strict=True):
+            table.add_row(_plain(name), *row[start:stop])
+        _print(table)
+        start = stop
+
+
+def _plain(text: str) -> "Text":
+    """Text with nothing in it taken for markup."""
+    from rich.text import Text
+
+    return Text(text)
+
+
+def _clipped(name: str, length: int = _NAME) -> str:
+    return name if len(name) <= length else f"{name[: length - 3]}..."
+
+
+def _wrapped(names: list[str]) -> str:
+    """So many of the names as fit a line."""
+    shown = len(names)
+    while shown > 1 and len(", ".join(names[:shown])) > _PAGE - 30:
+        shown -= 1
+    rest = f" and {len(names) - shown} more" if shown < len(names) else ""
+    return f"{len(names)}: {', '.join(names[:shown])}{rest}"
 
 
 def _print(table: "Table") -> None:
@@ -259,6 +413,8 @@ def jsonable(value: Any) -> Any:
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [jsonable(item) for item in value]
+    if is_dataclass(value):
+        return jsonable(vars(value))
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if hasattr(value, "tolist"):
@@ -268,6 +424,21 @@ def jsonable(value: Any) -> Any:
 
 def _number(value: float | None, decimals: int) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value:,.{decimals}f}"
+
+
+def _short_number(value: float, digits: int = 4) -> str:
+    """So many significant digits, and no more characters than a narrow table has room for."""
+    return "-" if not math.isfinite(value) else f"{value:.{digits}g}"
+
+
+def _duration(value: float | None, unit: str | None) -> str:
+    """A time in the largest unit that it fills, or in the time column's own."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if unit != "seconds":
+        return f"{value:.4g}"
+    size, name = next(((s, n) for s, n in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")) if value >= s), (1, "s"))
+    return f"{value / size:.4g} {name}"
 
 
 def _percent(share: float | None) -> str:

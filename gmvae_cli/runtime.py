@@ -6,7 +6,6 @@ import torch
 
 from gmvae_cli.errors import ConfigError, GmvaeError
 
-
 _MMAP_THRESHOLD = -3  # the option's number in malloc.h
 _LARGE_ARRAY = 4 << 20  # bytes
 

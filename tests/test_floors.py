@@ -22,13 +22,16 @@ MATHS = {
     "describe",
     "metrics",
     "segments",
+    "pixels",
     "synthetic",
 }
 FLOORS = {
     4: {"__main__", "cli", "options", "report"},
     3: {"jobs"},
-    2: {"fit", "anneal", "polish", "apply", "windows", "checkpoint", "plan", "compare", "figures"},
-    1: MATHS | {"series", "recording", "recorder", "tables", "timeline", "output", "scratch", "ahead", "runtime", "progress"},
+    2: {"fit", "anneal", "polish", "apply", "windows", "checkpoint", "plan", "compare"}
+    | {"figures", "labelled", "picture"},
+    1: MATHS
+    | {"series", "recording", "recorder", "tables", "timeline", "output", "scratch", "ahead", "runtime", "progress"},
     0: {"__init__", "config", "errors"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

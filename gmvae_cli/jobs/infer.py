@@ -19,14 +19,14 @@ from gmvae_cli.output import TableWriter, writer
 from gmvae_cli.plan import INFER_ROWS_PER_SECOND, Plan, plan
 from gmvae_cli.progress import Progress, silent
 from gmvae_cli.recording import Recording
-from gmvae_cli.segments import segments
+from gmvae_cli.segments import Ribbon, segments
 from gmvae_cli.series import SeriesReader, open_series
 from gmvae_cli.tables import InputFile, as_text, expand, suffix_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class InferResult:
-    """What the labels say. Log-likelihoods are nats a row with evidence, in data units."""
+    """What the labels say. Log-likelihoods are nats a row with evidence, in data units; `ribbon` is for a terminal."""
 
     rows: int
     shares: list[float]
@@ -40,6 +40,7 @@ class InferResult:
     files: int = 1
     skipped: int = 0
     failures: list[str] = field(default_factory=list)
+    ribbon: Ribbon | None = None
 
 
 def infer(
@@ -103,6 +104,7 @@ class _Job:
         self.counts = np.zeros(checkpoint.model.regimes, np.int64)
         self.rows = self.evidence_rows = self.segments = self.files = 0
         self.log_likelihood, self.skipped = 0.0, 0
+        self.ribbon = Ribbon(checkpoint.model.regimes)
         self.failures: list[str] = []
         self.warnings: list[dict[str, str]] = []
 
@@ -211,6 +213,7 @@ class _Job:
                 selected = selected.append_column(name, column)
             out.write(selected)
             self.counts += np.bincount(block.regimes, minlength=K)
+            self.ribbon.add(block.regimes)
             done = spans.add(table, block, recording.read(start, stop)[1] == 0, start)
             if listed is not None and len(done):
                 listed.write(done)
@@ -239,6 +242,7 @@ class _Job:
             files=self.files,
             skipped=self.skipped,
             failures=self.failures,
+            ribbon=self.ribbon,
         )
 
 
