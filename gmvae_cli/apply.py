@@ -253,7 +253,7 @@ class Inference:
                 path, final = backtrack(psi, final)
                 psi[:, 0] = path  # from here on the first column is the path
                 self._path.write(start, psi.numpy())
-            self.progress("backward", stop - start, len(self.source))
+            self.progress("backward", len(self.source) - start, len(self.source))
 
 
 # --- files and models that belong together ---------------------------------------------------------------------------
@@ -268,6 +268,11 @@ def open_for(
         CheckpointError: the file lacks a channel that the model was trained on.
     """
     trained, training = checkpoint.channels, checkpoint.training
+    if config.channels is not None and set(config.channels) != set(trained):
+        raise CheckpointError(
+            f"{model_path}: trained on {len(trained)} channels ({', '.join(trained)}), but --channels names "
+            f"{', '.join(config.channels)}; leave the option out"
+        )
     time, series = config.time or training.get("time"), config.series or training.get("series")
     plain = open_series(inputs, replace(config, channels=None, time=None, no_time=True, series=None))
     columns = plain.layout.columns

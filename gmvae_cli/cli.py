@@ -63,6 +63,10 @@ def _boundary() -> Iterator[None]:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what stdout still holds has nowhere to go, at exit either
         raise typer.Exit(0) from None
+    except OSError as error:  # what a file's own room could not name: stdout, on a full disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        report.error(f"{error.filename or 'stdout'}: cannot be written ({error.strerror or error})")
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         report.error("interrupted")
         raise typer.Exit(130) from None
@@ -155,6 +159,7 @@ def simulate(
 
     with progress.show(quiet=quiet, log_file=log_file) as shown:
         result = job.simulate(output, config, truth, shown)
+        shown.close()
         report.simulate(result, as_json, shown)
 
 
@@ -244,9 +249,12 @@ def train(
 
     with progress.show(quiet=quiet, log_file=log_file) as shown:
         if dry_run:
-            report.plan(job.dry_run(inputs, files, shown), as_json)
+            plan = job.dry_run(inputs, files, device, shown)
+            shown.close()
+            report.plan(plan, as_json)
             return
         result = job.train(inputs, model, config, files, shown)
+        shown.close()
         report.train(result, as_json, shown)
 
 
@@ -292,9 +300,12 @@ def infer(
 
     with progress.show(quiet=quiet, log_file=log_file) as shown:
         if dry_run:
-            report.plan(job.dry_run(inputs, model, output, config, files, shown), as_json)
+            plan = job.dry_run(inputs, model, output, config, files, shown)
+            shown.close()
+            report.plan(plan, as_json)
             return
         result = job.infer(inputs, model, output, config, files, segments, skip_existing, shown)
+        shown.close()
         report.infer(result, as_json, shown)
     if result.failures:
         raise typer.Exit(1)
@@ -354,6 +365,7 @@ def select(
         result = job.select(inputs, config, files, shown)
         if model is not None:
             training.train(inputs, model, config.training(result.choice), files, shown)
+        shown.close()
         report.select(result, as_json, shown)
 
 
@@ -398,6 +410,7 @@ def evaluate(
 
     with progress.show(quiet=quiet, log_file=log_file) as shown:
         result = job.evaluate(input_file, config, files, model, shown)
+        shown.close()
         report.evaluate(result, as_json, shown)
     if result.missed:
         raise typer.Exit(3)
@@ -447,6 +460,7 @@ def plot(
 
     with progress.show(quiet=quiet, log_file=log_file) as shown:
         result = job.plot(input_file, output, files, shown)
+        shown.close()
         report.plot(result, as_json, shown)
 
 

@@ -105,18 +105,6 @@ def whitener(emission: Emission) -> tuple[Tensor, Tensor]:
     return whitened.movedim(-2, 0), log_det.expand(weights.shape[:-2])
 
 
-def whitened_residuals(y: Tensor, emission: Emission) -> Tensor:
-    """L_k^{-1} (x_t - Pi_k h_t) for all regimes, one matrix product.
-
-    Args:
-        y: (M, n).
-    Returns:
-        (D, ..., K, n).
-    """
-    matrix, _ = whitener(emission)
-    return (matrix.reshape(-1, y.shape[0]) @ y).view(*matrix.shape[:-1], y.shape[1])
-
-
 def log_likelihoods(y: Tensor, emission: Emission, partial: Sequence[Pattern] = ()) -> Tensor:
     """log Normal(x_t; Pi_k h_t, Sigma_k) of every row and regime, nats; of a partly observed row the marginal.
 

@@ -86,7 +86,8 @@ def standard_errors(gram: Tensor, scale_tril: Tensor) -> Tensor:
     Args:
         gram: (K, C, C) sums of h_t h_t^T over the rows of each regime. scale_tril: (K or 1, D, D).
     """
-    inverse = torch.linalg.inv(gram).diagonal(dim1=-2, dim2=-1)
+    ridge = 1e-10 * gram.diagonal(dim1=-2, dim2=-1).clamp_min(1e-12)  # as in least squares
+    inverse = torch.linalg.inv(gram + torch.diag_embed(ridge)).diagonal(dim1=-2, dim2=-1)
     variance = scale_tril.square().sum(-1)
     errors: Tensor = (variance[..., :, None] * inverse[..., None, :]).clamp_min(0).sqrt()
     return errors

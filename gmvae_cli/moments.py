@@ -17,6 +17,7 @@ from gmvae_cli.markov import Chain, backward, forward
 _CHUNK = 4096  # rows whose products fit in a core's cache
 _TRANSITION_COUNT = 0.1  # Dirichlet pseudo-visits of each transition: none is ever impossible
 _COVARIANCE_FLOOR = 1e-6  # of the pooled residual variance
+_PREDICTABLE_FLOOR = 1e-8  # of the pooled variance, for channels that the others predict exactly
 
 
 def products(y: Tensor) -> Tensor:
@@ -158,7 +159,9 @@ def _residual(moments: Tensor, rows: Tensor, num_channels: int) -> tuple[Tensor,
     cross, gram = moments[..., :D, D:], moments[..., D:, D:]
     ridge = 1e-10 * gram.diagonal(dim1=-2, dim2=-1).clamp_min(1e-12)
     weights = torch.linalg.solve(gram + torch.diag_embed(ridge), cross.mT).mT
-    covariance = (moments[..., :D, :D] - weights @ cross.mT) / rows[..., None, None]
+    identity = torch.eye(D, dtype=moments.dtype, device=moments.device).expand(*weights.shape[:-1], D)
+    residual = torch.cat([identity, -weights], dim=-1)  # [I, -W] M [I, -W]^T is positive whatever rounding does to W
+    covariance = residual @ moments @ residual.mT / rows[..., None, None]
     return weights, 0.5 * (covariance + covariance.mT)
 
 
@@ -181,7 +184,8 @@ def update_emission(
     if shared:
         covariance = (covariance * rows[..., None, None]).sum(-3, keepdim=True) / rows.sum(-1)[..., None, None, None]
     _, pooled_covariance = _residual(pooled, pooled.new_ones(()), num_channels)
-    floor = _COVARIANCE_FLOOR * pooled_covariance.diagonal().clamp_min(0) + 1e-10
+    spread = pooled.diagonal()[:num_channels]
+    floor = _COVARIANCE_FLOOR * pooled_covariance.diagonal().clamp_min(0) + _PREDICTABLE_FLOOR * spread + 1e-12
     return Emission(weights, torch.linalg.cholesky(covariance + torch.diag(floor)))
 
 

@@ -4,7 +4,7 @@ import gzip
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -65,6 +65,25 @@ def writer(path: str, *, schema: Any = None, delimiter: str | None = None, decim
                 _Behind(_CsvWriter(stream, delimiter, decimal)) as behind,
             ):
                 yield behind
+
+
+def require_apart(outputs: Mapping[str, str | None], inputs: Sequence[str] = ()) -> None:
+    """Refuse outputs that would overwrite one another, or an input; and '-' where only a file will do.
+
+    Args:
+        outputs: option -> path, None where it is not asked for. inputs: paths that must not be written over.
+    Raises:
+        ConfigError: names the two.
+    """
+    seen = {os.path.realpath(path): f"the input '{path}'" for path in inputs if path != "-"}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        if path == "-":
+            raise ConfigError(f"{option} is '-', but needs the name of a file")
+        other = seen.setdefault(os.path.realpath(path), option)
+        if other != option:
+            raise ConfigError(f"{option} is '{path}', the same file as {other}; name another one")
 
 
 @contextmanager

@@ -19,6 +19,8 @@ from gmvae_cli.timeline import StepCounter, TimeReader, Times, TimeUnit, as_nump
 Where = Callable[[int], str]  # row of a block -> how a message names it, "sensors.csv: row 1042"
 Problem = tuple[int, str]  # row of a block, what is wrong with it
 
+LARGEST = 1e150  # whose square is still a number
+
 
 class Recorder:
     """Takes the blocks of a table in order, refuses what cannot be used, and ends as a Recording.
@@ -141,7 +143,7 @@ class Recorder:
             hint = "if that is a decimal comma, give --decimal ," if comma else "an empty cell means missing"
             problems.append((row, f"column '{name}' holds '{_spell(cell)}', not a number; {hint}"))
             return np.full(len(column), np.nan)
-        infinite = np.isinf(values)
+        infinite = np.abs(values) > LARGEST
         if infinite.any():
             row = int(infinite.argmax())
             cell = _spell(column[row].as_py())

@@ -30,9 +30,9 @@ def _present() -> list[str]:
 def resolve(name: str) -> torch.device:
     """The device that `--device` names: cpu, cuda, cuda:N or mps, or auto for the best one present.
 
-    From here on denormal numbers are flushed to zero (a probability below 1e-38 is 0 to us, and arithmetic with it
-    slow), and the processor works with one thread: the steps are many and small, and threads that wait for one another
-    on a busy machine were measured ten times slower than one alone.
+    In this thread denormal numbers are flushed to zero from here on (a probability below 1e-38 is 0 to us, and
+    arithmetic with it slow), and the processor works with one thread: the steps are many and small, and threads that
+    wait for one another on a busy machine were measured ten times slower than one alone.
 
     Raises:
         ConfigError: no such kind of device. GmvaeError: not on this machine; the message names those present.

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import shutil
 import tempfile
+import threading
 import weakref
 from types import TracebackType
 from typing import Any, Self
@@ -39,6 +40,7 @@ class Scratch:
         self.rows = 0
         self._row_bytes = num_columns * self.dtype.itemsize
         self._place = directory or tempfile.gettempdir()
+        self._lock = threading.Lock()  # one thread may read ahead while another writes
         try:
             self._file = tempfile.SpooledTemporaryFile(max(memory_bytes, 1), dir=directory)  # noqa: SIM115
         except OSError as error:
@@ -66,8 +68,9 @@ class Scratch:
         assert 0 <= start <= stop <= self.rows, f"rows {start} to {stop} of {self.rows}"
         rows = np.empty((stop - start, self.num_columns), self.dtype)
         try:
-            self._file.seek(start * self._row_bytes)
-            count = self._file.readinto(rows.data.cast("B")) if rows.size else 0
+            with self._lock:
+                self._file.seek(start * self._row_bytes)
+                count = self._file.readinto(rows.data.cast("B")) if rows.size else 0
         except OSError as error:
             raise self._failure(error) from error
         assert count == rows.nbytes, f"{count} bytes of {rows.nbytes}"
@@ -92,8 +95,9 @@ class Scratch:
         if not rows.size:
             return
         try:
-            self._file.seek(start * self._row_bytes)
-            self._file.write(rows.data.cast("B"))
+            with self._lock:
+                self._file.seek(start * self._row_bytes)
+                self._file.write(rows.data.cast("B"))
         except OSError as error:
             raise self._failure(error) from error
 

@@ -116,13 +116,13 @@ def short_runs(
     Returns:
         Emission (R, ...), the law of the regimes (R, K), log-likelihood (R,).
     """
-    flat = products(y)
+    flat = products(y.double())
     logits = torch.empty(restarts, num_regimes, y.shape[1], dtype=y.dtype).exponential_(generator=generator)
     probs = logits / logits.sum(-2, keepdim=True)
     log_marginal = probs.new_zeros(restarts)
     for _ in range(_SHORT_PASSES + 1):
         occupancy = probs.sum(-1, dtype=torch.float64)
-        moments = symmetric(probs @ flat.mT, y.shape[0])
+        moments = symmetric(probs.double() @ flat.mT, y.shape[0])
         emission = update_emission(moments, occupancy, pooled, num_channels, shared)
         law = update_iid(occupancy, fixed_prior)
         joint = log_likelihoods(y, emission) + law.log().to(y)[..., None]

@@ -212,3 +212,39 @@ def test_segments_of_labels():
     assert found.regime.tolist() == [1, 0, 0]
     assert found.prob_sum.tolist() == [1.0, 0.5, 1.0]
     assert found.starts_series.tolist() == [True, False, True]
+
+
+def test_rows_unlike_training_are_warned_about(run, tmp_path):
+    path, model, odd = tmp_path / "a.csv", tmp_path / "m.safetensors", tmp_path / "odd.csv"
+    run("simulate", path, "--steps", "800", "--regimes", "2")
+    assert run("train", path, "--model", model, "--regimes", "2", "--steps", "5", "--restarts", "2").exit_code == 0
+    table = pd.read_csv(path)
+
+    def codes():
+        table.to_csv(odd, index=False)
+        result = run("infer", odd, "--model", model, "--output", tmp_path / "o.csv", "--json", "--quiet")
+        return [warning["code"] for warning in json.loads(result.stdout)["warnings"]]
+
+    assert codes() == []
+    table["x0"] = table["x0"].sample(frac=1, random_state=0).to_numpy() * 5
+    assert codes() == ["unlike_training"]
+    table["x0"] = np.nan
+    table["x1"] = np.nan
+    assert codes() == ["no_evidence"]
+
+
+def test_channels_other_than_the_models_are_refused(refusal, simulated):
+    path, truth = simulated
+    line = refusal("infer", path, "--model", truth, "--output", "o.csv", "--channels", "x0", status=1)
+    assert "trained on 2 channels (x0, x1), but --channels names x0" in line
+
+
+def test_segments_are_laid_out_like_the_rows(run, simulated):
+    path, truth = simulated
+    listed = path.parent / "s.csv"
+    arguments = ("--model", truth, "--output", path.parent / "o.csv", "--segments", listed)
+    semicolons = path.parent / "semicolons.csv"
+    semicolons.write_text(path.read_text().replace(",", ";").replace(".", ","))
+    assert run("infer", semicolons, *arguments, "--decimal", ",").exit_code == 0
+    assert ";" in listed.read_text().splitlines()[0]
+    assert pd.read_csv(listed, sep=";", decimal=",")["mean_prob"].between(0.3, 1).all()

@@ -120,3 +120,17 @@ def test_dry_run_counts_and_writes_nothing(run, tmp_path, truth, two_series):
     assert sorted(tmp_path.rglob("*")) == before
     shown = run("train", tmp_path / "in.csv", "--model", tmp_path / "m.safetensors", "--dry-run")
     assert "239 in 2 series" in shown.stdout and all(len(line) <= 80 for line in shown.stdout.splitlines()[:6])
+
+
+def test_sorting_across_several_outputs_is_refused(run, tmp_path, truth, two_series):
+    (tmp_path / "in").mkdir()
+    two_series[::2].to_csv(tmp_path / "in/a.csv", index=False)
+    two_series[1::2].to_csv(tmp_path / "in/b.csv", index=False)
+    arguments = ("infer", tmp_path / "in", "--model", truth, "--output", tmp_path / "out", "--quiet")
+    sorting = run(*arguments, "--sort")
+    assert sorting.exit_code == 1
+    assert "--sort would move rows from file to file" in sorting.stderr
+    conflicting = run(*arguments)
+    assert conflicting.exit_code == 1
+    assert "goes on after another one" in conflicting.stderr
+    assert not list((tmp_path / "out").glob("*.csv"))

@@ -159,3 +159,56 @@ def test_cpu_and_gpu_agree(run, series):
         labels.append(out.read_text().splitlines())
     assert len(labels[0]) == len(labels[1])
     assert on_cpu["rows"] == 1200
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pytest.param(lambda x, t: t, id="row counter"),
+        pytest.param(lambda x, t: x[:, 0], id="copy"),
+        pytest.param(lambda x, t: 1.8 * x[:, 0] + 32, id="other unit"),
+        pytest.param(lambda x, t: x.sum(1), id="total"),
+        pytest.param(lambda x, t: np.sin(t / 50), id="smooth sine"),
+        pytest.param(lambda x, t: t // 300 % 2, id="steps"),
+    ],
+)
+@pytest.mark.parametrize("options", [(), ("--prior", "iid"), ("--lags", "3", "--covariance", "shared")])
+def test_channels_that_others_predict_exactly_still_give_a_model(run, tmp_path, column, options):
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=(1200, 2)).cumsum(0) * 0.1 + rng.normal(size=(1200, 2)), np.arange(1200.0)
+    path = tmp_path / "dependent.csv"
+    table = np.column_stack([x, column(x, t)])
+    np.savetxt(path, table, delimiter=",", header="a,b,c", comments="")
+    figures, model = trained(run, path, *options)
+    assert np.isfinite(figures["log_likelihood_per_row"])
+    result = run("infer", path, "--model", model, "--output", tmp_path / "out.csv", "--quiet")
+    assert result.exit_code == 0
+    assert "nan" not in (tmp_path / "out.csv").read_text().lower()
+
+
+def test_outputs_never_overwrite_an_input_or_one_another(refusal, series):
+    before = series.read_bytes()
+    assert "the same file as the input" in refusal("train", series, "--model", series, status=2)
+    truth = series.parent / "truth.safetensors"
+    arguments = ("infer", series, "--model", truth, "--output", "o.csv", "--segments")
+    assert "the same file as" in refusal(*arguments, "o.csv", status=2)
+    assert "the same file as" in refusal(*arguments, series, status=2)
+    assert "needs the name of a file" in refusal(*arguments, "-", status=2)
+    assert "needs the name of a file" in refusal("train", series, "--model", "-", status=2)
+    assert "the same file as" in refusal("simulate", "x.csv", "--truth", "x.csv", status=2)
+    assert series.read_bytes() == before
+
+
+def test_too_few_passes_are_said_to_be_too_few(run, series):
+    figures, _ = trained(run, series, "--polish", "0")
+    sentence = next(w["sentence"] for w in figures["warnings"] if w["code"] == "not_converged")
+    assert "inf" not in sentence
+    assert not figures["converged"]
+
+
+def test_numbers_beyond_reach_are_refused_with_their_row(refusal, tmp_path):
+    path = tmp_path / "huge.csv"
+    path.write_text("x\n" + "1\n2\n" * 50 + "1e200\n")
+    assert "row 101: column 'x' holds '1e200'" in refusal(
+        "train", path, "--model", tmp_path / "m.safetensors", status=1
+    )

@@ -5,7 +5,7 @@ from reference import ar_log_likelihoods
 from scipy.stats import multivariate_normal
 
 from gmvae_cli.core import Parameters
-from gmvae_cli.density import Emission, context, log_likelihoods, patterns, whitened_residuals
+from gmvae_cli.density import Emission, context, log_likelihoods, patterns
 
 
 def random_parameters(rng, K, D, P, shared=False):
@@ -49,15 +49,6 @@ def test_restarts_are_models_side_by_side():
     y = torch.as_tensor(rng.normal(size=(5, 30)))
     for index, model in enumerate(models):
         torch.testing.assert_close(log_likelihoods(y, both)[index], log_likelihoods(y, model))
-
-
-def test_whitened_residuals_of_the_truth_are_white():
-    rng = np.random.default_rng(0)
-    emission = random_parameters(rng, 1, 3, 1).emission(False)
-    h = rng.normal(size=(3, 50_000))
-    x = emission.weights[0].numpy() @ h + emission.scale_tril[0].numpy() @ rng.normal(size=h.shape)
-    residuals = whitened_residuals(torch.as_tensor(np.concatenate([x, h])), emission)[:, 0]
-    np.testing.assert_allclose(np.cov(residuals.numpy()), np.eye(3), atol=0.03)
 
 
 def random_observed(rng, D, n):

@@ -1,5 +1,6 @@
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -86,3 +87,21 @@ def test_too_little_free_disk_is_refused_before_work():
     with pytest.raises(GmvaeError, match="cannot be used for scratch space"):
         require_free("/no/such/folder", 1)
     assert scratch._size(3 * 2**20) == "3.0 MiB"
+
+
+def test_a_thread_may_read_ahead_while_another_writes():
+    """Each read gives rows of one kind, whatever a writer at another place does between its seek and its bytes."""
+    with Scratch(4, np.int64, memory_bytes=1) as scratch:
+        scratch.append(np.arange(40_000).reshape(-1, 4))
+
+        def reads():
+            return [scratch.read(0, 2_000) for _ in range(300)]
+
+        with ThreadPoolExecutor(1) as worker:
+            pending = worker.submit(reads)
+            while not pending.done():
+                scratch.write(8_000, np.zeros((2_000, 4), np.int64))
+            for rows in pending.result():
+                assert rows.ravel().tolist()[:4] == [0, 1, 2, 3]
+                assert np.array_equal(rows, np.arange(8_000).reshape(-1, 4))
+        assert not scratch.read(8_000, 10_000).any()

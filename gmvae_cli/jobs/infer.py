@@ -15,13 +15,16 @@ from gmvae_cli.checkpoint import Checkpoint, load
 from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.errors import ConfigError, GmvaeError, SeriesError
 from gmvae_cli.markov import expected_dwell
-from gmvae_cli.output import TableWriter, writer
+from gmvae_cli.output import TableWriter, require_apart, writer
 from gmvae_cli.plan import INFER_ROWS_PER_SECOND, Plan, plan
 from gmvae_cli.progress import Progress, silent
 from gmvae_cli.recording import Recording
+from gmvae_cli.runtime import resolve
 from gmvae_cli.segments import Ribbon, segments
 from gmvae_cli.series import SeriesReader, open_series
 from gmvae_cli.tables import InputFile, as_text, expand, suffix_of
+
+_UNLIKE_TRAINING = 1.0  # nats a row below training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,9 @@ def infer(
     A file among several that cannot be labelled is reported in `failures`; the others are done.
     """
     started = time.perf_counter()
+    require_apart({"--segments": segments_path}, [*inputs, model_path, output])
+    if output != "-":
+        require_apart({"--output": output}, [model_path])
     checkpoint = load(model_path)
     if config.posterior == "encoder":
         checkpoint.build_encoder(model_path)
@@ -87,6 +93,7 @@ def dry_run(
 ) -> Plan:
     """What `infer` would read and need; nothing is labelled or written."""
     checkpoint = load(model_path)
+    resolve(config.device)
     reader = apply.open_for(expand(inputs), series, checkpoint, model_path)
     with reader.recording(None, progress, keep_constant=True) as recording:
         needed = apply.scratch_bytes(recording.rows, checkpoint.model.regimes, config.posterior)
@@ -129,7 +136,10 @@ class _Job:
             progress("infer", done + 1, len(todo), f"{len(self.failures)} failed" if self.failures else "")
         self.progress = progress
         if good:
-            self.label([file for file, _ in good], [target for _, target in good], None)
+            try:
+                self.label([file for file, _ in good], [target for _, target in good], None)
+            except GmvaeError as error:
+                self.failures.append(str(error))
 
     def _has_series(self, file: InputFile) -> bool:
         """Whether a file has a series column; if so it is read whole here, so that a bad one is left out in time."""
@@ -142,11 +152,13 @@ class _Job:
     def label(self, files: Sequence[InputFile], outputs: Sequence[str], segments_path: str | None) -> None:
         """The files of one table, each into its output."""
         folder = _folder(outputs[0])
+        if len(outputs) > 1 and self.series.sort:
+            raise ConfigError("--sort would move rows from file to file; sort the files into one first")
         with ExitStack() as stack:
             reader = apply.open_for(files, self.series, self.checkpoint, self.model_path)
             if len(outputs) == 1:
                 out = stack.enter_context(self._writer(reader, outputs[0]))
-            listed = stack.enter_context(writer(segments_path)) if segments_path is not None else None
+            listed = stack.enter_context(self._segments_writer(segments_path)) if segments_path is not None else None
             recording = stack.enter_context(reader.recording(folder, self.progress, keep_constant=True))
             inferred = stack.enter_context(
                 apply.infer(
@@ -172,6 +184,9 @@ class _Job:
             self.evidence_rows += inferred.evidence_rows
             self.files += len(files)
             self.warnings += [{"code": code, "sentence": sentence} for code, sentence in recording.notes]
+
+    def _segments_writer(self, path: str) -> AbstractContextManager[TableWriter]:
+        return writer(path, delimiter=self.series.delimiter, decimal=self.series.decimal)
 
     def _writer(self, reader: SeriesReader, output: str) -> AbstractContextManager[TableWriter]:
         delimiter = self.series.delimiter or (reader.delimiter if suffix_of(output) == ".csv" else None)
@@ -229,12 +244,20 @@ class _Job:
     def result(self, output: str, started: float) -> InferResult:
         """The totals."""
         rows, evidence = self.rows, self.evidence_rows
+        mean = self.log_likelihood / evidence if evidence else None
+        training = self.checkpoint.training.get("log_likelihood_per_row_data_units")
+        if rows and mean is None:
+            sentence = "no row has a value with all its lags, so the labels are the chain's alone"
+            self.warnings.append({"code": "no_evidence", "sentence": sentence})
+        if mean is not None and training is not None and mean < training - _UNLIKE_TRAINING:
+            sentence = f"rows are unlike those of training: {mean:.2f} nats a row, in training {training:.2f}"
+            self.warnings.append({"code": "unlike_training", "sentence": sentence})
         return InferResult(
             rows=rows,
             shares=(self.counts / max(rows, 1)).tolist(),
             expected_dwell=expected_dwell(self.checkpoint.parameters.transition_matrix).tolist(),
-            log_likelihood_per_row=self.log_likelihood / evidence if evidence else None,
-            training_log_likelihood_per_row=self.checkpoint.training.get("log_likelihood_per_row_data_units"),
+            log_likelihood_per_row=mean,
+            training_log_likelihood_per_row=training,
             segments=self.segments,
             seconds=time.perf_counter() - started,
             warnings=self.warnings,
@@ -263,6 +286,7 @@ class _Spans:
         self.step = 1.0 if recording.step is None or recording.time_unit is None else recording.step
         self.count = self.series_start = 0
         self.carried: pa.Table | None = None
+        self.last_id: str | None = None
 
     def add(self, table: pa.Table, block: apply.Labelled, starts: NDArray[np.bool_], row: int) -> pa.Table:
         """Take in a block of rows, the first of which is `row`; the segments that have ended."""
@@ -329,8 +353,6 @@ class _Spans:
         changed = np.array([now != then for now, then in zip(ids, before, strict=True)], dtype=np.bool_)
         new: NDArray[np.bool_] = begins & changed
         return new
-
-    last_id: str | None = None
 
 
 def _merged(earlier: pa.Table, spans: pa.Table) -> pa.Table:

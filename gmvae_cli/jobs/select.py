@@ -2,10 +2,11 @@
 
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +105,15 @@ def _score(
         return compare.score(recording, model, gap, config.restarts, config.seed)
 
 
+def _numbered(work: tuple[Any, ...]) -> tuple[int, compare.Scored]:
+    return work[0], _score(*work[1:])
+
+
+def _leave_interrupts_alone() -> None:
+    """Ctrl-C reaches every process of the terminal; the first one ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _score_all(
     values: NDArray[np.float64],
     steps: NDArray[np.int64],
@@ -117,19 +127,14 @@ def _score_all(
     workers = min(len(candidates), os.cpu_count() or 1)
     if workers == 1:
         return [_score(values, steps, channels, model, gap, config) for model in candidates]
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        futures = {
-            pool.submit(_score, values, steps, channels, candidates[index], gap, config): index
-            for index in reversed(range(len(candidates)))
-        }
-        found: dict[int, compare.Scored] = {}
-        try:
-            for future in as_completed(futures):
-                found[futures[future]] = future.result()
-                progress("select", len(found), len(candidates))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    found: dict[int, compare.Scored] = {}
+    work = [
+        (index, values, steps, channels, candidates[index], gap, config) for index in reversed(range(len(candidates)))
+    ]
+    with multiprocessing.get_context("spawn").Pool(workers, _leave_interrupts_alone) as pool:
+        for index, scored in pool.imap_unordered(_numbered, work):
+            found[index] = scored
+            progress("select", len(found), len(candidates))
     return [found[index] for index in range(len(candidates))]
 
 

@@ -59,6 +59,7 @@ def simulate(output: str, config: SimulateConfig, truth: str | None, progress: P
         truth: where the generating model goes, as a checkpoint without an encoder; None for nowhere.
     """
     started = time.perf_counter()
+    tables.require_apart({"--truth": truth}, [output])
     source = _trained(config) if config.model is not None else _random(config)
     process = source.process
     counts, segments, done = np.zeros(process.num_regimes, dtype=np.int64), 0, 0

@@ -18,7 +18,7 @@ from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.errors import CheckpointError
 from gmvae_cli.fit import Fit, fit
 from gmvae_cli.markov import expected_dwell
-from gmvae_cli.output import atomic
+from gmvae_cli.output import atomic, require_apart
 from gmvae_cli.plan import TRAIN_ROWS_PER_SECOND, TRAIN_SECONDS, Plan, plan
 from gmvae_cli.polish import Model
 from gmvae_cli.progress import Progress
@@ -68,6 +68,7 @@ def train(
 ) -> TrainResult:
     """Train on one table and write the model, whole or not at all."""
     started = time.perf_counter()
+    require_apart({"--model": model_path}, inputs)
     device = resolve(config.device)
     older = load(config.init) if config.init else None
     reference = load(config.align_to) if config.align_to else None
@@ -107,8 +108,9 @@ def train(
     )
 
 
-def dry_run(inputs: Sequence[str], series: SeriesConfig, progress: Progress) -> Plan:
+def dry_run(inputs: Sequence[str], series: SeriesConfig, device: str, progress: Progress) -> Plan:
     """What `train` would read and need; nothing is trained or written."""
+    resolve(device)
     with open_series(inputs, series).recording(None, progress) as recording:
         needed = 8 * recording.rows  # the labelling that counts the regimes' rows
         return plan(recording, needed, None, rows_per_second=TRAIN_ROWS_PER_SECOND, seconds=TRAIN_SECONDS)
@@ -291,8 +293,9 @@ def _warnings(trained: Checkpoint, figures: dict[str, Any], result: Fit) -> list
             ("amortisation_gap", f"the encoder loses {gap:.3f} nats a row to the exact posterior; try more --steps")
         )
     if not result.converged:
+        gained = f"the last polish pass still changed {result.gain:.2g} nats a row"
         found.append(
-            ("not_converged", f"the last polish pass still gained {result.gain:.2g} nats a row; try more --polish")
+            ("not_converged", f"{gained if np.isfinite(result.gain) else 'too few passes to tell'}; try more --polish")
         )
     return [{"code": code, "sentence": sentence} for code, sentence in found]
 
