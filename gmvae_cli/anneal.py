@@ -77,7 +77,14 @@ def anneal(
         progress("anneal", step + 1, steps)
 
 
-def fit_encoder(model: GMVAE, rows: Rows, steps: int, generator: torch.Generator, progress: Progress) -> None:
+def fit_encoder(
+    model: GMVAE,
+    rows: Rows,
+    steps: int,
+    generator: torch.Generator,
+    progress: Progress,
+    lr: float = _ENCODER_LR,
+) -> None:
     """The encoder alone, towards the exact posterior of a decoder and a prior that stand still.
 
     The encoder's optimum is the decoder's log-likelihood, up to a constant a row, whatever the prior. So each row is
@@ -95,7 +102,7 @@ def fit_encoder(model: GMVAE, rows: Rows, steps: int, generator: torch.Generator
         target = (log_law[:, None] + scores[:, index]).softmax(0).mT
         guess = (log_law + model.encoder(rows.y[:, index], rows.observed[:, index])).log_softmax(-1)
         loss = -(target * guess).sum(-1).mean()
-        optimizer.step(torch.autograd.grad(loss, parameters), _falling(_ENCODER_LR, step, steps))
+        optimizer.step(torch.autograd.grad(loss, parameters), _falling(lr, step, steps))
         progress("encoder", step + 1, steps)
 
 

@@ -34,7 +34,7 @@ _SHORT_DWELL = 5.0  # rows that a visit lasts, to begin with, in a start that kn
 _COMPETITION = ((6, 4), (12, 2), (20, 1))  # passes, and how many candidates go on
 _FINAL_PASSES = 2
 _DRAWS = 8
-_ENCODER_STEPS = 100
+_ENCODER_STEPS = 150
 
 
 Ranges = Sequence[tuple[int, int]]
@@ -92,7 +92,7 @@ def fit(
     if config.polish and (held_out is not None or len(sample) < len(windows)):
         best, gain, statistics = _last_passes(closed, windows, best, config.polish, progress)
         model.adopt(best.emission, best.chain)
-        fit_encoder(model, sample, _ENCODER_STEPS // 4, generator, progress)
+        fit_encoder(model, sample, _ENCODER_STEPS // 3, generator, progress, lr=0.01)
     else:
         statistics = closed.expect(sample, best[None])
     parameters = Parameters.of(best.emission, best.chain, config.model)
@@ -166,7 +166,7 @@ def _annealed(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = GMVAE(started.emission, started.chain, config.model)
-    fit_encoder(model, sample, _ENCODER_STEPS, generator, progress)
+    fit_encoder(model, sample, _ENCODER_STEPS // 2, generator, progress)
     anneal(model, sample, config, steps, generator, progress)
     return model
 
