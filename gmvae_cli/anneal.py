@@ -88,19 +88,21 @@ def fit_encoder(
     """The encoder alone, towards the exact posterior of a decoder and a prior that stand still.
 
     The encoder's optimum is the decoder's log-likelihood, up to a constant a row, whatever the prior. So each row is
-    matched by itself, by the cross-entropy from softmax(log pi + log p(x | h, z)) to softmax(log pi + l): through the
-    chain, the ELBO has bad optima in which a persistent prior outvotes an encoder that knows nothing yet.
+    matched by itself, by the cross-entropy from softmax(log pi + log p(x | h, z) / c) to softmax(log pi + l / c), with
+    c the evidence scale: through the chain, the ELBO has bad optima in which a persistent prior outvotes an encoder
+    that knows nothing yet.
     """
     emission, chain = model.emission(), model.chain()
     emission, log_law = emission.to(rows.y), chain.initial_probs.clamp_min(1e-8).log().to(rows.y)
     parameters = list(model.encoder.parameters())
     optimizer = Adam(parameters)
-    scores = log_likelihoods(rows.y, emission, rows.partial)
+    scores = log_likelihoods(rows.y, emission, rows.partial) / model.evidence_scale
     present = rows.mask.nonzero()[:, 0]
     for step in range(steps):
         index = present[torch.randint(len(present), (_ENCODER_ROWS,), generator=generator)]
         target = (log_law[:, None] + scores[:, index]).softmax(0).mT
-        guess = (log_law + model.encoder(rows.y[:, index], rows.observed[:, index])).log_softmax(-1)
+        evidence = model.encoder(rows.y[:, index], rows.observed[:, index]) / model.evidence_scale
+        guess = (log_law + evidence).log_softmax(-1)
         loss = -(target * guess).sum(-1).mean()
         optimizer.step(torch.autograd.grad(loss, parameters), _falling(lr, step, steps))
         progress("encoder", step + 1, steps)

@@ -20,6 +20,7 @@ from gmvae_cli.core import Encoder
 from gmvae_cli.density import log_likelihoods
 from gmvae_cli.errors import CheckpointError
 from gmvae_cli.markov import Chain, Forward, backward, forward
+from gmvae_cli.moments import unscaled_marginal
 from gmvae_cli.progress import Progress, silent
 from gmvae_cli.recording import Recording
 from gmvae_cli.runtime import resolve
@@ -75,9 +76,10 @@ class Inference:
         source: float64 rows of the model's channels.
         posterior: smooth, viterbi, filter, or encoder (then `encoder` is needed).
         directory: where scratch files lie. block_rows never changes the answer.
+        evidence_scale: what evidence is divided by, None is the model's own; at 1 the likelihoods are exact.
     Attributes:
         log_likelihood: log p(x), nats, standardised units. evidence_rows: rows it sums over.
-        elbo: with posterior "encoder", the same units; else None.
+        elbo: with posterior "encoder", the same units; else None. A bound on log p(x) only at evidence scale 1.
         log_volume: what to subtract from either for data units, sum of log scale over observed channels of those rows.
     """
 
@@ -90,11 +92,13 @@ class Inference:
         directory: str | None = None,
         progress: Progress = silent,
         block_rows: int = BLOCK_ROWS,
+        evidence_scale: float | None = None,
     ) -> None:
         model, parameters, device = checkpoint.model, checkpoint.parameters, source.device
         self.source, self.posterior, self.progress, self.block_rows = source, posterior, progress, block_rows
         self.emission = parameters.emission(model.intercept).to(torch.zeros((), dtype=torch.float64, device=device))
         self.chain = Chain(*(part.to(device) for part in parameters.chain))
+        self.evidence_scale = float(parameters.evidence_scale) if evidence_scale is None else evidence_scale
         self.independent = model.prior == "iid"
         self.log_scale = checkpoint.scale.log().to(device)
         self.encoder = encoder.to(device).double() if encoder is not None else None
@@ -161,7 +165,7 @@ class Inference:
             rows = self.source.rows(start, stop)
             scores = self._scores(rows)
             if self._path is not None and not self.independent:
-                psi, score = best_predecessors(scores, self.chain, rows.steps, score)
+                psi, score = best_predecessors(scores / self.evidence_scale, self.chain, rows.steps, score)
                 self._path.append(psi.cpu().numpy())
                 self._final = int(score.argmax())
             yield rows, scores
@@ -186,23 +190,31 @@ class Inference:
         stop = 0
         for rows, scores in ahead(self._scored()):
             stop += len(rows)
-            source = self._evidence(rows) if self.posterior == "encoder" else scores
+            source = (self._evidence(rows) if self.posterior == "encoder" else scores) / self.evidence_scale
             if self.independent:
                 probs, marginal = self._mix(scores, source, rows)
                 self._keep(probs, marginal, rows)
             else:
                 sweep = forward(source[None], self.chain, rows.steps, message)
-                marginal = sweep.row_log_likelihoods[0]
+                marginal = self._marginal(sweep, scores)
                 self._edges.append((message, (sweep.edges, sweep.transfers)))
                 message = sweep.message
                 if self.posterior == "encoder":
                     assert self.elbo is not None
-                    self.elbo += float(marginal.sum())
-                    exact = forward(scores[None], self.chain, rows.steps, likelihood_message)
-                    marginal, likelihood_message = exact.row_log_likelihoods[0], exact.message
+                    self.elbo += float(sweep.row_log_likelihoods.sum())
+                    scaled = scores[None] / self.evidence_scale
+                    exact = forward(scaled, self.chain, rows.steps, likelihood_message)
+                    marginal, likelihood_message = self._marginal(exact, scores), exact.message
                 self._keep(sweep.filtered_probs[0] if self.posterior == "filter" else source, marginal, rows)
             self.progress("forward", stop, len(self.source))
         return None if self.independent or self.posterior == "filter" else sweep
+
+    def _marginal(self, sweep: Forward, scores: Tensor) -> Tensor:
+        """(n,) log sum_k p(z_t = k | past) p(x_t | h_t, k), from a filter of scaled evidence."""
+        marginal = sweep.row_log_likelihoods[0]
+        if self.evidence_scale == 1:
+            return marginal
+        return unscaled_marginal(marginal, sweep.filtered_probs[0].mT, (scores * (1 - 1 / self.evidence_scale)).mT)
 
     def _mix(self, scores: Tensor, source: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
         """Prior "iid": posterior and log p(x_t | h_t) of each row by itself."""
@@ -299,6 +311,7 @@ def infer(
     directory: str | None = None,
     progress: Progress = silent,
     block_rows: int = BLOCK_ROWS,
+    evidence_scale: float | None = None,
 ) -> Inference:
     """The posterior of a recording whose channels are the model's, in float64."""
     windows = Windows(
@@ -310,7 +323,7 @@ def infer(
         resolve(device),
     )
     encoder = checkpoint.build_encoder(model_path) if posterior == "encoder" else None
-    return Inference(windows, checkpoint, posterior, encoder, directory, progress, block_rows)
+    return Inference(windows, checkpoint, posterior, encoder, directory, progress, block_rows, evidence_scale)
 
 
 def judge(
@@ -327,11 +340,9 @@ def judge(
     with reader.recording(None, progress, keep_constant=True) as recording:
         with infer(recording, checkpoint, "smooth", device, progress=progress) as smoothed:
             regimes = np.concatenate([block.regimes for block in smoothed.blocks()])
-            rows = smoothed.evidence_rows
-            log_likelihood = (smoothed.log_likelihood - smoothed.log_volume) / rows if rows else None
-        elbo = None
-        if rows and checkpoint.encoder is not None:
-            with infer(recording, checkpoint, "encoder", device, progress=progress) as amortised:
-                assert amortised.elbo is not None
-                elbo = (amortised.elbo - amortised.log_volume) / rows
+        exact: Posterior = "smooth" if checkpoint.encoder is None else "encoder"
+        with infer(recording, checkpoint, exact, device, progress=progress, evidence_scale=1.0) as judged:
+            rows = judged.evidence_rows
+            log_likelihood = (judged.log_likelihood - judged.log_volume) / rows if rows else None
+            elbo = (judged.elbo - judged.log_volume) / rows if rows and judged.elbo is not None else None
     return reader, regimes, checkpoint.model.regimes, log_likelihood, elbo

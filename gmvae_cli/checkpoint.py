@@ -16,7 +16,7 @@ from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.errors import CheckpointError, ConfigError
 from gmvae_cli.output import atomic
 
-FORMAT = 1
+FORMAT = 2
 _PARAMETERS = tuple(entry.name for entry in fields(Parameters))
 
 
@@ -86,6 +86,7 @@ def _expected_shapes(model: ModelConfig, num_channels: int) -> dict[str, tuple[i
         "scale_tril": (1 if model.covariance == "shared" else K, D, D),
         "initial_probs": (K,),
         "transition_matrix": (K, K),
+        "evidence_scale": (),
         "mean": (D,),
         "scale": (D,),
     }
@@ -161,6 +162,8 @@ def _check_values(path: str, tensors: dict[str, Tensor], names: set[str]) -> Non
         raise CheckpointError(f"{path}: 'scale_tril' must be lower triangular with a positive diagonal")
     if "standard_errors" in tensors and bool((tensors["standard_errors"] < 0).any()):
         raise CheckpointError(f"{path}: 'standard_errors' must not be negative")
+    if float(tensors["evidence_scale"]) < 1:
+        raise CheckpointError(f"{path}: 'evidence_scale' must be at least 1")
     if bool((tensors["scale"] <= 0).any()):
         raise CheckpointError(f"{path}: 'scale' must be positive")
 

@@ -105,6 +105,7 @@ class TrainConfig:
     restarts: int = 8
     polish: int = 50
     expect_dwell: str | None = None
+    evidence_scale: str = "auto"
     validation: float = 0.1
     init: str | None = None
     align_to: str | None = None
@@ -127,6 +128,21 @@ class TrainConfig:
         _at_least("batch-rows", self.batch_rows, 64)
         _positive("lr", self.lr)
         _below_one("validation", self.validation)
+        _ = self.fixed_evidence_scale
+
+    @property
+    def fixed_evidence_scale(self) -> float | None:
+        """The evidence scale, None where the data say it; independent rows have none."""
+        if self.evidence_scale == "auto":
+            return None if self.model.prior == "markov" else 1.0
+        try:
+            scale = float(self.evidence_scale)
+        except ValueError:
+            raise ConfigError(f"--evidence-scale is '{self.evidence_scale}', but must be auto or a number") from None
+        _at_least("evidence-scale", scale, 1)
+        if scale != 1 and self.model.prior == "iid":
+            raise ConfigError("--evidence-scale is for regimes that persist; with --prior iid it is 1")
+        return scale
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ decoder's log-likelihoods q is the exact posterior and the ELBO is log p(x).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -31,6 +31,7 @@ class Parameters:
         ar_weights: (K, P, D, D), lag 1 first. ar_bias: (K, D), zeros without an intercept.
         scale_tril: (K, D, D), or (1, D, D) where shared: Cholesky factor of the covariance.
         initial_probs: (K,) law of the first regime. transition_matrix: (K, K), row = from; prior "iid": equal rows.
+        evidence_scale: () at least 1, what evidence is divided by before it enters the chain, as in `calibrate`.
     """
 
     ar_weights: Tensor
@@ -38,9 +39,12 @@ class Parameters:
     scale_tril: Tensor
     initial_probs: Tensor
     transition_matrix: Tensor
+    evidence_scale: Tensor = field(default_factory=lambda: torch.ones((), dtype=torch.float64))
 
     @classmethod
-    def of(cls, emission: Emission, chain: Chain, config: ModelConfig) -> "Parameters":
+    def of(
+        cls, emission: Emission, chain: Chain, config: ModelConfig, evidence_scale: Tensor | None = None
+    ) -> "Parameters":
         """From a decoder in regression form, weights (K, D, C)."""
         weights = emission.weights.double()
         K, D, _ = weights.shape
@@ -52,6 +56,7 @@ class Parameters:
             emission.scale_tril.double().contiguous(),
             chain.initial_probs.double().contiguous(),
             chain.transition_matrix.double().contiguous(),
+            torch.ones((), dtype=torch.float64) if evidence_scale is None else evidence_scale.double().cpu(),
         )
 
     def emission(self, intercept: bool) -> Emission:
@@ -68,24 +73,24 @@ class Parameters:
     def permuted(self, order: Tensor) -> "Parameters":
         """The same model with regime order[k] named k."""
         scale_tril = self.scale_tril if len(self.scale_tril) == 1 and len(order) > 1 else self.scale_tril[order]
-        return Parameters(
-            self.ar_weights[order],
-            self.ar_bias[order],
-            scale_tril,
-            self.initial_probs[order],
-            self.transition_matrix[order][:, order],
+        return replace(
+            self,
+            ar_weights=self.ar_weights[order],
+            ar_bias=self.ar_bias[order],
+            scale_tril=scale_tril,
+            initial_probs=self.initial_probs[order],
+            transition_matrix=self.transition_matrix[order][:, order],
         )
 
     def rescaled(self, mean: Tensor, scale: Tensor, new_mean: Tensor, new_scale: Tensor) -> "Parameters":
         """The same model for columns standardised otherwise: from (x - mean) / scale to (x - new_mean) / new_scale."""
         raw = scale[:, None] * self.ar_weights / scale
         bias = mean + scale * self.ar_bias - raw.sum(1) @ mean
-        return Parameters(
-            raw * new_scale / new_scale[:, None],
-            (bias - new_mean + raw.sum(1) @ new_mean) / new_scale,
-            (scale / new_scale)[:, None] * self.scale_tril,
-            self.initial_probs,
-            self.transition_matrix,
+        return replace(
+            self,
+            ar_weights=raw * new_scale / new_scale[:, None],
+            ar_bias=(bias - new_mean + raw.sum(1) @ new_mean) / new_scale,
+            scale_tril=(scale / new_scale)[:, None] * self.scale_tril,
         )
 
     @property
@@ -147,9 +152,9 @@ class GMVAE(nn.Module):
     regimes are one matrix product of the row [x, h].
     """
 
-    def __init__(self, emission: Emission, chain: Chain, config: ModelConfig) -> None:
+    def __init__(self, emission: Emission, chain: Chain, config: ModelConfig, evidence_scale: float = 1.0) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.evidence_scale = config, evidence_scale
         _, num_channels, _ = emission.weights.shape
         self.num_channels = num_channels
         self.encoder = Encoder(num_channels, config)
@@ -215,7 +220,8 @@ class GMVAE(nn.Module):
         """The ELBO of chunks of rows, nats.
 
         With a temperature the reconstruction is the relaxed one, a training signal only: through the mean it is no
-        lower bound. Without, the expectation over regimes is summed exactly.
+        lower bound. Without, the expectation over regimes is summed exactly. With an evidence scale c above 1 it is
+        F = E_q[log p(x | h, z)] / c - KL(q || p), of q from evidence l / c.
 
         Args:
             y: (M, B * L) rows [x, h] as columns, chunk after chunk. mask: (B, L) rows with evidence, wholly observed.
@@ -225,10 +231,10 @@ class GMVAE(nn.Module):
             (B,).
         """
         B, L = mask.shape
-        evidence = self.encoder(y, observed).view(B, L, -1) * mask[..., None]
+        evidence = self.encoder(y, observed).view(B, L, -1) * mask[..., None] / self.evidence_scale
         log_z, probs = self.posterior(evidence, steps)
         kl: Tensor = (probs * evidence).sum((1, 2)) - log_z
-        return self.reconstruction(y, probs, mask, temperature, generator) - kl
+        return self.reconstruction(y, probs, mask, temperature, generator) / self.evidence_scale - kl
 
     def reconstruction(
         self, y: Tensor, probs: Tensor, mask: Tensor, temperature: float | None, generator: torch.Generator | None

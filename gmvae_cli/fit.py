@@ -6,7 +6,7 @@ file; the last polish passes see all rows, block by block.
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -77,27 +77,35 @@ def fit(
     generator = torch.Generator().manual_seed(config.seed)
     sample, held_out, validation = _drawn(windows, config)
     _check_rows(windows, sample, config)
-    closed = ClosedForm.over(sample, config.model, len(windows.mean), dwell)
-    started = initial or _start(closed, sample, held_out or sample, config, generator, progress)
+    closed = ClosedForm.over(sample, config.model, len(windows.mean), dwell, config.fixed_evidence_scale)
+    started = _scaled(initial, config) or _start(closed, sample, held_out or sample, config, generator, progress)
     steps = round(config.steps * min(1.0, max(0.2, len(windows) / _FULL_STEPS_FROM)))
     model = _annealed(started, sample, config, steps, generator, progress)
-    best, _ = _best(
-        closed, Model.stacked([Model(model.emission(), model.chain()), started]), sample, held_out or sample
-    )
-    best, gain = closed.polish(sample, best[None], config.polish)
+    annealed = Model(model.emission(), model.chain(), started.evidence_scale)
+    best, _ = _best(closed, Model.stacked([annealed, started]), sample, held_out or sample)
+    best, gain = closed.settle(sample, best[None], config.polish)
     best = best[0]
+    model.evidence_scale = float(best.evidence_scale)
     model.adopt(best.emission, best.chain)
     fit_encoder(model, sample, _ENCODER_STEPS, generator, progress)
-    validated = (Parameters.of(best.emission, best.chain, config.model), deepcopy(model.encoder))
+    validated = (best.parameters(config.model), deepcopy(model.encoder))
     if config.polish and (held_out is not None or len(sample) < len(windows)):
         best, gain, statistics = _last_passes(closed, windows, best, config.polish, progress)
         model.adopt(best.emission, best.chain)
         fit_encoder(model, sample, _ENCODER_STEPS // 3, generator, progress, lr=0.01)
     else:
         statistics = closed.expect(sample, best[None])
-    parameters = Parameters.of(best.emission, best.chain, config.model)
+    parameters = best.parameters(config.model)
     errors = closed.standard_errors(statistics, best)
     return Fit(parameters, model.encoder, validated, validation, gain, gain < TOLERANCE, steps, errors)
+
+
+def _scaled(initial: Model | None, config: TrainConfig) -> Model | None:
+    """What the user starts from, with the evidence scale that the user gives, if one is given."""
+    fixed = config.fixed_evidence_scale
+    return (
+        initial if initial is None or fixed is None else replace(initial, evidence_scale=torch.tensor(fixed).double())
+    )
 
 
 def fit_closed(sample: Rows, config: TrainConfig, num_channels: int, seed: int, progress: Progress) -> Model:
@@ -105,7 +113,7 @@ def fit_closed(sample: Rows, config: TrainConfig, num_channels: int, seed: int, 
     generator = torch.Generator().manual_seed(seed)
     closed = ClosedForm.over(sample, config.model, num_channels, None)
     started = _start(closed, sample, sample, config, generator, progress)
-    return closed.polish(sample, started[None], config.polish)[0][0]
+    return closed.settle(sample, started[None], config.polish)[0][0]
 
 
 def _drawn(windows: Windows, config: TrainConfig) -> tuple[Rows, Rows | None, Ranges]:
@@ -155,7 +163,7 @@ def _last_passes(
         gain = gain if before is None else abs(now - before)
         if done >= min(_FINAL_PASSES, limit) and (gain < TOLERANCE or done == limit):
             break
-        before, model = now, closed.update(statistics)[0]
+        before, model = now, closed.update(statistics, model.evidence_scale[None])[0]
     return model, gain, statistics
 
 
@@ -165,7 +173,7 @@ def _annealed(
     """The encoder first, towards the start's posterior; then encoder, decoder and prior together."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = GMVAE(started.emission, started.chain, config.model)
+        model = GMVAE(started.emission, started.chain, config.model, float(started.evidence_scale))
     fit_encoder(model, sample, _ENCODER_STEPS // 2, generator, progress)
     anneal(model, sample, config, steps, generator, progress)
     return model
@@ -186,10 +194,11 @@ def _start(
     rows = thin(sample, _START_ROWS)
     candidates = _short_starts(closed, rows, config.restarts, generator)
     if not closed.independent:
-        candidates = _window_starts(closed, rows, config.restarts, generator) + candidates
+        windowed = _window_starts(closed, rows, config.restarts, generator)
+        candidates = windowed if windowed and closed.dwell is not None else windowed + candidates
     models = Model.stacked(candidates)
     for done, (passes, keep) in enumerate(_COMPETITION):
-        models, _ = closed.polish(rows, models, passes)
+        models, _ = closed.polish(rows, models, passes, calibrate=True)
         models = models[closed.score(judged_on, models).argsort(descending=True, stable=True)[:keep]]
         models = closed.reseeded(rows, models)
         progress("start", done + 1, len(_COMPETITION))

@@ -83,7 +83,9 @@ class Statistics:
         moments: (..., K, M, M) over rows with evidence, weighted by responsibility.
         occupancy: (..., K) responsibilities summed over rows with evidence. shares: (..., K) over all rows.
         pair_sums: (..., K, K) expected transitions. first_probs: (..., K) responsibilities of first rows of series.
-        log_marginal: (...) nats. rows, evidence_rows, num_series: counts.
+        log_marginal: (...) nats, log Z of the scaled evidence: the bound that training raises.
+        predictive: (...) nats, each row's log-likelihood given its past, unscaled: what starts are compared by.
+        rows, evidence_rows, num_series: counts.
     """
 
     moments: Tensor
@@ -92,6 +94,7 @@ class Statistics:
     pair_sums: Tensor
     first_probs: Tensor
     log_marginal: Tensor
+    predictive: Tensor
     rows: int
     evidence_rows: int
     num_series: int
@@ -109,30 +112,37 @@ def collect(
     independent: bool,
     message: Tensor | None = None,
     partial: Sequence[Pattern] = (),
-) -> tuple[Statistics, Tensor | None]:
+    evidence_scale: Tensor | None = None,
+) -> tuple[Statistics, Tensor | None, Tensor]:
     """The expectation step over a block of rows.
 
     Args:
         y: (M, n) rows [x, h]; mask: (n,) rows with evidence; steps: (n,) as in `markov`.
         emission, chain: with leading restarts (R, ...). independent: prior "iid".
         message: filtered law of the row before the block; None: the chain starts here.
-        partial: the rows that are partly observed.
+        partial: the rows that are partly observed. evidence_scale: (R,) what evidence is divided by, None is 1.
     Returns:
-        the statistics, with leading restarts, and the message for the next block. The last rows of a block are smoothed
-        without the rows after it: blocks are far longer than the chain's memory.
+        the statistics, with leading restarts, the message for the next block, and the responsibilities (R, K, n). The
+        last rows of a block are smoothed without the rows after it: blocks are far longer than the chain's memory.
     """
-    scores = torch.where(mask, log_likelihoods(y, emission, partial), 0)  # (R, K, n)
+    unscaled = torch.where(mask, log_likelihoods(y, emission, partial), 0)  # (R, K, n)
+    scale = None if evidence_scale is None or bool((evidence_scale == 1).all()) else evidence_scale[:, None, None].to(y)
+    scores = unscaled if scale is None else unscaled / scale
     if independent:
         joint = scores + chain.initial_probs.log().to(y)[..., None]
         marginal = joint.logsumexp(-2)
         probs, message = (joint - marginal[..., None, :]).exp_(), None
+        predictive = marginal
         pair_sums = chain.transition_matrix.new_zeros(chain.transition_matrix.shape)
     else:
         cast = Chain(chain.initial_probs.to(y), chain.transition_matrix.to(y))
         sweep = forward(scores.mT, cast, steps, message)
         message = sweep.message
+        marginal = predictive = sweep.row_log_likelihoods
+        if scale is not None:
+            predictive = unscaled_marginal(marginal, sweep.filtered_probs.mT, unscaled - scores)
         smoothed, _ = backward(sweep)
-        probs, pair_sums, marginal = smoothed.smoothed_probs.mT, smoothed.pair_sums, smoothed.row_log_likelihoods
+        probs, pair_sums = smoothed.smoothed_probs.mT, smoothed.pair_sums
     observed = probs * mask
     starts = torch.as_tensor(steps == 0, device=y.device)
     moments = sum((completed_moments(y, observed, emission, pattern) for pattern in partial), start=0)
@@ -140,17 +150,34 @@ def collect(
     if partial:
         whole = observed.clone()
         whole[..., torch.cat([pattern.rows for pattern in partial])] = 0
-    return Statistics(
-        moments=weighted_moments(y, whole) + moments,
-        occupancy=observed.sum(-1, dtype=torch.float64),
-        shares=probs.sum(-1, dtype=torch.float64),
-        pair_sums=pair_sums.double(),
-        first_probs=probs[..., starts].sum(-1, dtype=torch.float64),
-        log_marginal=torch.where(mask, marginal, 0).sum(-1, dtype=torch.float64),
-        rows=y.shape[1],
-        evidence_rows=int(mask.sum()),
-        num_series=int(starts.sum()),
-    ), message
+    return (
+        Statistics(
+            moments=weighted_moments(y, whole) + moments,
+            occupancy=observed.sum(-1, dtype=torch.float64),
+            shares=probs.sum(-1, dtype=torch.float64),
+            pair_sums=pair_sums.double(),
+            first_probs=probs[..., starts].sum(-1, dtype=torch.float64),
+            log_marginal=torch.where(mask, marginal, 0).sum(-1, dtype=torch.float64),
+            predictive=torch.where(mask, predictive, 0).sum(-1, dtype=torch.float64),
+            rows=y.shape[1],
+            evidence_rows=int(mask.sum()),
+            num_series=int(starts.sum()),
+        ),
+        message,
+        probs,
+    )
+
+
+def unscaled_marginal(marginal: Tensor, filtered_probs: Tensor, withheld: Tensor) -> Tensor:
+    """log sum_k p(z_t = k | past) p(x_t | h_t, k), from a filter whose evidence was scaled.
+
+    The filter's law is p(z_t = k | past) exp(l_t(k) / c) / exp(m_t), so what was withheld, l_t (1 - 1/c), is all that
+    lacks.
+
+    Args:
+        marginal: (..., n) the filter's m_t. filtered_probs, withheld: (..., K, n).
+    """
+    return marginal + (filtered_probs.clamp_min(torch.finfo(filtered_probs.dtype).tiny).log() + withheld).logsumexp(-2)
 
 
 def _residual(moments: Tensor, rows: Tensor, num_channels: int) -> tuple[Tensor, Tensor]:

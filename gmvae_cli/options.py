@@ -103,6 +103,12 @@ Restarts = Annotated[
     int, typer.Option("--restarts", metavar="N", help="Starts of which the best on held-out rows goes on.")
 ]
 Polish = Annotated[int, typer.Option("--polish", metavar="N", help="At most so many closed-form passes.")]
+EvidenceScale = Annotated[
+    str,
+    typer.Option(
+        "--evidence-scale", metavar="auto|X", help="How many rows carry the evidence of one; auto: the residuals say."
+    ),
+]
 ExpectDwell = Annotated[
     str | None,
     typer.Option(

@@ -1,6 +1,6 @@
 """Closed-form training: expectations with exact posteriors, then the decoder and the prior optimal for them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gmvae_cli.calibrate import evidence_scale
 from gmvae_cli.config import ModelConfig
+from gmvae_cli.core import Parameters
 from gmvae_cli.density import Emission, log_likelihoods
 from gmvae_cli.describe import standard_errors
 from gmvae_cli.markov import Chain, persistent, smooth, stationary
@@ -29,17 +31,27 @@ TOLERANCE = 1e-6  # nats a row: a pass that gains less has converged
 _COUNTED_STARTS = 20  # series from which the initial law is counted
 _DWELL_VISITS = 20  # what an expected dwell is worth: this many visits a regime
 _RESEED_ROWS = 50
+_SETTLED = 0.02  # relative change of the evidence scale below which it stands
+_ROUNDS = 8
 
 
 @dataclass(frozen=True)
 class Model:
-    """Decoder and prior, with leading restarts where there are several: Emission (R, ...) and Chain (R, ...)."""
+    """Decoder and prior, with leading restarts where there are several: Emission (R, ...) and Chain (R, ...).
+
+    evidence_scale: (R,) float64, what log-likelihoods are divided by before they enter the chain, as in `calibrate`.
+    """
 
     emission: Emission
     chain: Chain
+    evidence_scale: Tensor = field(default_factory=lambda: torch.ones((), dtype=torch.float64))
 
     def __getitem__(self, index: Any) -> "Model":
-        return Model(self.emission[index], Chain(*(part[index] for part in self.chain)))
+        return Model(self.emission[index], Chain(*(part[index] for part in self.chain)), self.evidence_scale[index])
+
+    def parameters(self, config: ModelConfig) -> Parameters:
+        """A single model in the form that is saved."""
+        return Parameters.of(self.emission, self.chain, config, self.evidence_scale)
 
     @classmethod
     def stacked(cls, models: list["Model"]) -> "Model":
@@ -50,6 +62,7 @@ class Model:
                 torch.stack([model.emission.scale_tril for model in models]),
             ),
             Chain(*(torch.stack(parts) for parts in zip(*(model.chain for model in models), strict=True))),
+            torch.stack([model.evidence_scale.to(models[0].emission.weights.device) for model in models]),
         )
 
 
@@ -59,18 +72,27 @@ class ClosedForm:
 
     Args:
         pooled: (M, M) second moments of all rows, a row; dwell: rows that a visit is expected to last, or None.
+        evidence_scale: of every model, or None: `calibrated` takes it from the rows.
     """
 
     config: ModelConfig
     pooled: Tensor
     num_channels: int
     dwell: float | None = None
+    evidence_scale: float | None = None
 
     @classmethod
-    def over(cls, rows: Rows, config: ModelConfig, num_channels: int, dwell: float | None) -> "ClosedForm":
+    def over(
+        cls,
+        rows: Rows,
+        config: ModelConfig,
+        num_channels: int,
+        dwell: float | None,
+        evidence_scale: float | None = None,
+    ) -> "ClosedForm":
         """Take the pooled moments from the wholly observed rows."""
         pooled = weighted_moments(rows.y, rows.complete[None].to(rows.y))[0] / rows.complete.sum()
-        return cls(config, pooled, num_channels, dwell)
+        return cls(config, pooled, num_channels, dwell, evidence_scale)
 
     @property
     def shared(self) -> bool:
@@ -86,34 +108,40 @@ class ClosedForm:
         """Expectations over rows held in memory."""
         return self._collect(rows, model, None)[0]
 
-    def _collect(self, rows: Rows, model: Model, message: Tensor | None) -> tuple[Statistics, Tensor | None]:
-        emission, chain = model.emission, model.chain
-        return collect(rows.y, rows.mask, rows.steps, emission, chain, self.independent, message, rows.partial)
+    def _collect(self, rows: Rows, model: Model, message: Tensor | None) -> tuple[Statistics, Tensor | None, Tensor]:
+        emission, chain, scale = model.emission, model.chain, model.evidence_scale
+        return collect(rows.y, rows.mask, rows.steps, emission, chain, self.independent, message, rows.partial, scale)
+
+    def _scale(self, rows: Rows, model: Model, probs: Tensor) -> Tensor:
+        """What each model divides evidence by, from its own errors; prior "iid" never does. (R,)."""
+        if self.independent or self.evidence_scale is not None:
+            return torch.full_like(model.evidence_scale, self.evidence_scale or 1.0)
+        return evidence_scale(rows.y, rows.complete, model.emission, probs)
 
     def expect_all(self, windows: Windows, model: Model, progress: Progress, stage: str) -> Statistics:
         """Expectations over all rows of a recording, a block at a time; a model without restarts."""
         total, message = None, None
         one = model[None]
         for rows in windows.blocks():
-            part, message = self._collect(rows, one, message)
+            part, message, _ = self._collect(rows, one, message)
             total = part if total is None else total + part
             progress(stage, total.rows, len(windows))
         assert total is not None
         return total
 
-    def update(self, statistics: Statistics) -> Model:
-        """The optimum of the ELBO for given responsibilities."""
+    def update(self, statistics: Statistics, evidence_scale: Tensor) -> Model:
+        """The optimum of the ELBO for given responsibilities; the evidence scale is handed on."""
         emission = update_emission(
             statistics.moments, statistics.occupancy, self.pooled, self.num_channels, self.shared
         )
         if self.independent:
             law = update_iid(statistics.occupancy, self.config.fixed_prior)
-            return Model(emission, Chain(law, law[..., None, :].expand(*law.shape, law.shape[-1])))
+            return Model(emission, Chain(law, law[..., None, :].expand(*law.shape, law.shape[-1])), evidence_scale)
         matrix = update_transition(statistics.pair_sums, self.prior_counts())
         initial = stationary(matrix)
         if statistics.num_series >= _COUNTED_STARTS:
             initial = (statistics.first_probs + initial) / (statistics.num_series + 1)
-        return Model(emission, Chain(initial, matrix))
+        return Model(emission, Chain(initial, matrix), evidence_scale)
 
     def standard_errors(self, statistics: Statistics, model: Model) -> Tensor:
         """Of the AR weights (K, P, D, D), from the statistics of a model without restarts, as in `describe`."""
@@ -128,23 +156,40 @@ class ClosedForm:
             return None
         return persistent(self.config.regimes, self.dwell) * self.dwell * _DWELL_VISITS
 
-    def polish(self, rows: Rows, model: Model, passes: int) -> tuple[Model, float]:
-        """Closed-form updates until a pass gains less than the tolerance in every restart, and the last gain."""
+    def polish(self, rows: Rows, model: Model, passes: int, calibrate: bool = False) -> tuple[Model, float]:
+        """Closed-form updates until a pass gains less than the tolerance in every restart, and the last gain.
+
+        What is raised is log Z of the evidence as the models scale it, which stays as it is, or with `calibrate` is
+        estimated at the first and the last pass.
+        """
         before, gain = None, float("inf")
-        for _ in range(passes):
-            statistics = self.expect(rows, model)
+        for done in range(passes):
+            statistics, _, probs = self._collect(rows, model, None)
             now = statistics.log_marginal / statistics.evidence_rows
             if before is not None:
                 gain = float((now - before).abs().max())
                 if gain < TOLERANCE:
                     break
-            before, model = now, self.update(statistics)
+            scale = model.evidence_scale
+            if calibrate and done in (0, passes - 1):
+                scale = self._scale(rows, model, probs)
+            before, model = now, self.update(statistics, scale)
+        return model, gain
+
+    def settle(self, rows: Rows, model: Model, passes: int) -> tuple[Model, float]:
+        """`polish`, and the evidence scale estimated again, in turn until that stands still; and the last gain."""
+        for _ in range(_ROUNDS):
+            model, gain = self.polish(rows, model, passes)
+            scale = self._scale(rows, model, self._collect(rows, model, None)[2])
+            if bool(((scale / model.evidence_scale).log().abs() < _SETTLED).all()):
+                break
+            model = replace(model, evidence_scale=scale)
         return model, gain
 
     def score(self, rows: Rows, model: Model) -> Tensor:
-        """Log-likelihood a row with evidence, of every restart: (R,) nats."""
+        """Log-likelihood of a row with evidence given its past, the mean, of every restart: (R,) nats."""
         statistics = self.expect(rows, model)
-        return statistics.log_marginal / max(statistics.evidence_rows, 1)
+        return statistics.predictive / max(statistics.evidence_rows, 1)
 
     def labels(self, rows: Rows, model: Model) -> NDArray[np.int64]:
         """The likeliest regime of every row, smoothed; of a model without restarts. (n,)."""
@@ -152,7 +197,9 @@ class ClosedForm:
         scores = torch.where(rows.mask, log_likelihoods(rows.y, emission, rows.partial), 0).mT
         if self.independent:
             return (scores + chain.initial_probs.log()).argmax(-1).cpu().numpy()
-        return smooth(scores, chain, rows.steps).smoothed_probs.argmax(-1).cpu().numpy()
+        return (
+            smooth(scores / model.evidence_scale.to(scores), chain, rows.steps).smoothed_probs.argmax(-1).cpu().numpy()
+        )
 
     def reseeded(self, rows: Rows, model: Model) -> Model:
         """A regime that hardly any row visits takes the window that is explained worst; then a few updates."""
@@ -173,4 +220,4 @@ class ClosedForm:
             emission.weights[restart, regime] = fresh.weights[0]
             if not self.shared:
                 emission.scale_tril[restart, regime] = fresh.scale_tril[0]
-        return self.polish(rows, Model(emission, model.chain), 10)[0]
+        return self.polish(rows, replace(model, emission=emission), 10)[0]

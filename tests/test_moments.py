@@ -80,7 +80,7 @@ def test_collect_equals_enumeration():
     scores = np.where(mask[:, None], log_likelihoods(y, parameters.emission(True)).mT, 0)
     evidence, smoothed, pairs, _ = enumerate_paths(scores, pi, A, steps)
     chain = Chain(torch.as_tensor(pi)[None], torch.as_tensor(A)[None])
-    found, _ = collect(y, mask, steps, parameters.emission(True)[None], chain, independent=False)
+    found, _, _ = collect(y, mask, steps, parameters.emission(True)[None], chain, independent=False)
     assert float(found.log_marginal[0]) == pytest.approx(evidence)
     np.testing.assert_allclose(found.pair_sums[0], pairs, atol=1e-12)
     np.testing.assert_allclose(found.shares[0], smoothed.sum(0))
@@ -140,7 +140,7 @@ def test_an_update_with_missing_cells_never_lowers_the_likelihood():
     emission, chain = parameters.emission(True)[None], Chain(law, law.expand(1, 2, 2))
     path = []
     for _ in range(12):
-        found, _ = collect(y, mask, steps, emission, chain, True, None, patterns(observed | ~mask))
+        found, _, _ = collect(y, mask, steps, emission, chain, True, None, patterns(observed | ~mask))
         path.append(float(found.log_marginal))
         emission = update_emission(found.moments, found.occupancy, pooled, 3, False, pseudo_rows=1e-6)
     assert all(b > a - 1e-6 for a, b in itertools.pairwise(path))

@@ -92,7 +92,7 @@ def train(
         rows=recording.rows,
         regimes=config.model.regimes,
         channels=list(recording.channels),
-        evidence_scale=1.0,
+        evidence_scale=float(result.parameters.evidence_scale),
         stride=config.model.stride,
         steps=result.steps,
         seconds=seconds,
@@ -138,7 +138,7 @@ def _initial(
             raise CheckpointError(f"{config.init}: its {name} is {was}, but this run's is {now}; they must agree")
     _require_channels(config.init, older, channels)
     parameters = older.parameters.rescaled(older.mean, older.scale, torch.as_tensor(mean), torch.as_tensor(scale))
-    return Model(parameters.emission(config.model.intercept), parameters.chain)
+    return Model(parameters.emission(config.model.intercept), parameters.chain, parameters.evidence_scale)
 
 
 def _require_channels(path: str | None, older: Checkpoint, channels: tuple[str, ...]) -> None:
@@ -240,8 +240,8 @@ def _figures(trained: Checkpoint, result: Fit, windows: Windows, counts: NDArray
     judged = _checkpoint(*result.validated, windows) if result.validation else trained
     encoder = judged.build_encoder("model")
     with (
-        apply.Inference(source, judged, "smooth") as exact,
-        apply.Inference(source, judged, "encoder", encoder) as amortised,
+        apply.Inference(source, judged, "smooth", evidence_scale=1.0) as exact,
+        apply.Inference(source, judged, "encoder", encoder, evidence_scale=1.0) as amortised,
     ):
         rows = exact.evidence_rows
         log_likelihood = exact.log_likelihood / rows if rows else None
