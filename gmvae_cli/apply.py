@@ -25,7 +25,7 @@ from gmvae_cli.markov import Chain, Lattice
 from gmvae_cli.progress import Progress, silent
 from gmvae_cli.recording import Recording
 from gmvae_cli.relay import Relay
-from gmvae_cli.runtime import resolve
+from gmvae_cli.runtime import give_back, resolve
 from gmvae_cli.scratch import MEMORY_BYTES, Scratch, require_free
 from gmvae_cli.series import SeriesReader, open_series
 from gmvae_cli.tables import InputFile
@@ -33,6 +33,8 @@ from gmvae_cli.viterbi import backtrack, best_predecessors, index_type
 from gmvae_cli.windows import Rows, Windows
 
 BLOCK_ROWS = 3 << 15  # a column of it for each of 4 regimes is below what `runtime` calls a large array
+
+_BLOCKS_BETWEEN = 8  # times that memory is given back
 
 
 @dataclass(frozen=True)
@@ -230,6 +232,8 @@ class Inference:
     @torch.no_grad()
     def _score(self, index: int) -> _Scored:
         """A block of rows with its scores; the encoder's evidence is kept the first time."""
+        if index % _BLOCKS_BETWEEN == _BLOCKS_BETWEEN - 1:
+            give_back()
         start, stop = self._ranges()[index]
         rows = self.source.rows(start, stop)
         scores = source = self._scores(rows)

@@ -24,6 +24,13 @@ def _reuse_arrays() -> None:
         mallopt(_TRIM_THRESHOLD, _KEPT)
 
 
+def give_back() -> None:
+    """Give the system what was kept for reuse, in pieces that have become too many; worth it every second or so."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def _present() -> list[str]:
     names = ["cpu"]
     names += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
