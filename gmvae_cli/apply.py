@@ -5,6 +5,7 @@ block's rows are then scored again from the recording, which costs less than kee
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
@@ -383,25 +384,39 @@ def infer(
     return Inference(windows, checkpoint, posterior, encoder, directory, progress, block_rows)
 
 
-def judge(
-    reader_inputs: Sequence[str], config: SeriesConfig, model_path: str, device: str, progress: Progress
-) -> tuple[SeriesReader, NDArray[np.int64], int, float | None, float | None]:
-    """A model's labels of a file, and how well it explains the file.
+@dataclass(frozen=True)
+class Judged:
+    """A model's opinion of a file.
 
-    Returns:
-        the reader, smoothed regimes (T,), K, log-likelihood and ELBO in nats a row with evidence, data units; None for
-        the ELBO of a model without an encoder, and for both where no row has evidence.
+    Args:
+        reader: of the file. rows: T. num_regimes: K. blocks: its smoothed labels.
+        log_likelihood, elbo: nats a row with evidence, data units; None where no row has any, and the ELBO of a model
+            without an encoder.
     """
+
+    reader: SeriesReader
+    rows: int
+    num_regimes: int
+    blocks: Callable[[], Iterator[Labelled]]
+    log_likelihood: float | None
+    elbo: float | None
+
+
+@contextmanager
+def judge(
+    inputs: Sequence[str], config: SeriesConfig, model_path: str, device: str, progress: Progress
+) -> Iterator[Judged]:
+    """A model's labels of a file, to be read within the block, and how well it explains the file."""
     checkpoint = load(model_path)
-    reader = open_for(reader_inputs, config, checkpoint, model_path)
+    reader = open_for(inputs, config, checkpoint, model_path)
     with reader.recording(None, progress, keep_constant=True) as recording:
+        elbo = None
+        if checkpoint.encoder is not None:
+            with infer(recording, checkpoint, "encoder", device, progress=progress) as amortised:
+                if amortised.evidence_rows:
+                    assert amortised.elbo is not None
+                    elbo = (amortised.elbo - amortised.log_volume) / amortised.evidence_rows
         with infer(recording, checkpoint, "smooth", device, progress=progress) as smoothed:
-            regimes = np.concatenate([block.regimes for block in smoothed.blocks()])
             rows = smoothed.evidence_rows
             log_likelihood = (smoothed.log_likelihood - smoothed.log_volume) / rows if rows else None
-        elbo = None
-        if rows and checkpoint.encoder is not None:
-            with infer(recording, checkpoint, "encoder", device, progress=progress) as amortised:
-                assert amortised.elbo is not None
-                elbo = (amortised.elbo - amortised.log_volume) / rows
-    return reader, regimes, checkpoint.model.regimes, log_likelihood, elbo
+            yield Judged(reader, recording.rows, checkpoint.model.regimes, smoothed.blocks, log_likelihood, elbo)
