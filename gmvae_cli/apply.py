@@ -1,12 +1,15 @@
-"""Exact inference over a recording with a trained model: a sweep forward, one backward, then block by block.
+"""Exact inference over a recording with a trained model: a sweep over all rows, then any block by itself.
 
-Memory stays flat in the number of rows: what a sweep leaves for the next lies in a scratch file, one row for each row.
+The first sweep keeps only what crosses the edges of blocks (`relay`), so memory stays flat in the number of rows. A
+block's rows are then scored again from the recording, which costs less than keeping their scores on disk.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -19,18 +22,21 @@ from gmvae_cli.config import Posterior, SeriesConfig
 from gmvae_cli.core import Encoder
 from gmvae_cli.density import log_likelihoods
 from gmvae_cli.errors import CheckpointError
-from gmvae_cli.markov import Chain, Forward, backward, forward
+from gmvae_cli.markov import Chain, Forward, Lattice
 from gmvae_cli.moments import unscaled_marginal
 from gmvae_cli.progress import Progress, silent
 from gmvae_cli.recording import Recording
-from gmvae_cli.runtime import resolve
+from gmvae_cli.relay import Relay
+from gmvae_cli.runtime import give_back, resolve
 from gmvae_cli.scratch import MEMORY_BYTES, Scratch, require_free
 from gmvae_cli.series import SeriesReader, open_series
 from gmvae_cli.tables import InputFile
 from gmvae_cli.viterbi import backtrack, best_predecessors, index_type
 from gmvae_cli.windows import Rows, Windows
 
-BLOCK_ROWS = 3 << 16
+BLOCK_ROWS = 3 << 15  # a column of it for each of 4 regimes is below what `runtime` calls a large array
+
+_BLOCKS_BETWEEN = 8  # times that memory is given back
 
 
 @dataclass(frozen=True)
@@ -40,16 +46,53 @@ class Labelled:
     Args:
         regimes: (n,) int64. probs: (n, K), rows sum to one.
         log_likelihood: (n,) nats of the row given its past, data units; NaN where a row has no evidence.
+        starts: (n,) bool, rows where the chain starts: the first of a series, or behind a break.
     """
 
     regimes: NDArray[np.int64]
     probs: NDArray[np.float64]
     log_likelihood: NDArray[np.float64]
+    starts: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.regimes)
+
+    def rows(self, start: int, stop: int) -> "Labelled":
+        """Rows [start, stop) of these."""
+        return Labelled(
+            self.regimes[start:stop], self.probs[start:stop], self.log_likelihood[start:stop], self.starts[start:stop]
+        )
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Labelled]") -> "Labelled":
+        """Several stretches after one another."""
+        names = ("regimes", "probs", "log_likelihood", "starts")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def in_portions(blocks: Iterable[Labelled]) -> Callable[[int], Labelled]:
+    """A function that hands out the next so many rows of consecutive blocks."""
+    iterator = iter(blocks)
+    rest = Labelled(np.empty(0, np.int64), np.empty((0, 0)), np.empty(0), np.empty(0, np.bool_))
+
+    def take(rows: int) -> Labelled:
+        nonlocal rest
+        parts: list[Labelled] = []
+        while rows:
+            if not len(rest):
+                rest = next(iterator)
+            part, rest = rest.rows(0, rows), rest.rows(rows, len(rest))
+            parts.append(part)
+            rows -= len(part)
+        return parts[0] if len(parts) == 1 else Labelled.joined(parts)
+
+    return take
 
 
 def scratch_bytes(rows: int, num_regimes: int, posterior: Posterior) -> int:
-    """Scratch space that `Inference` needs: probabilities, a log-likelihood, and for a path what leads to it."""
-    return rows * (8 * (num_regimes + 1) + (num_regimes if posterior == "viterbi" else 0))
+    """Scratch space that `Inference` needs: what crosses edges, and evidence or what leads to a path."""
+    edges = rows * num_regimes * (num_regimes + 2) * 8 // 200
+    return edges + rows * num_regimes * {"viterbi": 1, "encoder": 8}.get(posterior, 0)
 
 
 class Source(Protocol):
@@ -65,8 +108,13 @@ class Source(Protocol):
     def rows(self, start: int, stop: int) -> Rows:
         """Rows [start, stop), float64."""
 
-    def steps_of(self, start: int, stop: int) -> NDArray[np.int64]:
-        """How these rows follow one another, as in `markov`."""
+
+class _Scored(NamedTuple):
+    """A block of rows: scores (n, K) of the decoder, and source (n, K): the evidence that the posterior is made of."""
+
+    rows: Rows
+    scores: Tensor
+    source: Tensor
 
 
 class Inference:
@@ -76,11 +124,12 @@ class Inference:
         source: float64 rows of the model's channels.
         posterior: smooth, viterbi, filter, or encoder (then `encoder` is needed).
         directory: where scratch files lie. block_rows never changes the answer.
-        evidence_scale: what evidence is divided by, None is the model's own; at 1 the likelihoods are exact.
+        evidence_scale: what evidence is divided by, None is the model's own.
     Attributes:
-        log_likelihood: log p(x), nats, standardised units. evidence_rows: rows it sums over.
-        elbo: with posterior "encoder", the same units; else None. A bound on log p(x) only at evidence scale 1.
-        log_volume: what to subtract from either for data units, sum of log scale over observed channels of those rows.
+        log_likelihood: at evidence scale 1 log p(x), else log Z of the scaled evidence; nats, standardised units.
+        evidence_rows: rows it sums over.
+        log_volume: what to subtract from it, or from the ELBO, for data units: sum of log scale over observed channels
+            of those rows.
     """
 
     def __init__(
@@ -99,20 +148,18 @@ class Inference:
         self.emission = parameters.emission(model.intercept).to(torch.zeros((), dtype=torch.float64, device=device))
         self.chain = Chain(*(part.to(device) for part in parameters.chain))
         self.evidence_scale = float(parameters.evidence_scale) if evidence_scale is None else evidence_scale
+        self.log_law = self.chain.initial_probs.clamp_min(1e-300).log()
         self.independent = model.prior == "iid"
         self.log_scale = checkpoint.scale.log().to(device)
         self.encoder = encoder.to(device).double() if encoder is not None else None
-        self.num_regimes = model.regimes
         self.log_likelihood, self.log_volume, self.evidence_rows = 0.0, 0.0, 0
-        self.elbo: float | None = 0.0 if posterior == "encoder" else None
-        self._final: int | None = None
-        self._edges: list[tuple[Tensor | None, tuple[object, ...]]] = []
-        kind = torch.zeros(0, dtype=index_type(model.regimes)).numpy().dtype
+        self._log_normaliser = 0.0
         needed = scratch_bytes(len(source), model.regimes, posterior)
         if needed > MEMORY_BYTES:
             require_free(directory, needed)
-        self._rows = Scratch(model.regimes + 1, np.float64, directory)
-        self._path = Scratch(model.regimes, kind, directory) if posterior == "viterbi" else None
+        self._relay, self._exact = Relay(self.chain, directory), Relay(self.chain, directory)
+        self._path = Scratch(model.regimes, _numpy_type(index_type(model.regimes)), directory)
+        self._stored = Scratch(model.regimes, np.float64, directory)
         try:
             self._sweep()
         except BaseException:
@@ -129,143 +176,172 @@ class Inference:
 
     def close(self) -> None:
         """Give the scratch files back."""
-        self._rows.close()
-        if self._path is not None:
-            self._path.close()
+        for scratch in (self._relay, self._exact, self._path, self._stored):
+            scratch.close()
 
-    def blocks(self, block_rows: int | None = None) -> Iterator[Labelled]:
+    def blocks(self) -> Iterator[Labelled]:
         """All rows in order, in blocks of `block_rows`, the last one shorter."""
-        for start, stop in self._ranges(block_rows):
-            yield self.read(start, stop)
+        return ahead(self._labelled(index) for index in range(len(self._ranges())))
 
-    def read(self, start: int, stop: int) -> Labelled:
-        """Rows [start, stop)."""
-        rows = self._rows.read(start, stop)
-        probs = rows[:, :-1]
-        regimes = probs.argmax(1) if self._path is None else self._path.read(start, stop)[:, 0].astype(np.int64)
-        return Labelled(regimes, probs, rows[:, -1])
+    @cached_property
+    @torch.no_grad()
+    def elbo(self) -> float | None:
+        """With posterior "encoder" the ELBO, nats, standardised units; a sweep of its own. Else None.
 
-    def _ranges(self, block_rows: int | None = None) -> list[tuple[int, int]]:
-        size, total = block_rows or self.block_rows, len(self.source)
+        sum_t sum_k q_t(k) (log p(x_t | h_t, k) - l_t(k)) + log Z(l).
+        """
+        if self.posterior != "encoder":
+            return None
+        total = self._log_normaliser
+        for index, block in enumerate(self._scored()):
+            total += float((self._posterior(index, block)[0] * (block.scores - block.source)).sum())
+        return total
+
+    def _ranges(self) -> list[tuple[int, int]]:
+        size, total = self.block_rows, len(self.source)
         return [(start, min(start + size, total)) for start in range(0, total, size)]
 
-    # --- sweeps --------------------------------------------------------------------------------------------------
-
-    def _sweep(self) -> None:
-        last = self._forward()
-        if last is not None:
-            self._backward(last)
-        self._edges.clear()
+    # --- the sweep -----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def _scored(self) -> Iterator[tuple[Rows, Tensor]]:
-        """Every block of rows with its scores; on the way the best predecessors, which need nothing else."""
+    def _sweep(self) -> None:
+        """Log-likelihoods of all rows, messages at the edges of blocks, and the best path."""
+        stop = 0
+        for rows, scores, source, lattice in ahead(self._led_to(self._laid_out())):
+            if lattice is None:
+                marginal = self._marginal(scores).sum()
+                normaliser = self._marginal(source).sum() if self.encoder is not None else marginal
+            else:
+                lattice.exponentiate()
+                marginal = normaliser = self._relay.add(lattice)
+                if self.posterior == "encoder":
+                    exact = Lattice(self._scaled(scores)[None], rows.steps, self.chain, None, start=not stop)
+                    exact.exponentiate()
+                    marginal = self._exact.add(exact)
+            self._count(rows, float(marginal), float(normaliser))
+            stop += len(rows)
+            self.progress("forward", stop, len(self.source))
+        self._relay.turn()
+        if self.posterior == "viterbi" and not self.independent:
+            self._trace_back()
+
+    def _count(self, rows: Rows, marginal: float, normaliser: float) -> None:
+        self.log_likelihood += marginal
+        self._log_normaliser += normaliser
+        self.evidence_rows += int(rows.mask.sum())
+        self.log_volume += float(self._volume(rows)[rows.mask].sum())
+
+    def _scored(self) -> Iterator[_Scored]:
+        for index in range(len(self._ranges())):
+            yield self._score(index)
+
+    @torch.no_grad()
+    def _score(self, index: int) -> _Scored:
+        """A block of rows with its scores; the encoder's evidence is kept the first time."""
+        if index % _BLOCKS_BETWEEN == _BLOCKS_BETWEEN - 1:
+            give_back()
+        start, stop = self._ranges()[index]
+        rows = self.source.rows(start, stop)
+        scores = source = self._scores(rows)
+        if self.posterior == "encoder":
+            if self._stored.rows == start:
+                source = self._evidence(rows)
+                self._stored.append(source.cpu().numpy())
+            else:
+                source = torch.as_tensor(self._stored.read(start, stop), device=scores.device)
+        return _Scored(rows, scores, self._scaled(source))
+
+    def _laid_out(self) -> Iterator[tuple[Rows, Tensor, Tensor, Lattice | None]]:
+        """Every block with the lattice of its evidence, which independent rows do not need."""
+        for index, block in enumerate(ahead(self._scored())):
+            lattice = None
+            if not self.independent:
+                lattice = Lattice(block.source[None], block.rows.steps, self.chain, None, start=not index)
+            yield *block, lattice
+
+    @torch.no_grad()
+    def _led_to(
+        self, blocks: Iterator[tuple[Rows, Tensor, Tensor, Lattice | None]]
+    ) -> Iterator[tuple[Rows, Tensor, Tensor, Lattice | None]]:
+        """The same blocks; on the way the best predecessors of each regime are kept, if a path is wanted."""
         score: Tensor | None = None
-        for start, stop in self._ranges():
-            rows = self.source.rows(start, stop)
-            scores = self._scores(rows)
-            if self._path is not None and not self.independent:
-                psi, score = best_predecessors(scores / self.evidence_scale, self.chain, rows.steps, score)
+        for block in blocks:
+            if self.posterior == "viterbi" and block[3] is not None:
+                psi, score = best_predecessors(block[3], score)
                 self._path.append(psi.cpu().numpy())
                 self._final = int(score.argmax())
-            yield rows, scores
+            yield block
+
+    def _trace_back(self) -> None:
+        """The best path, into the first column of its predecessors."""
+        final = self._final
+        for start, stop in reversed(self._ranges()):
+            psi = torch.as_tensor(self._path.read(start, stop))
+            path, final = backtrack(psi, final)
+            psi[:, 0] = path
+            self._path.write(start, psi.numpy())
 
     def _scores(self, rows: Rows) -> Tensor:
         """(n, K) decoder log-likelihoods, 0 where a row has no evidence."""
-        return torch.where(rows.mask, log_likelihoods(rows.y, self.emission, rows.partial), 0).mT
+        scores = log_likelihoods(rows.y, self.emission, rows.partial)
+        return (scores if bool(rows.mask.all()) else torch.where(rows.mask, scores, 0)).mT
 
     def _evidence(self, rows: Rows) -> Tensor:
         """(n, K) what the encoder says, 0 where a row has no evidence."""
         assert self.encoder is not None
-        with torch.no_grad():
-            evidence: Tensor = self.encoder(rows.y, rows.observed)
+        evidence: Tensor = self.encoder(rows.y, rows.observed)
         return torch.where(rows.mask[:, None], evidence, 0)
 
-    @torch.no_grad()
-    def _forward(self) -> Forward | None:
-        """First sweep: the rows' log-likelihoods, and per row what the backward sweep starts from."""
-        message: Tensor | None = None
-        likelihood_message: Tensor | None = None
-        sweep = None
-        stop = 0
-        for rows, scores in ahead(self._scored()):
-            stop += len(rows)
-            source = (self._evidence(rows) if self.posterior == "encoder" else scores) / self.evidence_scale
-            if self.independent:
-                probs, marginal = self._mix(scores, source, rows)
-                self._keep(probs, marginal, rows)
-            else:
-                sweep = forward(source[None], self.chain, rows.steps, message)
-                marginal = self._marginal(sweep, scores)
-                self._edges.append((message, (sweep.edges, sweep.transfers)))
-                message = sweep.message
-                if self.posterior == "encoder":
-                    assert self.elbo is not None
-                    self.elbo += float(sweep.row_log_likelihoods.sum())
-                    scaled = scores[None] / self.evidence_scale
-                    exact = forward(scaled, self.chain, rows.steps, likelihood_message)
-                    marginal, likelihood_message = self._marginal(exact, scores), exact.message
-                self._keep(sweep.filtered_probs[0] if self.posterior == "filter" else source, marginal, rows)
-            self.progress("forward", stop, len(self.source))
-        return None if self.independent or self.posterior == "filter" else sweep
+    def _marginal(self, scores: Tensor) -> Tensor:
+        """Prior "iid": log sum_k p_k exp(score_k) of each row by itself.  (n,)"""
+        return (self.log_law + scores).logsumexp(-1)
 
-    def _marginal(self, sweep: Forward, scores: Tensor) -> Tensor:
-        """(n,) log sum_k p(z_t = k | past) p(x_t | h_t, k), from a filter of scaled evidence."""
+    def _scaled(self, scores: Tensor) -> Tensor:
+        """What enters the chain."""
+        return scores if self.evidence_scale == 1 else scores / self.evidence_scale
+
+    def _predictive(self, sweep: Forward, scores: Tensor) -> Tensor:
+        """(n,) log sum_k p(z_t = k | past) p(x_t | h_t, k), from a filter of scaled scores."""
         marginal = sweep.row_log_likelihoods[0]
         if self.evidence_scale == 1:
             return marginal
-        return unscaled_marginal(marginal, sweep.filtered_probs[0].mT, (scores * (1 - 1 / self.evidence_scale)).mT)
+        return unscaled_marginal(marginal, sweep.filtered_probs[0].mT, (scores - self._scaled(scores)).mT)
 
-    def _mix(self, scores: Tensor, source: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-        """Prior "iid": posterior and log p(x_t | h_t) of each row by itself."""
-        log_law = self.chain.initial_probs.clamp_min(1e-300).log()
-        marginal = (log_law + scores).logsumexp(-1)
-        joint = log_law + source
-        normaliser = joint.logsumexp(-1, keepdim=True)
-        probs = (joint - normaliser).exp()
-        if self.elbo is not None:
-            gain = (probs * (scores - source)).sum(-1) + normaliser[:, 0]
-            self.elbo += float(gain[rows.mask].sum())
+    def _volume(self, rows: Rows) -> Tensor:
+        """(n,) log scale of the observed channels."""
+        return self.log_scale @ rows.observed.to(self.log_scale)
+
+    # --- a block by itself ---------------------------------------------------------------------------------------
+
+    def _posterior(self, index: int, block: _Scored) -> tuple[Tensor, Tensor]:
+        """Probabilities (n, K), and log p(x_t | past) of each row (n,)."""
+        rows, scores, source = block
+        if self.independent:
+            probs = (self.log_law + source).log_softmax(-1).exp()
+            return probs, self._marginal(scores)
+        sweep = self._relay.filter(index, source, rows.steps)
+        if self.posterior == "encoder":
+            marginal = self._predictive(self._exact.filter(index, self._scaled(scores), rows.steps), scores)
+        else:
+            marginal = self._predictive(sweep, scores)
+        probs = sweep.filtered_probs[0] if self.posterior == "filter" else self._relay.smooth(index, sweep)
         return probs, marginal
 
-    def _keep(self, columns: Tensor, marginal: Tensor, rows: Rows) -> None:
-        """One scratch row a row: K columns and its log-likelihood."""
-        self.log_likelihood += float(marginal[rows.mask].sum())
-        self.evidence_rows += int(rows.mask.sum())
-        volume = self.log_scale @ rows.observed.to(self.log_scale)
-        self.log_volume += float(volume[rows.mask].sum())
-        likelihood = torch.where(rows.mask, marginal - volume, torch.nan)[:, None]
-        self._rows.append(torch.cat([columns, likelihood], 1).cpu().numpy())
-        if self._path is not None and self.independent:
-            self._path.append(columns.argmax(1, keepdim=True).expand(-1, self.num_regimes).cpu().numpy())
-
     @torch.no_grad()
-    def _backward(self, last: Forward) -> None:
-        """Second sweep, last block first: smoothed probabilities in place, and the best path."""
-        beta, final = None, self._final
-        ranges = self._ranges()
-        backwards = range(len(ranges) - 1, -1, -1)
-        for index, stored in zip(backwards, ahead(self._rows.read(*ranges[i]) for i in backwards), strict=True):
-            start, stop = ranges[index]
-            source = torch.as_tensor(stored[:, :-1], device=self.source.device)
-            sweep = last
-            if index < len(ranges) - 1:
-                message, known = self._edges[index]
-                steps = self.source.steps_of(start, stop)
-                sweep = forward(source[None], self.chain, steps, message, known=known)  # type: ignore[arg-type]
-            smoothed, beta = backward(sweep, beta)
-            probs = smoothed.smoothed_probs[0]
-            if self.elbo is not None:
-                scores = self._scores(self.source.rows(start, stop))
-                self.elbo += float((probs * (scores - source)).sum())
-            stored[:, :-1] = probs.cpu().numpy()
-            self._rows.write(start, stored)
-            if self._path is not None and final is not None:
-                psi = torch.as_tensor(self._path.read(start, stop))
-                path, final = backtrack(psi, final)
-                psi[:, 0] = path  # from here on the first column is the path
-                self._path.write(start, psi.numpy())
-            self.progress("backward", len(self.source) - start, len(self.source))
+    def _labelled(self, index: int) -> Labelled:
+        block = self._score(index)
+        rows = block.rows
+        probs, marginal = self._posterior(index, block)
+        likelihood = torch.where(rows.mask, marginal - self._volume(rows), torch.nan)
+        if self.posterior == "viterbi" and not self.independent:
+            regimes = self._path.read(*self._ranges()[index])[:, 0].astype(np.int64)
+        else:
+            regimes = probs.mT.argmax(0).cpu().numpy()
+        return Labelled(regimes, probs.cpu().numpy(), likelihood.cpu().numpy(), rows.steps == 0)
+
+
+def _numpy_type(kind: torch.dtype) -> np.dtype[np.generic]:
+    return torch.zeros(0, dtype=kind).numpy().dtype
 
 
 # --- files and models that belong together ---------------------------------------------------------------------------
@@ -326,23 +402,38 @@ def infer(
     return Inference(windows, checkpoint, posterior, encoder, directory, progress, block_rows, evidence_scale)
 
 
-def judge(
-    reader_inputs: Sequence[str], config: SeriesConfig, model_path: str, device: str, progress: Progress
-) -> tuple[SeriesReader, NDArray[np.int64], int, float | None, float | None]:
-    """A model's labels of a file, and how well it explains the file.
+@dataclass(frozen=True)
+class Judged:
+    """A model's opinion of a file.
 
-    Returns:
-        the reader, smoothed regimes (T,), K, log-likelihood and ELBO in nats a row with evidence, data units; None for
-        the ELBO of a model without an encoder, and for both where no row has evidence.
+    Args:
+        reader: of the file. rows: T. num_regimes: K. blocks: its smoothed labels.
+        log_likelihood, elbo: nats a row with evidence, data units; None where no row has any, and the ELBO of a model
+            without an encoder.
     """
+
+    reader: SeriesReader
+    rows: int
+    num_regimes: int
+    blocks: Callable[[], Iterator[Labelled]]
+    log_likelihood: float | None
+    elbo: float | None
+
+
+@contextmanager
+def judge(
+    inputs: Sequence[str], config: SeriesConfig, model_path: str, device: str, progress: Progress
+) -> Iterator[Judged]:
+    """A model's labels of a file, to be read within the block, and how well it explains the file."""
     checkpoint = load(model_path)
-    reader = open_for(reader_inputs, config, checkpoint, model_path)
+    reader = open_for(inputs, config, checkpoint, model_path)
     with reader.recording(None, progress, keep_constant=True) as recording:
+        kind: Posterior = "filter" if checkpoint.encoder is None else "encoder"
+        log_likelihood = elbo = None
+        with infer(recording, checkpoint, kind, device, progress=progress, evidence_scale=1.0) as exact:
+            if exact.evidence_rows:
+                log_likelihood = (exact.log_likelihood - exact.log_volume) / exact.evidence_rows
+                if exact.elbo is not None:
+                    elbo = (exact.elbo - exact.log_volume) / exact.evidence_rows
         with infer(recording, checkpoint, "smooth", device, progress=progress) as smoothed:
-            regimes = np.concatenate([block.regimes for block in smoothed.blocks()])
-        exact: Posterior = "smooth" if checkpoint.encoder is None else "encoder"
-        with infer(recording, checkpoint, exact, device, progress=progress, evidence_scale=1.0) as judged:
-            rows = judged.evidence_rows
-            log_likelihood = (judged.log_likelihood - judged.log_volume) / rows if rows else None
-            elbo = (judged.elbo - judged.log_volume) / rows if rows and judged.elbo is not None else None
-    return reader, regimes, checkpoint.model.regimes, log_likelihood, elbo
+            yield Judged(reader, recording.rows, checkpoint.model.regimes, smoothed.blocks, log_likelihood, elbo)

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_CACHED_ROWS = 1 << 13  # rows at a time whose residuals stay in the processor's cache
+
 
 @dataclass(frozen=True)
 class Emission:
@@ -114,10 +116,14 @@ def log_likelihoods(y: Tensor, emission: Emission, partial: Sequence[Pattern] = 
         (..., K, n), regimes first. The product runs in the dtype of y, the factorisation in that of the emission.
     """
     matrix, log_det = whitener(emission)
-    residuals = matrix.reshape(-1, y.shape[0]).to(y) @ y
-    squares = residuals.square_() if not residuals.requires_grad else residuals.square()
-    summed = squares.view(*matrix.shape[:-1], y.shape[1]).sum(0)
-    scores = torch.add(-log_det.to(y)[..., None], summed, alpha=-0.5)
+    flat, offset = matrix.reshape(-1, y.shape[0]).to(y), -log_det.to(y)[..., None]
+    if flat.requires_grad or y.requires_grad:
+        scores = torch.add(offset, (flat @ y).square().view(*matrix.shape[:-1], -1).sum(0), alpha=-0.5)
+    else:
+        scores = y.new_empty(*matrix.shape[1:-1], y.shape[1])
+        for first in range(0, y.shape[1], _CACHED_ROWS):
+            squares = (flat @ y[:, first : first + _CACHED_ROWS]).square_().view(*matrix.shape[:-1], -1)
+            torch.add(offset, squares.sum(0), alpha=-0.5, out=scores[..., first : first + _CACHED_ROWS])
     for pattern in partial:
         part = observed_part(y, pattern, emission.weights.shape[-2])
         scores[..., pattern.rows] = log_likelihoods(part, marginal(emission, pattern.channels))

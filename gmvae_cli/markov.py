@@ -201,21 +201,43 @@ def _transfers(lattice: Lattice) -> tuple[np.ndarray, np.ndarray]:
     return state.view(R, K, K, B).permute(3, 0, 2, 1).double().cpu().numpy(), logs.permute(2, 0, 1).cpu().numpy()
 
 
-def _edges(lattice: Lattice, message: Tensor, transfers: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
-    """The exact filtered law before each block's first row: (B, R, K), float64."""
-    current = message.double().cpu().numpy()
-    edges = np.empty((lattice.blocks, *current.shape))
-    edges[0] = current
-    if transfers is not None:
-        with np.errstate(divide="ignore"):
-            for block in range(lattice.blocks - 1):
-                matrices, logs = transfers[0][block], transfers[1][block]
-                weights = np.log(current) + logs
-                weights = np.exp(weights - weights.max(-1, keepdims=True))
-                current = (weights[:, None] @ matrices)[:, 0]
-                current /= current.sum(-1, keepdims=True)
-                edges[block + 1] = current
-    return edges
+class Carried(NamedTuple):
+    """What the blocks of a lattice do to messages that pass through; float64 on the host.
+
+    Args:
+        edges: (B, R, K) exact filtered law before each block's first row. last: (R, K) that of the last row.
+        matrices: (B, R, K, K) transfer matrices M_b, from, to, rows normalised. logs: (B, R, K) of what each row was
+            divided by.
+        log_marginal: (R,) log-likelihood of all rows given those before, nats, less the rows' peaks.
+    """
+
+    edges: np.ndarray
+    last: np.ndarray
+    matrices: np.ndarray
+    logs: np.ndarray
+    log_marginal: np.ndarray
+
+
+def carry(lattice: Lattice, message: np.ndarray) -> Carried:
+    """Carry a message forward across an exponentiated lattice: the first two of the three sweeps.
+
+    Args:
+        message: (R, K) filtered law of the row before the first; of a lattice that starts the chain any law.
+    """
+    matrices, logs = _transfers(lattice)
+    edges = np.empty((lattice.blocks, *message.shape))
+    log_marginal = np.zeros(len(message))
+    current = message
+    with np.errstate(divide="ignore"):
+        for block in range(lattice.blocks):
+            edges[block] = current
+            weights = np.log(current) + logs[block]
+            peak = weights.max(-1, keepdims=True)
+            current = (np.exp(weights - peak)[:, None] @ matrices[block])[:, 0]
+            total = current.sum(-1, keepdims=True)
+            current = current / total
+            log_marginal += (peak + np.log(total))[:, 0]
+    return Carried(edges, current, matrices, logs, log_marginal)
 
 
 @dataclass
@@ -226,7 +248,7 @@ class Forward:
     alpha: Tensor  # (L, R, K, B) filtered
     norms: Tensor  # (L, R, 1, B)
     edges: np.ndarray  # (B, R, K)
-    transfers: tuple[np.ndarray, np.ndarray] | None
+    carried: Carried | None  # None where there is one block and nobody asked
 
     @property
     def filtered_probs(self) -> Tensor:
@@ -253,7 +275,7 @@ def forward(
     steps: np.ndarray | None = None,
     message: Tensor | None = None,
     block_rows: int | None = None,
-    known: tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None] | None = None,
+    known: Carried | None = None,
 ) -> Forward:
     """The forward sweep over a block of rows, from a carried message.
 
@@ -262,17 +284,16 @@ def forward(
         steps: (T,) see the module. None: every row follows the one before.
         message: (R, K) filtered law of the row before the first; None: the chain starts here.
         block_rows: L; None chooses. It never changes the answer.
-        known: `edges` and `transfers` of an earlier sweep over the same rows: saves the first of the three sweeps.
+        known: what `carry` found for the same rows: saves the first two of the three sweeps.
     """
     R, _, K = log_likelihoods.shape
     lattice = Lattice(log_likelihoods, steps, chain, block_rows, start=message is None)
     lattice.exponentiate()
     if known is None:
-        start = chain.initial_probs.expand(R, K) if message is None else message
-        transfers = _transfers(lattice) if lattice.blocks > 1 else None
-        edges = _edges(lattice, start, transfers)
-    else:
-        edges, transfers = known
+        start = (chain.initial_probs.expand(R, K) if message is None else message).double().cpu().numpy()
+        if lattice.blocks > 1:
+            known = carry(lattice, start)
+    edges = start[None] if known is None else known.edges
     L, B = lattice.length, lattice.blocks
     alpha = torch.empty_like(lattice.scores)
     norms = alpha.new_empty(L, R, 1, B)
@@ -285,26 +306,43 @@ def forward(
         torch.sum(target, -2, keepdim=True, out=norm)
         target.div_(norm)
         state = target
-    return Forward(lattice, alpha, norms, edges, transfers)
+    return Forward(lattice, alpha, norms, edges, known)
 
 
 def _beta_edges(sweep: Forward, beta: Tensor | None) -> np.ndarray:
     """The backward message at each block's last row, scaled to product one with the filtered law: (B, R, K)."""
-    lattice, ceiling = sweep.lattice, _ceiling(sweep.alpha)
-    ends = np.concatenate([sweep.edges[1:], sweep.message.double().cpu().numpy()[None]])
-    out = np.empty_like(ends)
-    current = np.ones_like(ends[-1]) if beta is None else beta.double().cpu().numpy()
+    last = sweep.message.double().cpu().numpy()
+    current = np.ones_like(last) if beta is None else beta.double().cpu().numpy()
+    if sweep.carried is None:
+        return _scaled(current, last, _ceiling(sweep.alpha))[None]
+    return carry_back(sweep.carried._replace(last=last), current, _ceiling(sweep.alpha))[0]
+
+
+def carry_back(carried: Carried, beta: np.ndarray, ceiling: float = 1e250) -> tuple[np.ndarray, np.ndarray]:
+    """Carry a backward message through blocks, last one first.
+
+    Args:
+        beta: (R, K) message from the rows after these, up to a factor.
+    Returns:
+        the message at each block's last row, scaled to product one with the filtered law, (B, R, K); and that for the
+        rows before these, up to a factor, (R, K).
+    """
+    edges, ends = carried.edges, np.concatenate([carried.edges[1:], carried.last[None]])
+    out = np.empty_like(edges)
+    current = beta
     with np.errstate(divide="ignore"):
-        for block in range(lattice.blocks - 1, -1, -1):
-            current = np.minimum(current, ceiling)
-            current = current / (ends[block] * current).sum(-1, keepdims=True)
-            out[block] = current
-            if block and sweep.transfers is not None:
-                matrices, logs = sweep.transfers[0][block], sweep.transfers[1][block]
-                scores = np.log((matrices @ current[..., None])[..., 0]) + logs
-                reach = scores + np.log(ends[block - 1])
-                current = np.exp(np.minimum(scores - reach.max(-1, keepdims=True), 600))
-    return out
+        for block in range(len(edges) - 1, -1, -1):
+            current = out[block] = _scaled(current, ends[block], ceiling)
+            scores = np.log((carried.matrices[block] @ current[..., None])[..., 0]) + carried.logs[block]
+            reach = scores + np.log(edges[block])
+            current = np.exp(np.minimum(scores - reach.max(-1, keepdims=True), 600))
+    return out, current
+
+
+def _scaled(beta: np.ndarray, law: np.ndarray, ceiling: float) -> np.ndarray:
+    beta = np.minimum(beta, ceiling)
+    scaled: np.ndarray = beta / (law * beta).sum(-1, keepdims=True)
+    return scaled
 
 
 def _ceiling(like: Tensor) -> float:
@@ -312,11 +350,12 @@ def _ceiling(like: Tensor) -> float:
     return 1e30 if like.dtype == torch.float32 else 1e250
 
 
-def backward(sweep: Forward, beta: Tensor | None = None) -> tuple[Smoothed, Tensor]:
+def backward(sweep: Forward, beta: Tensor | None = None, *, with_pairs: bool = True) -> tuple[Smoothed, Tensor]:
     """The backward sweep over the rows of a forward one, whose arrays it uses up.
 
     Args:
         beta: (R, K) message from the rows after these, up to a factor; None: there are none.
+        with_pairs: False leaves the pair sums 0, and saves their time.
     Returns:
         the posterior, and the message for the rows before these.
     """
@@ -335,7 +374,9 @@ def backward(sweep: Forward, beta: Tensor | None = None) -> tuple[Smoothed, Tens
     totals = betas.mul_(alpha).sum(-2, keepdim=True)
     betas.div_(totals)
     first = torch.as_tensor(sweep.edges).permute(1, 2, 0).to(alpha)
-    pair_sums = _pair_sums(lattice, first, alpha, ratios.div_(totals))
+    pair_sums = torch.zeros_like(lattice.matrix, dtype=torch.float64)
+    if with_pairs:
+        pair_sums = _pair_sums(lattice, first, alpha, ratios.div_(totals))
     return Smoothed(lattice.row_axis(betas), pair_sums, row_log_likelihoods), before_first[..., 0]
 
 

@@ -1,4 +1,4 @@
-"""Scores of labels against the truth: counts first, then every score from the counts; change points per series."""
+"""Scores of labels against the truth, from counts of label pairs and from the rows where segments start."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -63,19 +63,77 @@ def macro_f1(counts: Labels) -> float:
     return float((2 * _agreed(counts, matched)[present] / sizes[present]).mean())
 
 
-def partition_scores(true: Labels, predicted: Labels) -> dict[str, float]:
-    """ARI, NMI, AMI and V-measure of two labellings (n,), n at least 1, as scikit-learn defines them.
+def partition_scores(counts: Labels) -> dict[str, float]:
+    """ARI, NMI, AMI and V-measure of two labellings, as scikit-learn defines them for labels (averages arithmetic).
 
-    Names of labels do not matter. Two labellings that are the same partition score 1, trivial ones too.
+    Names of labels do not matter. Two labellings that are the same partition score 1, trivial ones too. NMI and the
+    V-measure are one number.
+
+    Args:
+        counts: as `contingency` gives them, of one row at least.
     """
-    from sklearn import metrics as scores
+    from sklearn.metrics import mutual_info_score
 
-    return {
-        "ari": float(scores.adjusted_rand_score(true, predicted)),
-        "nmi": float(scores.normalized_mutual_info_score(true, predicted)),
-        "ami": float(scores.adjusted_mutual_info_score(true, predicted)),
-        "v_measure": float(scores.v_measure_score(true, predicted)),
-    }
+    counts = counts[counts.sum(1) > 0][:, counts.sum(0) > 0]
+    information = float(mutual_info_score(None, None, contingency=counts))
+    entropy = (_entropy(counts.sum(1)) + _entropy(counts.sum(0))) / 2
+    nmi = information / entropy if entropy else 1.0
+    return {"ari": _adjusted_rand(counts), "nmi": nmi, "ami": _adjusted(information, entropy, counts), "v_measure": nmi}
+
+
+def _entropy(sizes: Labels) -> float:
+    shares = sizes / sizes.sum()
+    return float(-(shares * np.log(shares)).sum())
+
+
+def _adjusted_rand(counts: Labels) -> float:
+    """Agreement on pairs of rows, less what chance gives.  [Hubert and Arabie 1985, eq. 5]"""
+    together, in_true, in_predicted, pairs = (
+        sum(size * (size - 1) // 2 for size in sizes.ravel().tolist())
+        for sizes in (counts, counts.sum(1), counts.sum(0), counts.sum())
+    )
+    if in_true == in_predicted == together:
+        return 1.0
+    # whole numbers up to here, so that many rows cost no digit
+    return (together * pairs - in_true * in_predicted) / ((in_true + in_predicted) * pairs / 2 - in_true * in_predicted)
+
+
+def _adjusted(information: float, entropy: float, counts: Labels) -> float:
+    """Mutual information less what chance gives, over the most that is possible.  [Vinh, Epps and Bailey 2010]"""
+    if min(counts.shape) == 1:
+        return float(counts.shape == (1, 1))
+    expected = expected_information(counts.sum(1), counts.sum(0))
+    room, gain = entropy - expected, information - expected
+    # every row a label of its own leaves no room, and rounding would decide
+    return 1.0 if room < 1e-12 else gain / room
+
+
+def expected_information(true_sizes: Labels, predicted_sizes: Labels) -> float:
+    """The mutual information of two labellings with labels of these sizes, in the mean over all orders of rows, nats.
+
+    sum_ij E[n/N log(N n / (a_i b_j))] with n hypergeometric (Vinh, Epps and Bailey 2010, eq. 24a), summed over the
+    n within 12 standard deviations of the mean: memory grows with the square root of the rows.
+    """
+    from scipy.special import gammaln
+
+    N, b = int(true_sizes.sum()), predicted_sizes
+    total = 0.0
+    for a in true_sizes.tolist():
+        mean = a * b / N
+        width = 12 * np.sqrt(mean * (N - a) * (N - b) / max(N * (N - 1), 1)) + 24
+        first = np.maximum(np.floor(mean - width), np.maximum(0, a + b - N)).astype(np.int64)
+        last = np.minimum(np.ceil(mean + width), np.minimum(a, b)).astype(np.int64)
+        n = first[:, None] + np.arange((last - first).max() + 1)
+        inside = n <= last[:, None]
+        n = np.minimum(n, last[:, None])
+        b_column = b[:, None]
+        log_mass = -(
+            gammaln(n + 1) + gammaln(a - n + 1) + gammaln(b_column - n + 1) + gammaln(N - a - b_column + n + 1)
+        )
+        mass = np.where(inside, np.exp(log_mass - log_mass.max(1, keepdims=True)), 0)
+        worth = n / N * np.log(np.maximum(n, 1) * (N / a) / b_column)
+        total += float(((mass * worth).sum(1) / mass.sum(1)).sum())
+    return total
 
 
 def matched_confusion(counts: Labels) -> tuple[Labels, Labels]:
@@ -89,23 +147,16 @@ def matched_confusion(counts: Labels) -> tuple[Labels, Labels]:
     return np.where(columns >= 0, counts[:, columns], 0), columns
 
 
-def change_points(labels: Labels) -> Labels:
-    """Rows where a segment other than the first starts."""
-    return np.flatnonzero(labels[1:] != labels[:-1]) + 1
-
-
-def covering(true: Labels, predicted: Labels, starts: Labels) -> float:
+def covering(true_edges: Labels, predicted_edges: Labels, num_rows: int) -> float:
     """Mean over true segments of the best overlap with a predicted one.  [van den Burg and Williams 2020, eq. 9]
 
     Overlap is intersection over union; segments weigh by their rows.
 
     Args:
-        true, predicted: (n,) labels of all series, one after the other.
-        starts: the first row of each series; no segment crosses one.
+        true_edges, predicted_edges: first row of every segment, of all series one after the other; both have every
+            first row of a series, so that no segment crosses one.
     """
-    n = len(true)
-    true_edges = np.union1d(change_points(true), starts)
-    predicted_edges = np.union1d(change_points(predicted), starts)
+    n = num_rows
     pieces = np.union1d(true_edges, predicted_edges)  # every piece is one true segment cut with one predicted segment
     rows = np.diff(pieces, append=n)
     true_rows, predicted_rows = np.diff(true_edges, append=n), np.diff(predicted_edges, append=n)
@@ -139,12 +190,18 @@ def change_scores(true: Labels, predicted: Labels, tolerance: int, num_rows: int
     )
 
 
-def pooled_change_scores(true: Labels, predicted: Labels, starts: Labels, tolerance: int) -> ChangeScores:
-    """The scores of each series, averaged with its rows as weight; arguments as in `covering`."""
-    n = len(true)
+def pooled_change_scores(
+    true_edges: Labels, predicted_edges: Labels, starts: Labels, num_rows: int, tolerance: int
+) -> ChangeScores:
+    """The scores of each series, averaged with its rows as weight.
+
+    Args:
+        true_edges, predicted_edges: as in `covering`. starts: first row of each series.
+    """
+    n = num_rows
     stops = np.append(starts[1:], n)
-    true_changes = np.setdiff1d(change_points(true), starts)
-    predicted_changes = np.setdiff1d(change_points(predicted), starts)
+    true_changes = np.setdiff1d(true_edges, starts)
+    predicted_changes = np.setdiff1d(predicted_edges, starts)
     total = np.zeros(4)
     for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
         one = change_scores(

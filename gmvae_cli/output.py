@@ -194,9 +194,8 @@ class _ParquetWriter:
 
     def write(self, table: Any) -> None:
         if self._writer is None:
-            # floats seldom repeat: a dictionary of them only costs time
             repeating = [
-                field.name for field in table.schema if not (pa.types.is_floating(field.type) or field.type.num_fields)
+                name for name, column in zip(table.column_names, table.columns, strict=True) if _repeats(column)
             ]
             self._writer = pq.ParquetWriter(self._path, table.schema, use_dictionary=repeating)
         self._writer.write_table(table)
@@ -209,6 +208,14 @@ class _ParquetWriter:
     ) -> None:
         if self._writer is not None:
             self._writer.close()
+
+
+def _repeats(column: Any) -> bool:
+    """Whether a dictionary pays. Floats and times seldom repeat, and then it only costs time."""
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_temporal(kind):
+        return 2 * int(pc.count_distinct(column).as_py()) < len(column)
+    return not (pa.types.is_floating(kind) or kind.num_fields)
 
 
 def _as_text(name: str, column: Any) -> Any:

@@ -73,7 +73,7 @@ class Recording:
         rows = self._scratch.read(start, stop)
         whole = self._kept.size == rows.shape[1] - 1
         values = rows[:, :-1] if whole else rows[:, self._kept]
-        return np.ascontiguousarray(values), self._rule.steps(rows[:, -1])
+        return values, self._rule.steps(rows[:, -1])
 
     def close(self) -> None:
         """Give the scratch space back."""

@@ -88,23 +88,16 @@ def _edges(lattice: Lattice, moves: _Moves, message: Tensor) -> Tensor:
     return edges
 
 
-def best_predecessors(
-    log_likelihoods: Tensor,
-    chain: Chain,
-    steps: np.ndarray | None = None,
-    message: Tensor | None = None,
-    block_rows: int | None = None,
-) -> tuple[Tensor, Tensor]:
+def best_predecessors(lattice: Lattice, message: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """psi_t(j), the best regime of the row before given regime j in this one, and the carried score.
 
     Args:
-        log_likelihoods: (T, K) nats. steps, block_rows: as in `markov`.
+        lattice: of one restart, float64, not exponentiated.
         message: (K,) delta of the row before the first; None: the chain starts here.
     Returns:
         psi (T, K) of `index_type`, and delta of the last row (K,), float64.
     """
-    scores = log_likelihoods.double()[None]
-    lattice = Lattice(scores, steps, chain, block_rows or block_length(scores.shape[1]), start=message is None)
+    scores = lattice.scores
     moves = _Moves(lattice)
     start = scores.new_zeros(lattice.regimes) if message is None else message.double()
     K, B = lattice.regimes, lattice.blocks
@@ -163,5 +156,6 @@ def viterbi(
     Returns:
         regimes (T,) int64.
     """
-    psi, score = best_predecessors(log_likelihoods, chain, steps, None, block_rows)
+    lattice = Lattice(log_likelihoods.double()[None], steps, chain, block_rows, start=True)
+    psi, score = best_predecessors(lattice)
     return backtrack(psi, int(score.argmax()))[0]

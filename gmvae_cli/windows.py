@@ -94,10 +94,12 @@ class Windows:
         lost = self.model.context_rows
         first = max(0, start - lost)
         values, steps = self.recording.read(first, stop)
-        standard = (values - self.mean) / self.scale
-        if short := lost - (start - first):
-            standard = np.concatenate([np.full((short, standard.shape[1]), np.nan), standard])
-        x = torch.as_tensor(np.ascontiguousarray(standard.T)).to(self.device, self.dtype)
+        short = lost - (start - first)
+        standard = np.full((values.shape[1], short + len(values)), np.nan)
+        for row, column, mean, scale in zip(standard[:, short:], values.T, self.mean, self.scale, strict=True):
+            np.subtract(column, mean, out=row)
+            row /= scale
+        x = torch.as_tensor(standard).to(self.device, self.dtype)
         y = context(x, self.model.lags, self.model.stride, self.model.intercept)
         breaks = np.where(steps != 1, np.arange(first, stop), first)
         unbroken = np.arange(start, stop) - np.maximum.accumulate(breaks)[start - first :] >= lost

@@ -118,3 +118,20 @@ def test_rows_without_evidence_have_no_log_likelihood_and_keep_their_probabiliti
     assert np.isfinite(probs).all()
     np.testing.assert_allclose(probs.sum(1), 1, atol=1e-12)
     assert regimes.shape == (60,)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 30), st.data())
+def test_portions_are_the_rows_of_the_blocks(T, block_rows, data):
+    checkpoint, recording = random_checkpoint(6), random_recording(6, T)
+    with apply.infer(recording, checkpoint, "smooth", block_rows=block_rows) as inferred:
+        whole = apply.Labelled.joined(list(inferred.blocks()))
+        take = apply.in_portions(inferred.blocks())
+        start = 0
+        while start < T:
+            count = data.draw(st.integers(1, T - start))
+            part = take(count)
+            for name in ("regimes", "probs", "log_likelihood", "starts"):
+                np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[start : start + count])
+            start += count
+    assert np.array_equal(whole.starts, recording.read(0, T)[1] == 0)

@@ -2,9 +2,13 @@
 
 import json
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def scores(run, *arguments, status=0, stdin=None):
@@ -184,3 +188,54 @@ def test_refusals(refusal, tmp_path, text, expected):
 
 def test_a_missing_file_is_status_1(refusal, tmp_path):
     assert "no such file" in refusal("evaluate", tmp_path / "a.csv", status=1)
+
+
+def tallied(true, predicted, ids, sizes):
+    """The result of counting labels in blocks of these sizes, the last one as often as needed."""
+    from gmvae_cli.config import EvaluateConfig
+    from gmvae_cli.jobs import evaluate
+
+    tally, start, sizes = evaluate._Tally("labels", EvaluateConfig(tolerance=2)), 0, iter(sizes)
+    while start < len(true):
+        part = slice(start, start + next(sizes, 7))
+        columns = [pa.chunked_array([pa.array(column[part], pa.string())]) for column in (true, predicted, ids)]
+        tally.add(columns[0], tally.predicted.encode(columns[1]), columns[2])
+        start = part.stop
+    return evaluate._scores(tally)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.lists(st.integers(1, 30), max_size=12))
+def test_scores_do_not_depend_on_how_the_rows_are_cut(seed, sizes):
+    """Random labels, series of any length, rows without a truth, some series without any."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 120))
+    ids = np.sort(rng.integers(0, rng.integers(1, 9), size=n)).astype(str)
+    true = np.repeat(rng.integers(0, 4, size=n), rng.integers(1, 9, size=n))[:n].astype(str).astype(object)
+    predicted = np.where(rng.random(n) < 0.3, rng.integers(0, 5, size=n), true.astype(int)).astype(str)
+    true[(rng.random(n) < 0.2) | (ids == str(rng.integers(9)))] = None
+    true[rng.integers(n)] = "0"
+    whole, cut = tallied(true, predicted, ids, [n]), tallied(true, predicted, ids, sizes)
+    assert cut == whole
+    known = true != None  # noqa: E711 - cell by cell
+    assert whole.ari == pytest.approx(sklearn.metrics.adjusted_rand_score(true[known], predicted[known]), abs=1e-12)
+    assert (whole.rows, whole.unlabelled) == (n, (~known).sum())
+    spans = {}
+    for name, column in (("true", true[known]), ("predicted", predicted[known])):
+        pairs = list(zip(column, ids[known], strict=True))
+        spans[name] = sum(now != before for before, now in zip([None, *pairs], pairs, strict=False))
+    assert (whole.segments_true, whole.segments_predicted) == (spans["true"], spans["predicted"])
+
+
+def test_a_model_is_judged_block_by_block_as_it_is_at_once(run, tmp_path, monkeypatch):
+    from gmvae_cli import apply
+
+    path, truth = tmp_path / "s.csv", tmp_path / "truth.safetensors"
+    assert run("simulate", path, "--steps", "90", "--series", "3", "--dwell", "15", "--truth", truth).exit_code == 0
+    arguments = ("evaluate", path, "--model", truth, "--json", "--quiet")
+    whole = json.loads(run(*arguments).stdout)
+    monkeypatch.setitem(apply.infer.__kwdefaults__, "block_rows", 37)
+    cut = json.loads(run(*arguments).stdout)
+    assert cut.keys() == whole.keys() and cut["segments_true"] > 3
+    for name, value in whole.items():
+        assert cut[name] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), name

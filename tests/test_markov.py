@@ -86,7 +86,7 @@ def test_messages_carry_a_series_over_any_cut(T, seed, data):
     whole, _ = markov.backward(markov.forward(scores, law, steps))
     first = markov.forward(scores[:, :cut], law, steps[:cut])
     second = markov.forward(scores[:, cut:], law, steps[cut:], first.message)
-    known = markov.forward(scores[:, cut:], law, steps[cut:], first.message, known=(second.edges, second.transfers))
+    known = markov.forward(scores[:, cut:], law, steps[cut:], first.message, known=second.carried)
     late, beta = markov.backward(known)
     early, _ = markov.backward(first, beta)
     joined = torch.cat([early.smoothed_probs, late.smoothed_probs], 1)

@@ -1,7 +1,7 @@
 """`gmvae evaluate`: judge labels against the truth, and a model by its likelihood."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,35 +76,24 @@ def evaluate(
     """
     gates = [_gate(text) for text in config.fail_under]
     if model is None:
-        labels = _Labels(open_series([path], series), (config.truth, config.predicted), progress)
-        result = _scores(labels, labels.codes[1], labels.names[1], config)
+        reader = open_series([path], series)
+        tally = _Tally(reader.name, config)
+        for true, predicted, ids in _columns(reader, (config.truth, config.predicted), progress):
+            tally.add(true, tally.predicted.encode(predicted), ids)
+        result = _scores(tally)
     else:
         result = _with_model(path, series, model, config, progress)
     missed = (_missed(name, limit, getattr(result, name)) for name, limit in gates)
     return replace(result, missed=tuple(sentence for sentence in missed if sentence))
 
 
-class _Labels:
-    """Label columns of a file as codes, -1 where a cell has none, and the rows where a series starts."""
-
-    def __init__(self, reader: SeriesReader, columns: Sequence[str], progress: Progress) -> None:
-        self.columns = columns
-        *coders, ids = (_Coder() for _ in (*columns, "series"))
-        blocks: list[list[metrics.Labels]] = [[] for _ in columns]
-        starts: list[metrics.Labels] = []
-        rows, series_before = 0, -2  # of no series
-        for table in reader.labels(columns):
-            *labels, series = table.columns
-            for coder, column, codes in zip(coders, labels, blocks, strict=True):
-                codes.append(coder.encode(column))
-            series = ids.encode(series)
-            starts.append(rows + np.flatnonzero(np.diff(series, prepend=series_before)))
-            rows, series_before = rows + len(series), series[-1]
-            progress("evaluate", rows, reader.rows)
-        self.source = reader.name
-        self.codes = [np.concatenate(codes) for codes in blocks]
-        self.names = [list(coder.codes) for coder in coders]
-        self.starts = np.concatenate(starts)
+def _columns(reader: SeriesReader, names: Sequence[str], progress: Progress) -> Iterator[list[pa.ChunkedArray]]:
+    """Label columns and series ids of a file, block by block."""
+    rows = 0
+    for table in reader.labels(names):
+        yield table.columns
+        rows += table.num_rows
+        progress("evaluate", rows, reader.rows)
 
 
 class _Coder:
@@ -121,74 +110,124 @@ class _Coder:
         return codes
 
 
-def _scores(
-    labels: _Labels, predicted: metrics.Labels, predicted_names: list[str], config: EvaluateConfig
-) -> EvaluateResult:
-    true = labels.codes[0]
-    labelled, left_out = true >= 0, np.flatnonzero(true < 0)
-    if len(left_out) == len(true):
-        raise SeriesError(f"{labels.source}: column '{labels.columns[0]}' is empty, so there is no truth to judge by")
-    unjudged = np.flatnonzero(labelled & (predicted < 0))
-    if len(unjudged):
-        raise SeriesError(
-            f"{labels.source}: row {unjudged[0] + 1}: column '{config.predicted}' is empty beside a true label; "
-            "every row with a true label needs a predicted one"
-        )
-    starts = np.unique(labels.starts - np.searchsorted(left_out, labels.starts))
-    true, true_names = _in_order(true[labelled], labels.names[0])
-    predicted, predicted_names = _in_order(predicted[labelled], predicted_names)
-    starts = starts[starts < len(true)]
-    counts = metrics.contingency(true, predicted, len(true_names), len(predicted_names))
+class _Tally:
+    """What the scores are made of, counted block by block; rows without a true label are left out and close up.
+
+    Attributes:
+        rows, labelled: rows seen, and those of them that have a true label. counts: as `metrics.contingency`.
+    """
+
+    def __init__(self, source: str, config: EvaluateConfig) -> None:
+        self.source, self.config = source, config
+        self.true, self.predicted, self._ids = _Coder(), _Coder(), _Coder()
+        self.rows = self.labelled = 0
+        self.counts: metrics.Labels = np.zeros((0, 0), np.int64)
+        self._edges: tuple[list[metrics.Labels], ...] = ([], [], [])
+        self._last = (-1, -1, -1)  # of the last labelled row: true label, predicted label, series
+        self._series, self._last_id = 0, -1
+
+    def add(self, true: pa.ChunkedArray, predicted: metrics.Labels, ids: pa.ChunkedArray) -> None:
+        """Take in a block: true labels and series ids as text, predicted labels as codes, -1 for none."""
+        codes, series = self.true.encode(true), self._numbered(self._ids.encode(ids))
+        labelled = codes >= 0
+        unjudged = np.flatnonzero(labelled & (predicted < 0))
+        if len(unjudged):
+            raise SeriesError(
+                f"{self.source}: row {self.rows + unjudged[0] + 1}: column '{self.config.predicted}' is empty beside a "
+                "true label; every row with a true label needs a predicted one"
+            )
+        self.rows += len(codes)
+        columns = [column[labelled] for column in (codes, predicted, series)]
+        if not len(columns[0]):
+            return
+        changes = [np.diff(column, prepend=last) != 0 for column, last in zip(columns, self._last, strict=True)]
+        for edges, changed in zip(self._edges, changes, strict=True):
+            edges.append(self.labelled + np.flatnonzero(changed | changes[-1]))
+        self.labelled += len(columns[0])
+        self._last = (int(columns[0][-1]), int(columns[1][-1]), int(columns[2][-1]))
+        self._count(columns[0], columns[1])
+
+    def edges(self) -> tuple[metrics.Labels, ...]:
+        """First rows of true segments, of predicted segments and of series, among labelled rows."""
+        return tuple(np.concatenate(edges) for edges in self._edges)
+
+    def _numbered(self, ids: metrics.Labels) -> metrics.Labels:
+        """(n,) how many series began up to each row."""
+        changed = np.diff(ids, prepend=self._last_id) != 0
+        series: metrics.Labels = self._series + np.cumsum(changed)
+        self._series, self._last_id = int(series[-1]), int(ids[-1])
+        return series
+
+    def _count(self, true: metrics.Labels, predicted: metrics.Labels) -> None:
+        shape = len(self.true.codes), len(self.predicted.codes)
+        counts = metrics.contingency(true.astype(np.int64), predicted, *shape)
+        counts[: self.counts.shape[0], : self.counts.shape[1]] += self.counts
+        self.counts = counts
+
+
+def _scores(tally: _Tally) -> EvaluateResult:
+    if not tally.labelled:
+        raise SeriesError(f"{tally.source}: column '{tally.config.truth}' is empty, so there is no truth to judge by")
+    true_order, true_names = _in_order(tally.true)
+    predicted_order, predicted_names = _in_order(tally.predicted)
+    counts = tally.counts[true_order][:, predicted_order]
     confusion, columns = metrics.matched_confusion(counts)
-    agreement = metrics.partition_scores(true, predicted)
-    changes = metrics.pooled_change_scores(true, predicted, starts, config.tolerance)
+    agreement = metrics.partition_scores(counts)
+    true_edges, predicted_edges, starts = tally.edges()
+    changes = metrics.pooled_change_scores(true_edges, predicted_edges, starts, tally.labelled, tally.config.tolerance)
     return EvaluateResult(
-        rows=len(labelled),
-        unlabelled=len(left_out),
+        rows=tally.rows,
+        unlabelled=tally.rows - tally.labelled,
         accuracy=metrics.accuracy(counts),
         ari=agreement["ari"],
         nmi=agreement["nmi"],
         ami=agreement["ami"],
         v_measure=agreement["v_measure"],
         macro_f1=metrics.macro_f1(counts),
-        covering=metrics.covering(true, predicted, starts),
+        covering=metrics.covering(true_edges, predicted_edges, tally.labelled),
         change_point_precision=changes.precision,
         change_point_recall=changes.recall,
         change_point_f1=changes.f1,
         hausdorff=changes.hausdorff,
-        segments_true=len(np.union1d(metrics.change_points(true), starts)),
-        segments_predicted=len(np.union1d(metrics.change_points(predicted), starts)),
+        segments_true=len(true_edges),
+        segments_predicted=len(predicted_edges),
         confusion=confusion.tolist(),
         labels_true=true_names,
         labels_predicted=[None if column < 0 else predicted_names[column] for column in columns],
     )
 
 
-def _in_order(codes: metrics.Labels, names: list[str]) -> tuple[metrics.Labels, list[str]]:
-    """The same labels with codes in the order of their names, whole numbers by value."""
+def _in_order(coder: _Coder) -> tuple[list[int], list[str]]:
+    """Codes in the order of their names, whole numbers by value, and the names."""
+    names = list(coder.codes)
     try:
         order = sorted(range(len(names)), key=lambda code: int(names[code]))
     except ValueError:
         order = sorted(range(len(names)), key=lambda code: names[code])
-    return np.argsort(order).astype(np.int32)[codes], [names[code] for code in order]
+    return order, [names[code] for code in order]
 
 
 def _with_model(
     path: str, series: SeriesConfig, model: str, config: EvaluateConfig, progress: Progress
 ) -> EvaluateResult:
-    from gmvae_cli.apply import judge
+    from gmvae_cli.apply import in_portions, judge
 
-    reader, regimes, num_regimes, log_likelihood, elbo = judge([path], series, model, config.device, progress)
-    if config.truth in reader.layout.columns:
-        labels = _Labels(reader, (config.truth,), progress)
-        result = _scores(labels, regimes, [str(regime) for regime in range(num_regimes)], config)
-    elif config.truth != EvaluateConfig.truth:
-        raise SeriesError(
-            f"{reader.name}: no column '{config.truth}'; columns are: {', '.join(reader.layout.columns[:20])}"
-        )
-    else:
-        result = EvaluateResult(rows=len(regimes), unlabelled=len(regimes))
-    return replace(result, log_likelihood_per_row=log_likelihood, elbo_per_row=elbo)
+    with judge([path], series, model, config.device, progress) as judged:
+        reader = judged.reader
+        if config.truth in reader.layout.columns:
+            tally = _Tally(reader.name, config)
+            tally.predicted.codes = {str(regime): regime for regime in range(judged.num_regimes)}
+            take = in_portions(judged.blocks())
+            for true, ids in _columns(reader, (config.truth,), progress):
+                tally.add(true, take(len(true)).regimes, ids)
+            result = _scores(tally)
+        elif config.truth != EvaluateConfig.truth:
+            raise SeriesError(
+                f"{reader.name}: no column '{config.truth}'; columns are: {', '.join(reader.layout.columns[:20])}"
+            )
+        else:
+            result = EvaluateResult(rows=judged.rows, unlabelled=judged.rows)
+        return replace(result, log_likelihood_per_row=judged.log_likelihood, elbo_per_row=judged.elbo)
 
 
 def _gate(text: str) -> tuple[str, float]:

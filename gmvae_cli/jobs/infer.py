@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
@@ -171,17 +171,16 @@ class _Job:
                     progress=self.progress,
                 )
             )
+            take = apply.in_portions(inferred.blocks())
             if len(outputs) == 1:
-                self._write(out, listed, reader, recording, inferred, outputs[0], 0)
+                self._write(out, listed, reader, recording, take, outputs[0], 0)
             else:
                 start = 0
                 for file, output in zip(files, outputs, strict=True):
                     part = open_series([file], reader.config)
                     with self._writer(part, output) as out:
-                        start = self._write(out, None, part, recording, inferred, output, start)
+                        start = self._write(out, None, part, recording, take, output, start)
             self.rows += recording.rows
-            self.log_likelihood += inferred.log_likelihood - inferred.log_volume
-            self.evidence_rows += inferred.evidence_rows
             self.files += len(files)
             self.warnings += [{"code": code, "sentence": sentence} for code, sentence in recording.notes]
 
@@ -198,7 +197,7 @@ class _Job:
         listed: TableWriter | None,
         reader: SeriesReader,
         recording: Recording,
-        inferred: apply.Inference,
+        take: Callable[[int], apply.Labelled],
         output: str,
         start: int,
     ) -> int:
@@ -215,9 +214,9 @@ class _Job:
             kept, new = [index for index in kept if reader.layout.columns[index] in parts], ["regime"]
         spans = _Spans(reader, recording)
         typed = reader.format == "csv" and suffix_of(output) == ".parquet"
-        for table in reader.tables(inferred.block_rows, typed=typed):
+        for table in reader.tables(apply.BLOCK_ROWS, typed=typed):
             stop = start + table.num_rows
-            block = inferred.read(start, stop)
+            block = take(table.num_rows)
             columns = [
                 pa.array(block.regimes),
                 *(pa.array(block.probs[:, k]) for k in range(K)),
@@ -228,8 +227,10 @@ class _Job:
                 selected = selected.append_column(name, column)
             out.write(selected)
             self.counts += np.bincount(block.regimes, minlength=K)
+            self.log_likelihood += float(np.nansum(block.log_likelihood))
+            self.evidence_rows += int((~np.isnan(block.log_likelihood)).sum())
             self.ribbon.add(block.regimes)
-            done = spans.add(table, block, recording.read(start, stop)[1] == 0, start)
+            done = spans.add(table, block, start)
             if listed is not None and len(done):
                 listed.write(done)
             self.progress("write", stop, recording.rows)
@@ -288,9 +289,9 @@ class _Spans:
         self.carried: pa.Table | None = None
         self.last_id: str | None = None
 
-    def add(self, table: pa.Table, block: apply.Labelled, starts: NDArray[np.bool_], row: int) -> pa.Table:
+    def add(self, table: pa.Table, block: apply.Labelled, row: int) -> pa.Table:
         """Take in a block of rows, the first of which is `row`; the segments that have ended."""
-        found = segments(block.regimes, starts, block.probs)
+        found = segments(block.regimes, block.starts, block.probs)
         count = len(found)
         spans = pa.table(
             {
