@@ -67,6 +67,11 @@ def _boundary() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         report.error(f"{error.filename or 'stdout'}: cannot be written ({error.strerror or error})")
         raise typer.Exit(1) from None
+    except MemoryError as error:
+        report.error(
+            f"there is not enough memory ({str(error) or 'the system gave none'}); take fewer rows or --regimes"
+        )
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         report.error("interrupted")
         raise typer.Exit(130) from None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gmvae_cli import apply, describe, metrics
-from gmvae_cli.checkpoint import Checkpoint, load, save
+from gmvae_cli.checkpoint import Checkpoint, load, write
 from gmvae_cli.config import SeriesConfig, TrainConfig
 from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.errors import CheckpointError
@@ -86,7 +86,7 @@ def train(
         warnings += _warnings(trained, figures, result)
         summary = figures | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
         summary |= _origin(reader, recording, config)
-        save(temporary, replace(trained, training=summary | {"warnings": warnings}))
+        write(temporary, replace(trained, training=summary | {"warnings": warnings}))
     seconds = time.perf_counter() - started
     return TrainResult(
         rows=recording.rows,
