@@ -317,7 +317,8 @@ def _print_ribbon(ribbon: "Ribbon") -> None:
 
 def _training(result: "TrainResult") -> str:
     ending = "converged" if result.converged else "not converged"
-    return f"{result.steps:,} steps, {result.seconds:.1f} s, {result.rows_per_second:,.0f} rows/s, {ending}"
+    again = ", resumed" if result.resumed else ""
+    return f"{result.steps:,} steps{again}, {result.seconds:.1f} s, {result.rows_per_second:,.0f} rows/s, {ending}"
 
 
 def _files(result: "InferResult") -> str:
