@@ -9,6 +9,7 @@ from torch import Tensor
 from gmvae_cli.config import TrainConfig
 from gmvae_cli.core import GMVAE, temperature_at
 from gmvae_cli.density import log_likelihoods
+from gmvae_cli.journal import NOTHING, Journal, State
 from gmvae_cli.progress import Progress
 from gmvae_cli.windows import Rows
 
@@ -43,6 +44,23 @@ class Adam:
         denominators = torch._foreach_add(torch._foreach_div(torch._foreach_sqrt(self.squares), scale), 1e-8)
         torch._foreach_addcdiv_(self.parameters, self.means, denominators, -lr / (1 - first**self.steps))
 
+    def state(self) -> State:
+        """All that the next step depends on, the parameters too."""
+        kinds = {"parameter": self.parameters, "mean": self.means, "square": self.squares}
+        state = {f"{kind}.{i}": tensor for kind, tensors in kinds.items() for i, tensor in enumerate(tensors)}
+        return state | {"steps": torch.tensor(self.steps)}
+
+    @torch.no_grad()
+    def resume(self, journal: Journal, phase: str, generator: torch.Generator) -> int:
+        """Go back to where the journal has this phase; the steps that are done."""
+        here = self.state()
+        there = journal.recall(phase, here, generator)
+        if there is not None:
+            self.steps = int(there.pop("steps"))
+            for name, tensor in there.items():
+                here[name].copy_(tensor)
+        return self.steps
+
 
 def anneal(
     model: GMVAE,
@@ -51,6 +69,7 @@ def anneal(
     steps: int,
     generator: torch.Generator,
     progress: Progress,
+    journal: Journal = NOTHING,
 ) -> None:
     """Encoder, decoder and prior together: Adam steps on -ELBO / rows, the learning rate falling to zero.
 
@@ -64,7 +83,7 @@ def anneal(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = Adam(parameters)
     offsets = torch.arange(length)
-    for step in range(steps):
+    for step in range(optimizer.resume(journal, "anneal", generator), steps):
         first = torch.randint(len(rows) - length + 1, (count, 1), generator=generator)
         index = first + offsets
         mask, flat = rows.complete[index], index.view(-1)
@@ -74,6 +93,7 @@ def anneal(
         )
         loss = -elbo.sum() / mask.sum().clamp_min(1)
         optimizer.step(torch.autograd.grad(loss, parameters), _falling(config.lr, step, steps))
+        journal.record("anneal", optimizer.state(), generator, finished=step + 1 == steps)
         progress("anneal", step + 1, steps)
 
 
@@ -84,6 +104,8 @@ def fit_encoder(
     generator: torch.Generator,
     progress: Progress,
     lr: float = _ENCODER_LR,
+    journal: Journal = NOTHING,
+    phase: str = "encoder",
 ) -> None:
     """The encoder alone, towards the exact posterior of a decoder and a prior that stand still.
 
@@ -98,13 +120,14 @@ def fit_encoder(
     optimizer = Adam(parameters)
     scores = log_likelihoods(rows.y, emission, rows.partial) / model.evidence_scale
     present = rows.mask.nonzero()[:, 0]
-    for step in range(steps):
+    for step in range(optimizer.resume(journal, phase, generator), steps):
         index = present[torch.randint(len(present), (_ENCODER_ROWS,), generator=generator)]
         target = (log_law[:, None] + scores[:, index]).softmax(0).mT
         evidence = model.encoder(rows.y[:, index], rows.observed[:, index]) / model.evidence_scale
         guess = (log_law + evidence).log_softmax(-1)
         loss = -(target * guess).sum(-1).mean()
         optimizer.step(torch.autograd.grad(loss, parameters), _falling(lr, step, steps))
+        journal.record(phase, optimizer.state(), generator, finished=step + 1 == steps)
         progress("encoder", step + 1, steps)
 
 

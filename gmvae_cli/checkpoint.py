@@ -2,21 +2,21 @@
 
 import json
 import math
-import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.errors import CheckpointError, ConfigError
 from gmvae_cli.output import atomic
+from gmvae_cli.tensorfile import content, is_number, opened, require_finite
 
 FORMAT = 2
+_ENCODER = "encoder."
 _PARAMETERS = tuple(entry.name for entry in fields(Parameters))
 
 
@@ -52,6 +52,12 @@ class Checkpoint:
 
 def save(path: str, checkpoint: Checkpoint) -> None:
     """Write a checkpoint: to a temporary name beside the target, then renamed."""
+    with atomic(path) as temporary:
+        write(temporary, checkpoint)
+
+
+def write(path: str, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint to a name that `atomic` has given."""
     header = {
         "format": FORMAT,
         "model": asdict(checkpoint.model),
@@ -62,11 +68,9 @@ def save(path: str, checkpoint: Checkpoint) -> None:
     tensors |= {"mean": checkpoint.mean, "scale": checkpoint.scale}
     if checkpoint.standard_errors is not None:
         tensors["standard_errors"] = checkpoint.standard_errors
-    tensors |= {f"encoder.{name}": value for name, value in (checkpoint.encoder or {}).items()}
-    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    content = to_bytes(contiguous, metadata={"gmvae": json.dumps(header, sort_keys=True, allow_nan=False)})
-    with atomic(path) as temporary, open(temporary, "wb") as file:
-        file.write(content)
+    tensors |= {f"{_ENCODER}{name}": value for name, value in (checkpoint.encoder or {}).items()}
+    with open(path, "wb") as file:
+        file.write(content(tensors, header, "gmvae"))
 
 
 def _defined(value: Any) -> Any:
@@ -92,67 +96,139 @@ def _expected_shapes(model: ModelConfig, num_channels: int) -> dict[str, tuple[i
     }
 
 
-def _header(path: str, metadata: dict[str, str] | None) -> tuple[ModelConfig, tuple[str, ...], dict[str, Any]]:
+def _header(path: str, header: Any) -> tuple[ModelConfig, tuple[str, ...], dict[str, Any]]:
+    if header["format"] != FORMAT:
+        found = json.dumps(header["format"])[:40]
+        raise CheckpointError(f"{path}: model format {found}, but this version reads format {FORMAT}; retrain")
+    if set(header) != {"format", "model", "channels", "training"}:
+        raise CheckpointError(f"{path}: unknown entries in the header; expected format, model, channels, training")
+    channels, options, training = header["channels"], header["model"], header["training"]
+    if not (isinstance(channels, list) and channels and all(isinstance(name, str) for name in channels)):
+        raise ValueError("its channels are no list of names")
+    if len(set(channels)) < len(channels):
+        raise ValueError("two channels have one name")
+    if not isinstance(options, dict):
+        raise ValueError("its configuration is no object")
+    for name, value in options.items():
+        default = getattr(ModelConfig, name, None)
+        if default is not None and type(value) is not type(default):
+            raise ValueError(f"its {name} is {json.dumps(value)[:40]}")
     try:
-        header = json.loads((metadata or {})["gmvae"])
-        if header["format"] != FORMAT:
-            raise CheckpointError(
-                f"{path}: model format {header['format']}, but this version reads format {FORMAT}; retrain"
-            )
-        if set(header) != {"format", "model", "channels", "training"}:
-            raise CheckpointError(f"{path}: unknown entries in the header; expected format, model, channels, training")
-        channels = tuple(str(name) for name in header["channels"])
-        return ModelConfig(**header["model"]), channels, dict(header["training"])
-    except (KeyError, TypeError, ValueError, ConfigError) as problem:
-        raise CheckpointError(f"{path}: not a gmvae model, or a damaged one ({problem})") from problem
+        model = ModelConfig(**options)
+    except ConfigError as problem:
+        raise ValueError(str(problem)) from problem
+    _check_training(training, model)
+    return model, tuple(channels), training
+
+
+def _check_training(training: Any, model: ModelConfig) -> None:
+    """Refuse a summary that a report could not print."""
+    if not isinstance(training, dict):
+        raise ValueError("its training summary is no object")
+    for name, value in training.items():
+        fits = _FITS.get(name)
+        if fits is not None and not fits(value):
+            raise ValueError(f"its training summary has {name} {json.dumps(value)[:40]}")
+    if "rows" in training and not {"series_count", "evaluated_on", "shares"} <= set(training):
+        raise ValueError("its training summary lacks entries")
+    for name in ("shares", "expected_dwell"):
+        if len(training.get(name) or ()) not in (0, model.regimes):
+            raise ValueError(f"its {name} are not those of {model.regimes} regimes")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_text(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_figure(value: Any) -> bool:
+    return value is None or is_number(value)
+
+
+_FITS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("rows", "series_count", "steps", "seed"), _is_count),
+    **dict.fromkeys(("time", "series", "time_unit", "estimator"), _is_text),
+    **dict.fromkeys(
+        ("step", "log_likelihood_per_row", "log_likelihood_per_row_data_units", "elbo_per_row", "amortisation_gap"),
+        _is_figure,
+    ),
+    "evaluated_on": lambda value: value in ("validation", "train"),
+    "shares": lambda value: isinstance(value, list) and all(map(is_number, value)),
+    "expected_dwell": lambda value: isinstance(value, list) and all(map(_is_figure, value)),
+    "versions": lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
+    "warnings": lambda value: (
+        isinstance(value, list)
+        and all(
+            isinstance(one, dict) and all(isinstance(one.get(key), str) for key in ("code", "sentence"))
+            for one in value
+        )
+    ),
+}
 
 
 def load(path: str) -> Checkpoint:
-    """Read and check a checkpoint.
+    """Read and check a checkpoint. Header and shapes are judged before any tensor is read.
 
     Raises:
         CheckpointError: missing, truncated, of another format, or tensors that are not a model.
     """
-    if not os.path.isfile(path):
-        raise CheckpointError(f"{path}: no such model file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            model, channels, training = _header(path, file.metadata())
-            shapes = _expected_shapes(model, len(channels))
-            if "standard_errors" in file.keys():  # noqa: SIM118 - safe_open is no mapping
-                shapes["standard_errors"] = shapes["ar_weights"]
-            for name, shape in shapes.items():
-                found = tuple(file.get_slice(name).get_shape())
-                if found != shape:
-                    raise CheckpointError(f"{path}: tensor '{name}' has shape {found}, but the header says {shape}")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
-    except (SafetensorError, OSError) as problem:
-        raise CheckpointError(f"{path}: not a gmvae model, or a damaged one ({problem})") from problem
-    encoder = {
-        name.removeprefix("encoder."): tensors.pop(name) for name in list(tensors) if name.startswith("encoder.")
-    }
-    _check_values(path, tensors, set(shapes))
+    with opened(path, "gmvae", "gmvae model") as file:
+        model, channels, training = _header(path, file.header)
+        shapes = _expected_shapes(model, len(channels))
+        if "standard_errors" in file.shapes:
+            shapes["standard_errors"] = shapes["ar_weights"]
+        encoder = _expected_encoder(model, len(channels)) if any(map(_of_encoder, file.shapes)) else {}
+        _check_shapes(path, file.shapes, shapes, encoder)
+        tensors = file.read()
+    state = {name.removeprefix(_ENCODER): tensors.pop(name) for name in encoder}
+    _check_values(path, tensors)
+    _check_encoder(path, state)
     return Checkpoint(
         model=model,
         channels=channels,
         mean=tensors["mean"],
         scale=tensors["scale"],
         parameters=Parameters(**{name: tensors[name] for name in _PARAMETERS}),
-        encoder=_checked_encoder(path, encoder, model, len(channels)) if encoder else None,
+        encoder=state or None,
         training=training,
         standard_errors=tensors.get("standard_errors"),
     )
 
 
-def _check_values(path: str, tensors: dict[str, Tensor], names: set[str]) -> None:
-    """Refuse what no training writes: other tensors, other types, NaN, laws that do not sum to one, no covariance."""
-    if set(tensors) != names:
-        raise CheckpointError(f"{path}: unknown tensors {sorted(set(tensors) ^ names)}")
+def _of_encoder(name: str) -> bool:
+    return name.startswith(_ENCODER)
+
+
+def _expected_encoder(model: ModelConfig, num_channels: int) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        state = Encoder(num_channels, model).state_dict()
+    return {f"{_ENCODER}{name}": tuple(value.shape) for name, value in state.items()}
+
+
+def _check_shapes(
+    path: str,
+    found: Mapping[str, tuple[int, ...]],
+    expected: Mapping[str, tuple[int, ...]],
+    encoder: Mapping[str, tuple[int, ...]],
+) -> None:
+    for name, shape in expected.items():
+        if name in found and found[name] != shape:
+            raise CheckpointError(f"{path}: tensor '{name}' has shape {found[name]}, but the header says {shape}")
+    if unknown := sorted(name for name in found.keys() ^ expected.keys() if not _of_encoder(name)):
+        raise CheckpointError(f"{path}: missing or unknown tensors {', '.join(map(repr, unknown[:5]))}")
+    if {name: shape for name, shape in found.items() if _of_encoder(name)} != encoder:
+        raise CheckpointError(f"{path}: the encoder's tensors do not fit the header")
+
+
+def _check_values(path: str, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse what no training writes: other types, NaN, laws that do not sum to one, no covariance."""
     for name, tensor in tensors.items():
         if tensor.dtype != torch.float64:
             raise CheckpointError(f"{path}: tensor '{name}' is {tensor.dtype}, but must be float64")
-        if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"{path}: tensor '{name}' holds NaN or infinity")
+    require_finite(path, tensors)
     for name in ("initial_probs", "transition_matrix"):
         law = tensors[name]
         if bool((law < 0).any()) or not torch.allclose(law.sum(-1), law.new_ones(()), atol=1e-6):
@@ -168,13 +244,8 @@ def _check_values(path: str, tensors: dict[str, Tensor], names: set[str]) -> Non
         raise CheckpointError(f"{path}: 'scale' must be positive")
 
 
-def _checked_encoder(path: str, state: dict[str, Tensor], model: ModelConfig, channels: int) -> dict[str, Tensor]:
-    if model.hidden * model.layers > 1_000_000 or math.prod((model.hidden, model.hidden, model.layers)) > 1e9:
-        raise CheckpointError(f"{path}: an encoder of {model.layers} layers of {model.hidden} units is not credible")
-    with torch.device("meta"):
-        expected = Encoder(channels, model).state_dict()
-    if {name: tuple(value.shape) for name, value in expected.items()} != {k: tuple(v.shape) for k, v in state.items()}:
-        raise CheckpointError(f"{path}: the encoder's tensors do not fit the header")
-    if not all(bool(torch.isfinite(value).all()) for value in state.values()):
-        raise CheckpointError(f"{path}: the encoder holds NaN or infinity")
-    return state
+def _check_encoder(path: str, state: Mapping[str, Tensor]) -> None:
+    for name, tensor in state.items():
+        if tensor.dtype != torch.float32:
+            raise CheckpointError(f"{path}: tensor '{_ENCODER}{name}' is {tensor.dtype}, but must be float32")
+    require_finite(path, {f"{_ENCODER}{name}": tensor for name, tensor in state.items()})

@@ -67,12 +67,22 @@ def _boundary() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         report.error(f"{error.filename or 'stdout'}: cannot be written ({error.strerror or error})")
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        report.error("interrupted")
+    except MemoryError as error:
+        report.error(
+            f"there is not enough memory ({str(error) or 'the system gave none'}); take fewer rows or --regimes"
+        )
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt as interruption:
+        report.error(_with_notes("interrupted", interruption))
         raise typer.Exit(130) from None
-    except _Terminated:
-        report.error("terminated")
+    except _Terminated as interruption:
+        report.error(_with_notes("terminated", interruption))
         raise typer.Exit(143) from None
+
+
+def _with_notes(word: str, interruption: BaseException) -> str:
+    """What happened, and what the work that was interrupted has to say about it."""
+    return "; ".join([word, *getattr(interruption, "__notes__", ())])
 
 
 class Commands(TyperGroup):
@@ -190,6 +200,7 @@ def train(
     validation: options.Validation = TrainConfig.validation,
     init: options.Init = TrainConfig.init,
     align_to: options.AlignTo = TrainConfig.align_to,
+    resume: options.Resume = False,
     time: options.Time = SeriesConfig.time,
     no_time: options.NoTime = SeriesConfig.no_time,
     series: options.Series = SeriesConfig.series,
@@ -255,7 +266,7 @@ def train(
             shown.close()
             report.plan(plan, as_json)
             return
-        result = job.train(inputs, model, config, files, shown)
+        result = job.train(inputs, model, config, files, resume, shown)
         shown.close()
         report.train(result, as_json, shown)
 
@@ -366,7 +377,7 @@ def select(
     with progress.show(quiet=quiet, log_file=log_file) as shown:
         result = job.select(inputs, config, files, shown)
         if model is not None:
-            training.train(inputs, model, config.training(result.choice), files, shown)
+            training.train(inputs, model, config.training(result.choice), files, False, shown)
         shown.close()
         report.select(result, as_json, shown)
 

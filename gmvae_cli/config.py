@@ -13,6 +13,9 @@ Estimator = Literal["gumbel", "exact"]
 Anneal = Literal["exponential", "linear", "cosine"]
 Posterior = Literal["smooth", "viterbi", "filter", "encoder"]
 
+_MOST_CONTEXT_ROWS = 1_000_000
+_MOST_WEIGHTS = 100_000_000
+
 
 def _at_least(option: str, value: float, minimum: float) -> None:
     if not (math.isfinite(value) and value >= minimum):
@@ -79,6 +82,15 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for option in ("regimes", "lags", "stride", "hidden", "layers"):
             _at_least(option, getattr(self, option), 1)
+        if self.context_rows > _MOST_CONTEXT_ROWS:
+            raise ConfigError(
+                f"--lags {self.lags} at --stride {self.stride} look back {self.context_rows:,} rows, but may at most "
+                f"{_MOST_CONTEXT_ROWS:,}"
+            )
+        if self.hidden**2 * self.layers > _MOST_WEIGHTS:
+            raise ConfigError(
+                f"--hidden {self.hidden} and --layers {self.layers} make an encoder of over {_MOST_WEIGHTS:,} weights"
+            )
         _one_of("prior", self.prior, Prior)
         _one_of("covariance", self.covariance, Covariance)
         if self.fixed_prior and self.prior != "iid":

@@ -4,7 +4,8 @@ Everything up to the last passes works on a sample of the rows that fits in memo
 file; the last polish passes see all rows, block by block.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from gmvae_cli.anneal import anneal, fit_encoder
 from gmvae_cli.config import TrainConfig
 from gmvae_cli.core import GMVAE, Encoder, Parameters
 from gmvae_cli.errors import SeriesError
+from gmvae_cli.journal import NOTHING, Journal, State
 from gmvae_cli.markov import Chain, persistent, stationary
 from gmvae_cli.moments import Statistics
 from gmvae_cli.polish import TOLERANCE, ClosedForm, Model
@@ -64,13 +66,19 @@ class Fit:
 
 
 def fit(
-    windows: Windows, config: TrainConfig, dwell: float | None, progress: Progress, initial: Model | None = None
+    windows: Windows,
+    config: TrainConfig,
+    dwell: float | None,
+    progress: Progress,
+    initial: Model | None = None,
+    journal: Journal = NOTHING,
 ) -> Fit:
     """Train on a recording.
 
     Args:
         dwell: rows that a visit is expected to last, None where nothing is known.
         initial: parameters to start from instead of the start's own.
+        journal: what an interrupted run has done already, and where this one notes what it has done.
     Raises:
         SeriesError: too few rows with evidence for the model.
     """
@@ -78,21 +86,29 @@ def fit(
     sample, held_out, validation = _drawn(windows, config)
     _check_rows(windows, sample, config)
     closed = ClosedForm.over(sample, config.model, len(windows.mean), dwell, config.fixed_evidence_scale)
-    started = _scaled(initial, config) or _start(closed, sample, held_out or sample, config, generator, progress)
+    started = (
+        _scaled(initial, config)
+        or _kept(
+            "start",
+            closed,
+            journal,
+            lambda: (_start(closed, sample, held_out or sample, config, generator, progress), 0.0),
+            generator,
+        )[0]
+    )
     steps = round(config.steps * min(1.0, max(0.2, len(windows) / _FULL_STEPS_FROM)))
-    model = _annealed(started, sample, config, steps, generator, progress)
-    annealed = Model(model.emission(), model.chain(), started.evidence_scale)
-    best, _ = _best(closed, Model.stacked([annealed, started]), sample, held_out or sample)
-    best, gain = closed.settle(sample, best[None], config.polish)
-    best = best[0]
+    model = _annealed(started, sample, config, steps, generator, progress, journal)
+    best, gain = _kept(
+        "sample", closed, journal, lambda: _polished(closed, model, started, sample, held_out or sample, config.polish)
+    )
     model.evidence_scale = float(best.evidence_scale)
     model.adopt(best.emission, best.chain)
-    fit_encoder(model, sample, _ENCODER_STEPS, generator, progress)
+    fit_encoder(model, sample, _ENCODER_STEPS, generator, progress, journal=journal)
     validated = (best.parameters(config.model), deepcopy(model.encoder))
     if config.polish and (held_out is not None or len(sample) < len(windows)):
-        best, gain, statistics = _last_passes(closed, windows, best, config.polish, progress)
+        best, gain, statistics = _last_passes(closed, windows, best, config.polish, progress, journal)
         model.adopt(best.emission, best.chain)
-        fit_encoder(model, sample, _ENCODER_STEPS // 3, generator, progress, lr=0.01)
+        fit_encoder(model, sample, _ENCODER_STEPS // 3, generator, progress, 0.01, journal, "last encoder")
     else:
         statistics = closed.expect(sample, best[None])
     parameters = best.parameters(config.model)
@@ -103,9 +119,34 @@ def fit(
 def _scaled(initial: Model | None, config: TrainConfig) -> Model | None:
     """What the user starts from, with the evidence scale that the user gives, if one is given."""
     fixed = config.fixed_evidence_scale
-    return (
-        initial if initial is None or fixed is None else replace(initial, evidence_scale=torch.tensor(fixed).double())
-    )
+    if initial is None or fixed is None:
+        return initial
+    return replace(initial, evidence_scale=torch.tensor(fixed).double())
+
+
+def _kept(
+    phase: str,
+    closed: ClosedForm,
+    journal: Journal,
+    make: Callable[[], tuple[Model, float]],
+    generator: torch.Generator | None = None,
+) -> tuple[Model, float]:
+    """The model of a phase and its last gain: out of the journal, else made and noted there."""
+    state = journal.recall(phase, closed.like().state() | {"gain": torch.zeros((), dtype=torch.float64)}, generator)
+    if state is None:
+        model, gain = make()
+        state = journal.record(phase, model.state() | {"gain": torch.tensor(gain, dtype=torch.float64)}, generator)
+    return Model.of(state), float(state["gain"])
+
+
+def _polished(
+    closed: ClosedForm, annealed: GMVAE, started: Model, rows: Rows, judged_on: Rows, passes: int
+) -> tuple[Model, float]:
+    """The better one of what annealing and what the start found, updated until it gains no more; and the last gain."""
+    both = Model.stacked([Model(annealed.emission(), annealed.chain(), started.evidence_scale), started])
+    best, _ = _best(closed, both, rows, judged_on)
+    models, gain = closed.settle(rows, best[None], passes)
+    return models[0], gain
 
 
 def fit_closed(sample: Rows, config: TrainConfig, num_channels: int, seed: int, progress: Progress) -> Model:
@@ -149,33 +190,46 @@ def _best(closed: ClosedForm, models: Model, rows: Rows, judged_on: Rows) -> tup
 
 
 def _last_passes(
-    closed: ClosedForm, windows: Windows, model: Model, limit: int, progress: Progress
+    closed: ClosedForm, windows: Windows, model: Model, limit: int, progress: Progress, journal: Journal
 ) -> tuple[Model, float, Statistics]:
     """At least two updates that see all rows, more while they gain.
 
     Returns:
         the model, the last gain, nats a row, and the statistics of all rows under the model.
     """
-    before, gain = None, float("inf")
-    for done in range(limit + 1):
-        statistics = closed.expect_all(windows, model, progress, "polish")
+    first = _pass_state(model, 0, math.nan, math.inf)
+    state = journal.recall("all rows", first) or first
+    while True:
+        state = journal.record("all rows", state)
+        model, done, (before, gain) = Model.of(state), int(state["done"]), state["figures"].tolist()
+        statistics = closed.expect_all(windows, model, progress, "polish", journal, done)
         now = float(statistics.log_marginal[0]) / statistics.evidence_rows
-        gain = gain if before is None else abs(now - before)
+        gain = gain if math.isnan(before) else abs(now - before)
         if done >= min(_FINAL_PASSES, limit) and (gain < TOLERANCE or done == limit):
-            break
-        before, model = now, closed.update(statistics, model.evidence_scale[None])[0]
-    return model, gain, statistics
+            return model, gain, statistics
+        state = _pass_state(closed.update(statistics, model.evidence_scale[None])[0], done + 1, now, gain)
+
+
+def _pass_state(model: Model, done: int, before: float, gain: float) -> State:
+    """Where the last passes are: the model, and what the pass before it came to."""
+    return model.state() | {"done": torch.tensor(done), "figures": torch.tensor([before, gain], dtype=torch.float64)}
 
 
 def _annealed(
-    started: Model, sample: Rows, config: TrainConfig, steps: int, generator: torch.Generator, progress: Progress
+    started: Model,
+    sample: Rows,
+    config: TrainConfig,
+    steps: int,
+    generator: torch.Generator,
+    progress: Progress,
+    journal: Journal,
 ) -> GMVAE:
     """The encoder first, towards the start's posterior; then encoder, decoder and prior together."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = GMVAE(started.emission, started.chain, config.model, float(started.evidence_scale))
-    fit_encoder(model, sample, _ENCODER_STEPS // 2, generator, progress)
-    anneal(model, sample, config, steps, generator, progress)
+    fit_encoder(model, sample, _ENCODER_STEPS // 2, generator, progress, journal=journal, phase="first encoder")
+    anneal(model, sample, config, steps, generator, progress, journal)
     return model
 
 

@@ -122,6 +122,7 @@ Init = Annotated[str | None, typer.Option("--init", metavar="CKPT", help="Start 
 AlignTo = Annotated[
     str | None, typer.Option("--align-to", metavar="CKPT", help="Number the regimes like those of this model.")
 ]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")]
 
 # Selection
 RegimesToTry = Annotated[str, typer.Option("--regimes", metavar="K", help="Numbers to try: 1:6 or 2,4.")]

@@ -1,8 +1,8 @@
 """Files written whole or not at all: any file by `atomic`, tables as CSV or Parquet by `writer`."""
 
+import fcntl
 import gzip
 import os
-import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -90,8 +90,9 @@ def require_apart(outputs: Mapping[str, str | None], inputs: Sequence[str] = ())
 def atomic(path: str) -> Iterator[str]:
     """A temporary name beside `path` that takes its place when the block ends, and is removed if it fails.
 
-    The temporary file is made at once, empty. Failing to make, fill or rename it is a SeriesError that names `path`.
-    A device or pipe is written directly; of a symbolic link the target is replaced.
+    The temporary file is made at once, empty, and locked, so that of two runs with the same target the second is
+    refused; what a killed run left under its name is removed. Failing to make, fill or rename it is a SeriesError that
+    names `path`. A device or pipe is written directly; of a symbolic link the target is replaced.
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():
@@ -99,19 +100,58 @@ def atomic(path: str) -> Iterator[str]:
     if target.exists() and not target.is_file():
         yield str(target)
         return
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    temporary = target.with_name(f".{target.name}.part")
+    claim = None
     try:
-        temporary.open("xb").close()
+        claim = _claimed(temporary, path)
         yield str(temporary)
         os.replace(temporary, target)
     except BrokenPipeError:
         raise
     except OSError as error:
-        reason = _reason(error) if target.parent.is_dir() else f"there is no folder '{os.path.dirname(path)}'"
+        no_folder = isinstance(error, FileNotFoundError) and not target.parent.is_dir()
+        reason = f"there is no folder '{os.path.dirname(path)}'" if no_folder else _reason(error)
         raise SeriesError(f"{path}: cannot be written ({reason})") from error
     finally:
-        with suppress(OSError):
+        if claim is not None:
+            if _is_at(claim, temporary):  # never the one that another run has made since ours was renamed
+                with suppress(OSError):
+                    temporary.unlink()
+            os.close(claim)
+
+
+def _claimed(temporary: Path, path: str) -> int:
+    """A new file under this name, locked by this process until its descriptor is closed: by us, or by our death."""
+    while True:
+        try:
+            claim = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            ours = True
+        except FileExistsError:
+            claim, ours = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), False
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(claim)
+            raise SeriesError(f"{path}: another run is writing it; wait until it ends, or name another file") from None
+        except OSError:  # a file system without locks
+            if not ours:
+                os.close(claim)
+                raise SeriesError(
+                    f"{path}: another run is writing it, or was killed; if none is, remove '{temporary}'"
+                ) from None
+        if _is_at(claim, temporary):
+            if ours:
+                return claim
             temporary.unlink()
+        os.close(claim)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file is still the one that has this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 class _Behind:
@@ -236,4 +276,5 @@ def _compressed(plain: BinaryIO, suffix: str) -> Iterator[BinaryIO | gzip.GzipFi
 
 
 def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+    """Without the detail that a library wraps around the system's own words."""
+    return os.strerror(error.errno) if error.errno else error.strerror or str(error)

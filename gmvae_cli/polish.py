@@ -1,6 +1,6 @@
 """Closed-form training: expectations with exact posteriors, then the decoder and the prior optimal for them."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Parameters
 from gmvae_cli.density import Emission, log_likelihoods
 from gmvae_cli.describe import standard_errors
+from gmvae_cli.journal import NOTHING, Journal, State
 from gmvae_cli.markov import Chain, persistent, smooth, stationary
 from gmvae_cli.moments import (
     Statistics,
@@ -52,6 +53,21 @@ class Model:
     def parameters(self, config: ModelConfig) -> Parameters:
         """A single model in the form that is saved."""
         return Parameters.of(self.emission, self.chain, config, self.evidence_scale)
+
+    def state(self) -> State:
+        """Its tensors by name."""
+        emission = {f"emission.{name}": value for name, value in vars(self.emission).items() if value is not None}
+        chain = {f"chain.{name}": value for name, value in self.chain._asdict().items()}
+        return emission | chain | {"evidence_scale": self.evidence_scale}
+
+    @classmethod
+    def of(cls, state: State) -> "Model":
+        """From what `state` gave, and perhaps more."""
+        emission, chain = (
+            {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)}
+            for part in ("emission.", "chain.")
+        )
+        return cls(Emission(**emission), Chain(**chain), state["evidence_scale"])
 
     @classmethod
     def stacked(cls, models: list["Model"]) -> "Model":
@@ -104,6 +120,13 @@ class ClosedForm:
         """Prior "iid"."""
         return self.config.prior == "iid"
 
+    def like(self) -> Model:
+        """A model of the shapes and types that this run's models have."""
+        K, D, M = self.config.regimes, self.num_channels, self.pooled.shape[0]
+        weights = self.pooled.new_zeros(K, D, M - D)
+        emission = Emission(weights, weights.new_zeros(1 if self.shared else K, D, D))
+        return Model(emission, Chain(weights.new_zeros(K), weights.new_zeros(K, K)))
+
     def expect(self, rows: Rows, model: Model) -> Statistics:
         """Expectations over rows held in memory."""
         return self._collect(rows, model, None)[0]
@@ -118,16 +141,38 @@ class ClosedForm:
             return torch.full_like(model.evidence_scale, self.evidence_scale or 1.0)
         return evidence_scale(rows.y, rows.complete, model.emission, probs)
 
-    def expect_all(self, windows: Windows, model: Model, progress: Progress, stage: str) -> Statistics:
-        """Expectations over all rows of a recording, a block at a time; a model without restarts."""
-        total, message = None, None
+    def expect_all(
+        self,
+        windows: Windows,
+        model: Model,
+        progress: Progress,
+        stage: str,
+        journal: Journal = NOTHING,
+        number: int = 0,
+    ) -> Statistics:
+        """Expectations over all rows of a recording, a block at a time; a model without restarts.
+
+        Args:
+            number: of the pass, for the journal, which keeps the sums so far.
+        """
         one = model[None]
-        for rows in windows.blocks():
+        total, message = self._recalled(windows, one, journal, number)
+        for rows in windows.blocks(first=0 if total is None else total.rows):
             part, message, _ = self._collect(rows, one, message)
             total = part if total is None else total + part
+            ended = total.rows == len(windows)
+            total, message = _sums_of(journal.record("pass", _state_of(total, message, number), finished=ended))
             progress(stage, total.rows, len(windows))
         assert total is not None
         return total
+
+    def _recalled(
+        self, windows: Windows, one: Model, journal: Journal, number: int
+    ) -> tuple[Statistics | None, Tensor | None]:
+        """The sums over the first rows and the message behind them, if the journal has them of this pass."""
+        like = _state_of(*self._collect(windows.rows(0, min(2, len(windows))), one, None)[:2], number)
+        state = journal.recall("pass", like)
+        return (None, None) if state is None or int(state["number"]) != number else _sums_of(state)
 
     def update(self, statistics: Statistics, evidence_scale: Tensor) -> Model:
         """The optimum of the ELBO for given responsibilities; the evidence scale is handed on."""
@@ -221,3 +266,14 @@ class ClosedForm:
             if not self.shared:
                 emission.scale_tril[restart, regime] = fresh.scale_tril[0]
         return self.polish(rows, replace(model, emission=emission), 10)[0]
+
+
+def _state_of(total: Statistics, message: Tensor | None, number: int) -> State:
+    state = {name: torch.as_tensor(value) for name, value in vars(total).items()} | {"number": torch.tensor(number)}
+    return state if message is None else state | {"message": message}
+
+
+def _sums_of(state: State) -> tuple[Statistics, Tensor | None]:
+    kinds = {field.name: field.type for field in fields(Statistics)}
+    values = {name: int(state[name]) if kind is int else state[name] for name, kind in kinds.items()}
+    return Statistics(**values), state.get("message")  # type: ignore[arg-type]

@@ -33,6 +33,11 @@ def plain(stream: TextIO) -> bool:
     return bool(os.environ.get("NO_COLOR")) or not stream.isatty()
 
 
+def one_line(sentence: str) -> str:
+    """A sentence without line breaks and control codes, whatever a file's name or its content put into it."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in " ".join(sentence.split()))
+
+
 def console(stream: TextIO) -> "Console":
     """A rich console on the stream; bare text where `plain` says so, whatever FORCE_COLOR and its like ask for."""
     from rich.console import Console
@@ -83,18 +88,18 @@ class Shown:
 
     def note(self, sentence: str) -> None:
         """One line for the user to read: a warning, or what was left out. `--quiet` silences it."""
-        self._write_log(sentence)
+        self._write_log(one_line(sentence))
         if not self.quiet:
-            self._print(sentence)
+            self._print(one_line(sentence))
 
     def error(self, sentence: str) -> None:
         """One line that `--quiet` does not silence."""
-        self._write_log(sentence)
-        self._print(sentence)
+        self._write_log(one_line(sentence))
+        self._print(one_line(sentence))
 
     def log_error(self, error: GmvaeError) -> None:
         """Keep a copy of an error whose line the boundary is about to print."""
-        self._write_log(str(error))
+        self._write_log(one_line(str(error)))
 
     def close(self) -> None:
         """Take the bar away."""

@@ -1,5 +1,6 @@
 """What the mathematics sees of a file: standardisable numbers, steps in time, and what was found on the way."""
 
+import hashlib
 import math
 from types import TracebackType
 from typing import Any, Self
@@ -74,6 +75,15 @@ class Recording:
         whole = self._kept.size == rows.shape[1] - 1
         values = rows[:, :-1] if whole else rows[:, self._kept]
         return values, self._rule.steps(rows[:, -1])
+
+    def fingerprint(self) -> str:
+        """A digest of the channels' names, of every number and of every step."""
+        digest = hashlib.blake2b("\0".join(self.channels).encode(), digest_size=16)
+        for start in range(0, self.rows, READ_ROWS):
+            values, steps = self.read(start, min(start + READ_ROWS, self.rows))
+            digest.update(values.tobytes())
+            digest.update(steps.tobytes())
+        return digest.hexdigest()
 
     def close(self) -> None:
         """Give the scratch space back."""

@@ -237,10 +237,10 @@ def plan(result: "Plan", as_json: bool) -> None:
 
 
 def error(sentence: str) -> None:
-    """One line on stderr, unwrapped, with nothing in it taken for markup."""
+    """One line on stderr, unwrapped, without control codes, with nothing in it taken for markup."""
     from rich.text import Text
 
-    progress.console(sys.stderr).print(Text(sentence), soft_wrap=True)
+    progress.console(sys.stderr).print(Text(progress.one_line(sentence)), soft_wrap=True)
 
 
 def usage_line(message: str) -> str:
@@ -317,7 +317,8 @@ def _print_ribbon(ribbon: "Ribbon") -> None:
 
 def _training(result: "TrainResult") -> str:
     ending = "converged" if result.converged else "not converged"
-    return f"{result.steps:,} steps, {result.seconds:.1f} s, {result.rows_per_second:,.0f} rows/s, {ending}"
+    again = ", resumed" if result.resumed else ""
+    return f"{result.steps:,} steps{again}, {result.seconds:.1f} s, {result.rows_per_second:,.0f} rows/s, {ending}"
 
 
 def _files(result: "InferResult") -> str:

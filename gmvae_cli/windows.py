@@ -116,9 +116,9 @@ class Windows:
         """How rows [start, stop) follow one another."""
         return self.recording.read(start, stop)[1]
 
-    def blocks(self, block_rows: int = 1 << 18) -> Iterator[Rows]:
-        """All rows, a block at a time."""
-        for start in range(0, len(self), block_rows):
+    def blocks(self, block_rows: int = 1 << 18, first: int = 0) -> Iterator[Rows]:
+        """All rows from `first` on, a block at a time."""
+        for start in range(first, len(self), block_rows):
             yield self.rows(start, min(start + block_rows, len(self)))
 
     def pieces(self, ranges: Sequence[tuple[int, int]]) -> Rows:

@@ -103,3 +103,59 @@ def test_damaged_models_are_refused_in_one_line(saved, damage, expected):
         checkpoint.load(str(saved))
     assert "\n" not in str(refusal.value)
     assert str(saved) in str(refusal.value)
+
+
+def retouched(path, change):
+    """The file with its JSON header changed, so that nothing else is wrong with it."""
+    with safetensors.safe_open(path, "pt") as file:
+        content = json.loads(file.metadata()["gmvae"])
+    change(content)
+    text = json.dumps(content).replace('"NAN"', "NaN")
+    safetensors.torch.save_file(tensors_of(path), path, {"gmvae": text})
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        pytest.param(lambda h: h["model"].update(regimes=3.0), "its regimes is 3.0", id="regimes no whole number"),
+        pytest.param(lambda h: h["model"].update(intercept="yes"), 'its intercept is "yes"', id="intercept"),
+        pytest.param(lambda h: h["model"].update(stride=10**9), "may at most 1,000,000", id="lags beyond memory"),
+        pytest.param(lambda h: h["model"].update(hidden=10**6), "over 100,000,000 weights", id="encoder beyond memory"),
+        pytest.param(lambda h: h.update(model=[1]), "configuration is no object", id="configuration"),
+        pytest.param(lambda h: h.update(channels="x0"), "no list of names", id="channels"),
+        pytest.param(lambda h: h.update(channels=["a", "a"]), "two channels have one name", id="same name"),
+        pytest.param(lambda h: h.update(training=[]), "training summary is no object", id="training"),
+        pytest.param(lambda h: h["training"].update(rows="many"), 'has rows "many"', id="rows"),
+        pytest.param(lambda h: h["training"].update(rows=3), "lacks entries", id="half a summary"),
+        pytest.param(lambda h: h["training"].update(shares=[1.0]), "not those of", id="shares"),
+        pytest.param(lambda h: h["training"].update(warnings=["x"]), "has warnings", id="warnings"),
+        pytest.param(lambda h: h["training"].update(step="NAN"), "holds NaN", id="NaN in JSON"),
+        pytest.param(lambda h: h.update(format={"a": 1}), "model format", id="format"),
+    ],
+)
+def test_a_header_of_the_wrong_kind_is_refused(saved, change, expected):
+    retouched(saved, change)
+    with pytest.raises(CheckpointError, match=expected):
+        checkpoint.load(str(saved))
+
+
+def test_nested_and_huge_headers_are_refused_unread(saved):
+    deep = "[" * 100_000 + "]" * 100_000
+    safetensors.torch.save_file(tensors_of(saved), saved, {"gmvae": deep})
+    with pytest.raises(CheckpointError, match="not a gmvae model"):
+        checkpoint.load(str(saved))
+    with open(saved, "r+b") as file:
+        file.truncate(3 << 30)  # takes no room on the disk
+    with pytest.raises(CheckpointError, match="3,221,225,472 bytes, more than any of ours"):
+        checkpoint.load(str(saved))
+    saved.write_bytes((1 << 30).to_bytes(8, "little") + b"{}")
+    with pytest.raises(CheckpointError, match="announces a header of 1,073,741,824 bytes"):
+        checkpoint.load(str(saved))
+
+
+def test_a_refusal_stays_one_line_whatever_the_file_says(saved, refusal):
+    tensors = tensors_of(saved)
+    rewritten(saved, tensors | {"two\nlines \x1b[31m": torch.zeros(1, dtype=torch.float64)})
+    assert "two\\nlines" in refusal("inspect", saved, status=1)
+    retouched(saved, lambda header: header["model"].update({"a\nb\x1b": 1}))
+    assert "\x1b" not in refusal("inspect", saved, status=1)

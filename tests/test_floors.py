@@ -28,7 +28,8 @@ MATHS = {
 FLOORS = {
     4: {"__main__", "cli", "options", "report"},
     3: {"jobs"},
-    2: {"fit", "anneal", "polish", "apply", "relay", "windows", "checkpoint", "plan", "compare"}
+    2: {"fit", "anneal", "polish", "apply", "relay", "windows", "checkpoint", "tensorfile", "journal", "plan"}
+    | {"compare"}
     | {"figures", "labelled", "picture"},
     1: MATHS
     | {"series", "recording", "recorder", "tables", "timeline", "output", "scratch", "ahead", "runtime", "progress"},

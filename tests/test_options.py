@@ -115,7 +115,14 @@ def test_simulate(received, arguments, config, truth):
     ],
 )
 def test_train(received, arguments, config, series):
-    assert received("train", "a.csv", "b.csv", "--model", "m", *arguments) == (["a.csv", "b.csv"], "m", config, series)
+    assert received("train", "a.csv", "b.csv", "--model", "m", *arguments) == (
+        ["a.csv", "b.csv"],
+        "m",
+        config,
+        series,
+        False,
+    )
+    assert received("train", "a.csv", "--model", "m", "--resume")[-1] is True
 
 
 def test_infer(received):

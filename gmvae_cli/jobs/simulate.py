@@ -203,4 +203,4 @@ def _save_truth(path: str, source: _Source, seed: int) -> None:
         ),
         training={"simulated": True, "seed": seed},
     )
-    checkpoint.save(path, truth)
+    checkpoint.write(path, truth)

@@ -1,8 +1,10 @@
 """`gmvae train`: learn the regimes of a recording and save a model."""
 
+import hashlib
+import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -12,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gmvae_cli import apply, describe, metrics
-from gmvae_cli.checkpoint import Checkpoint, load, save
+from gmvae_cli.checkpoint import Checkpoint, load, write
 from gmvae_cli.config import SeriesConfig, TrainConfig
 from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.errors import CheckpointError
 from gmvae_cli.fit import Fit, fit
+from gmvae_cli.journal import ResumeFile
 from gmvae_cli.markov import expected_dwell
 from gmvae_cli.output import atomic, require_apart
 from gmvae_cli.plan import TRAIN_ROWS_PER_SECOND, TRAIN_SECONDS, Plan, plan
@@ -28,6 +31,7 @@ from gmvae_cli.series import SeriesReader, open_series
 from gmvae_cli.timeline import duration_rows
 from gmvae_cli.windows import Windows
 
+_PACKAGES = ("torch", "numpy", "pyarrow")
 _SAME_SHARE = 0.01  # shares this close are no order; the regime seen first comes first
 _RARE_SHARE = 0.01
 _SAME_REGIMES = 0.01  # nats a row between the predictions of two regimes
@@ -61,12 +65,24 @@ class TrainResult:
     holes: int
     breaks: int
     missing: int
+    resumed: bool
 
 
 def train(
-    inputs: Sequence[str], model_path: str, config: TrainConfig, series: SeriesConfig, progress: Progress
+    inputs: Sequence[str],
+    model_path: str,
+    config: TrainConfig,
+    series: SeriesConfig,
+    resume: bool,
+    progress: Progress,
 ) -> TrainResult:
-    """Train on one table and write the model, whole or not at all."""
+    """Train on one table and write the model, whole or not at all.
+
+    What is done is kept in a resume file beside the model, which is removed at success.
+
+    Args:
+        resume: go on from the resume file, if there is one.
+    """
     started = time.perf_counter()
     require_apart({"--model": model_path}, inputs)
     device = resolve(config.device)
@@ -78,15 +94,21 @@ def train(
         mean = recording.mean if config.model.intercept else np.zeros_like(recording.mean)
         windows = Windows(recording, config.model, mean, recording.scale, torch.float32, device)
         initial = _initial(older, config, recording.channels, mean, recording.scale)
-        result = fit(windows, config, dwell, progress, initial)
-        trained = _checkpoint(result.parameters, result.encoder, windows, result.standard_errors)
-        trained, counts = _named(trained, reference, config, recording, progress)
-        figures = _figures(trained, result, windows, counts)
-        warnings = [{"code": code, "sentence": sentence} for code, sentence in recording.notes]
-        warnings += _warnings(trained, figures, result)
-        summary = figures | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
-        summary |= _origin(reader, recording, config)
-        save(temporary, replace(trained, training=summary | {"warnings": warnings}))
+        journal = ResumeFile(f"{model_path}.resume", _identity(recording, config, series, device))
+        resumed = resume and journal.load()
+        with journal:
+            result = fit(windows, config, dwell, progress, initial, journal)
+            trained = _checkpoint(result.parameters, result.encoder, windows, result.standard_errors)
+            trained, counts = _named(trained, reference, config, recording, progress)
+            figures = _figures(trained, result, windows, counts)
+            warnings = [{"code": code, "sentence": sentence} for code, sentence in recording.notes]
+            warnings += _warnings(trained, figures, result)
+            summary = figures | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
+            summary |= _origin(reader, recording, config)
+            write(temporary, replace(trained, training=summary | {"warnings": warnings}))
+    journal.remove()
+    if journal.problem:
+        warnings.append({"code": "no_resume_file", "sentence": f"an interrupted run would be lost: {journal.problem}"})
     seconds = time.perf_counter() - started
     return TrainResult(
         rows=recording.rows,
@@ -104,6 +126,7 @@ def train(
         holes=recording.holes,
         breaks=recording.breaks,
         missing=int(recording.missing.sum()),
+        resumed=resumed,
         **figures,
     )
 
@@ -114,6 +137,30 @@ def dry_run(inputs: Sequence[str], series: SeriesConfig, device: str, progress: 
     with open_series(inputs, series).recording(None, progress) as recording:
         needed = 8 * recording.rows  # the labelling that counts the regimes' rows
         return plan(recording, needed, None, rows_per_second=TRAIN_ROWS_PER_SECOND, seconds=TRAIN_SECONDS)
+
+
+def _identity(recording: Recording, config: TrainConfig, series: SeriesConfig, device: torch.device) -> dict[str, Any]:
+    """All that decides what training finds; a run with another identity cannot go on from this one."""
+    options = asdict(config) | asdict(series)
+    options |= options.pop("model") | {"device": str(device)}
+    return {
+        "the input": f"{recording.rows:,} rows, digest {recording.fingerprint()}",
+        **{f"--{name.replace('_', '-')}": value for name, value in options.items()},
+        **{
+            f"the content of --{name}": _content(path)
+            for name, path in (("init", config.init), ("align-to", config.align_to))
+        },
+        **{f"the version of {name}": version(name) for name in ("gmvae", *_PACKAGES)},
+        "the processor": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+    }
+
+
+def _content(path: str | None) -> str | None:
+    """A digest of a file."""
+    if path is None:
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _dwell(config: TrainConfig, recording: Recording) -> float | None:
@@ -302,7 +349,6 @@ def _warnings(trained: Checkpoint, figures: dict[str, Any], result: Fit) -> list
 
 def _origin(reader: SeriesReader, recording: Recording, config: TrainConfig) -> dict[str, Any]:
     """What a later run on another file needs to know of this one."""
-    packages = ("torch", "numpy", "pyarrow")
     return {
         "rows": recording.rows,
         "series_count": recording.num_series,
@@ -311,5 +357,5 @@ def _origin(reader: SeriesReader, recording: Recording, config: TrainConfig) -> 
         "step": recording.step,
         "time_unit": recording.time_unit,
         "estimator": config.estimator,
-        "versions": {name: version(name) for name in ("gmvae", *packages)},
+        "versions": {name: version(name) for name in ("gmvae", *_PACKAGES)},
     }
