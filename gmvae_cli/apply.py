@@ -30,6 +30,7 @@ from gmvae_cli.relay import Relay
 from gmvae_cli.runtime import give_back, resolve
 from gmvae_cli.scratch import MEMORY_BYTES, Scratch, require_free
 from gmvae_cli.series import SeriesReader, open_series
+from gmvae_cli.summaries import Summaries
 from gmvae_cli.tables import InputFile
 from gmvae_cli.viterbi import backtrack, best_predecessors, index_type
 from gmvae_cli.windows import Rows, Windows
@@ -61,6 +62,17 @@ class Labelled:
         """Rows [start, stop) of these."""
         return Labelled(
             self.regimes[start:stop], self.probs[start:stop], self.log_likelihood[start:stop], self.starts[start:stop]
+        )
+
+    def spread(self, lengths: NDArray[np.int64]) -> "Labelled":
+        """Rows in place of blocks of these lengths (n,); a block's log-likelihood is divided among its rows."""
+        starts = np.zeros(lengths.sum(), np.bool_)
+        starts[(np.cumsum(lengths) - lengths)[self.starts]] = True
+        return Labelled(
+            np.repeat(self.regimes, lengths),
+            np.repeat(self.probs, lengths, axis=0),
+            np.repeat(self.log_likelihood / lengths, lengths),
+            starts,
         )
 
     @classmethod
@@ -125,6 +137,8 @@ class Inference:
         posterior: smooth, viterbi, filter, or encoder (then `encoder` is needed).
         directory: where scratch files lie. block_rows never changes the answer.
         evidence_scale: what evidence is divided by, None is the model's own.
+        edges: (T + 1,) where each row of the source is a block of rows, their first ones; all that is read and counted
+            is then of rows, each with its block's regime and its part of the block's log-likelihood.
     Attributes:
         log_likelihood: at evidence scale 1 log p(x), else log Z of the scaled evidence; nats, standardised units.
         evidence_rows: rows it sums over.
@@ -142,9 +156,11 @@ class Inference:
         progress: Progress = silent,
         block_rows: int = BLOCK_ROWS,
         evidence_scale: float | None = None,
+        edges: NDArray[np.int64] | None = None,
     ) -> None:
         model, parameters, device = checkpoint.model, checkpoint.parameters, source.device
         self.source, self.posterior, self.progress, self.block_rows = source, posterior, progress, block_rows
+        self.edges = edges
         self.emission = parameters.emission(model.intercept).to(torch.zeros((), dtype=torch.float64, device=device))
         self.chain = Chain(*(part.to(device) for part in parameters.chain))
         self.evidence_scale = float(parameters.evidence_scale) if evidence_scale is None else evidence_scale
@@ -218,17 +234,21 @@ class Inference:
                     exact = Lattice(self._scaled(scores)[None], rows.steps, self.chain, None, start=not stop)
                     exact.exponentiate()
                     marginal = self._exact.add(exact)
-            self._count(rows, float(marginal), float(normaliser))
+            self._count(rows, float(marginal), float(normaliser), stop)
             stop += len(rows)
             self.progress("forward", stop, len(self.source))
         self._relay.turn()
         if self.posterior == "viterbi" and not self.independent:
             self._trace_back()
 
-    def _count(self, rows: Rows, marginal: float, normaliser: float) -> None:
+    def _count(self, rows: Rows, marginal: float, normaliser: float, start: int) -> None:
         self.log_likelihood += marginal
         self._log_normaliser += normaliser
-        self.evidence_rows += int(rows.mask.sum())
+        if self.edges is None:
+            self.evidence_rows += int(rows.mask.sum())
+        else:
+            lengths = np.diff(self.edges[start : start + len(rows) + 1])
+            self.evidence_rows += int(lengths[rows.mask.cpu().numpy()].sum())
         self.log_volume += float(self._volume(rows)[rows.mask].sum())
 
     def _scored(self) -> Iterator[_Scored]:
@@ -337,7 +357,11 @@ class Inference:
             regimes = self._path.read(*self._ranges()[index])[:, 0].astype(np.int64)
         else:
             regimes = probs.mT.argmax(0).cpu().numpy()
-        return Labelled(regimes, probs.cpu().numpy(), likelihood.cpu().numpy(), rows.steps == 0)
+        found = Labelled(regimes, probs.cpu().numpy(), likelihood.cpu().numpy(), rows.steps == 0)
+        if self.edges is None:
+            return found
+        start, stop = self._ranges()[index]
+        return found.spread(np.diff(self.edges[start : stop + 1]))
 
 
 def _numpy_type(kind: torch.dtype) -> np.dtype[np.generic]:
@@ -390,8 +414,13 @@ def infer(
     evidence_scale: float | None = None,
 ) -> Inference:
     """The posterior of a recording whose channels are the model's, in float64."""
+    seen: Recording | Summaries = recording
+    edges = None
+    if checkpoint.floor is not None:
+        seen = Summaries(recording, checkpoint.model.summarize, checkpoint.floor.numpy())
+        edges = seen.edges
     windows = Windows(
-        recording,
+        seen,
         checkpoint.model,
         checkpoint.mean.numpy(),
         checkpoint.scale.numpy(),
@@ -399,7 +428,7 @@ def infer(
         resolve(device),
     )
     encoder = checkpoint.build_encoder(model_path) if posterior == "encoder" else None
-    return Inference(windows, checkpoint, posterior, encoder, directory, progress, block_rows, evidence_scale)
+    return Inference(windows, checkpoint, posterior, encoder, directory, progress, block_rows, evidence_scale, edges)
 
 
 @dataclass(frozen=True)

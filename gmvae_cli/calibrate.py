@@ -17,6 +17,7 @@ from gmvae_cli.density import Emission, whitener
 _UNPREDICTED = 0.02  # share of the variance that one autoregression must leave for a stride to be wide enough
 _LONGEST_STRIDE = 64
 _ROWS_LEFT = 200
+_BLOCKS, _SHORTEST_BLOCK = 600, 4
 _LONGEST_LAG = 2_000
 _NEGLIGIBLE = 0.05  # autocorrelations below it end the sum
 _WHITE_ERRORS = 3.0  # standard errors that a first autocorrelation of nothing stays within
@@ -56,6 +57,12 @@ def stride(x: Tensor, follows: Tensor) -> int:
     ):
         found *= 2
     return found
+
+
+def summary_rows(rows: int) -> int:
+    """Rows of a block for a recording of so many rows: about 600 blocks, but none below 4 rows; 1 is the rows."""
+    block_rows = rows // _BLOCKS
+    return block_rows if block_rows >= _SHORTEST_BLOCK else 1
 
 
 def evidence_scale(y: Tensor, mask: Tensor, emission: Emission, regime_probs: Tensor) -> Tensor:

@@ -12,7 +12,9 @@ from torch import Tensor
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.errors import CheckpointError, ConfigError
+from gmvae_cli.markov import expected_dwell
 from gmvae_cli.output import atomic
+from gmvae_cli.summaries import summary_names
 from gmvae_cli.tensorfile import content, is_number, opened, require_finite
 
 FORMAT = 2
@@ -30,6 +32,7 @@ class Checkpoint:
         encoder: its state, or None (a simulated truth has none).
         training: a JSON-able summary of how it was trained.
         standard_errors: (K, P, D, D) of the AR weights in standardised units, or None (a simulated truth is exact).
+        floor: (columns,) as in `summaries`, where blocks are modelled, else None. D is then twice the number of columns.
     """
 
     model: ModelConfig
@@ -40,12 +43,24 @@ class Checkpoint:
     encoder: dict[str, Tensor] | None = None
     training: dict[str, Any] = field(default_factory=dict)
     standard_errors: Tensor | None = None
+    floor: Tensor | None = None
+
+    @property
+    def modelled(self) -> tuple[str, ...]:
+        """What the tensors' channels are: columns, or summaries of columns."""
+        return self.channels if self.model.summarize == 1 else summary_names(self.channels)
+
+    @property
+    def expected_dwell(self) -> list[float]:
+        """Rows that a visit to each regime is expected to last; infinite where it never ends."""
+        dwell: list[float] = (expected_dwell(self.parameters.transition_matrix) * self.model.summarize).tolist()
+        return dwell
 
     def build_encoder(self, path: str) -> Encoder:
         """The encoder as a module; CheckpointError if the file has none."""
         if self.encoder is None:
             raise CheckpointError(f"{path}: this model has no encoder; use --posterior smooth, viterbi or filter")
-        encoder = Encoder(len(self.channels), self.model)
+        encoder = Encoder(len(self.modelled), self.model)
         encoder.load_state_dict(self.encoder)
         return encoder.eval()
 
@@ -68,6 +83,8 @@ def write(path: str, checkpoint: Checkpoint) -> None:
     tensors |= {"mean": checkpoint.mean, "scale": checkpoint.scale}
     if checkpoint.standard_errors is not None:
         tensors["standard_errors"] = checkpoint.standard_errors
+    if checkpoint.floor is not None:
+        tensors["floor"] = checkpoint.floor
     tensors |= {f"{_ENCODER}{name}": value for name, value in (checkpoint.encoder or {}).items()}
     with open(path, "wb") as file:
         file.write(content(tensors, header, "gmvae"))
@@ -83,8 +100,9 @@ def _defined(value: Any) -> Any:
 
 
 def _expected_shapes(model: ModelConfig, num_channels: int) -> dict[str, tuple[int, ...]]:
-    K, P, D = model.regimes, model.lags, num_channels
-    return {
+    blocks = model.summarize > 1
+    K, P, D = model.regimes, model.lags, (2 if blocks else 1) * num_channels
+    return ({"floor": (num_channels,)} if blocks else {}) | {
         "ar_weights": (K, P, D, D),
         "ar_bias": (K, D),
         "scale_tril": (1 if model.covariance == "shared" else K, D, D),
@@ -180,7 +198,7 @@ def load(path: str) -> Checkpoint:
         shapes = _expected_shapes(model, len(channels))
         if "standard_errors" in file.shapes:
             shapes["standard_errors"] = shapes["ar_weights"]
-        encoder = _expected_encoder(model, len(channels)) if any(map(_of_encoder, file.shapes)) else {}
+        encoder = _expected_encoder(model, shapes["mean"][0]) if any(map(_of_encoder, file.shapes)) else {}
         _check_shapes(path, file.shapes, shapes, encoder)
         tensors = file.read()
     state = {name.removeprefix(_ENCODER): tensors.pop(name) for name in encoder}
@@ -195,6 +213,7 @@ def load(path: str) -> Checkpoint:
         encoder=state or None,
         training=training,
         standard_errors=tensors.get("standard_errors"),
+        floor=tensors.get("floor"),
     )
 
 
@@ -240,8 +259,9 @@ def _check_values(path: str, tensors: Mapping[str, Tensor]) -> None:
         raise CheckpointError(f"{path}: 'standard_errors' must not be negative")
     if float(tensors["evidence_scale"]) < 1:
         raise CheckpointError(f"{path}: 'evidence_scale' must be at least 1")
-    if bool((tensors["scale"] <= 0).any()):
-        raise CheckpointError(f"{path}: 'scale' must be positive")
+    for name in {"scale", "floor"} & set(tensors):
+        if bool((tensors[name] <= 0).any()):
+            raise CheckpointError(f"{path}: '{name}' must be positive")
 
 
 def _check_encoder(path: str, state: Mapping[str, Tensor]) -> None:

@@ -23,6 +23,7 @@ from gmvae_cli.config import (
     SimulateConfig,
     TrainConfig,
     covariances,
+    number_or,
     whole_numbers,
 )
 from gmvae_cli.errors import ConfigError, GmvaeError
@@ -179,7 +180,8 @@ def train(
     model: options.ModelOut,
     regimes: options.Regimes = ModelConfig.regimes,
     lags: options.Lags = ModelConfig.lags,
-    stride: options.Stride = ModelConfig.stride,
+    stride: options.Stride = str(ModelConfig.stride),
+    summarize: options.Summarize = "none",
     prior: options.PriorOption = ModelConfig.prior,
     covariance: options.CovarianceOption = ModelConfig.covariance,
     intercept: options.Intercept = ModelConfig.intercept,
@@ -222,7 +224,8 @@ def train(
         model=ModelConfig(
             regimes=regimes,
             lags=lags,
-            stride=stride,
+            stride=number_or(stride, "stride", "auto") or 1,
+            summarize=1 if summarize == "none" else number_or(summarize, "summarize", "auto") or 1,
             prior=prior,
             covariance=covariance,
             intercept=intercept,
@@ -241,6 +244,8 @@ def train(
         polish=polish,
         expect_dwell=expect_dwell,
         evidence_scale=evidence_scale,
+        calibrate_stride=stride == "auto",
+        calibrate_summaries=summarize == "auto",
         validation=validation,
         init=init,
         align_to=align_to,

@@ -67,11 +67,17 @@ class SeriesConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The shape of a model: what its parameters are, not how they are found."""
+    """The shape of a model: what its parameters are, not how they are found.
+
+    Args:
+        summarize: rows of a block that stands in their place, as in `summaries`; 1 is the rows themselves. Lags and
+            stride are then in blocks.
+    """
 
     regimes: int = 3
     lags: int = 1
     stride: int = 1
+    summarize: int = 1
     prior: Prior = "markov"
     covariance: Covariance = "regime"
     intercept: bool = True
@@ -80,7 +86,7 @@ class ModelConfig:
     layers: int = 2
 
     def __post_init__(self) -> None:
-        for option in ("regimes", "lags", "stride", "hidden", "layers"):
+        for option in ("regimes", "lags", "stride", "summarize", "hidden", "layers"):
             _at_least(option, getattr(self, option), 1)
         if self.context_rows > _MOST_CONTEXT_ROWS:
             raise ConfigError(
@@ -104,7 +110,11 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How a model is trained."""
+    """How a model is trained.
+
+    Args:
+        calibrate_stride, calibrate_summaries: the data say these of the model, whose own are left aside.
+    """
 
     model: ModelConfig = ModelConfig()
     estimator: Estimator = "gumbel"
@@ -118,6 +128,8 @@ class TrainConfig:
     polish: int = 50
     expect_dwell: str | None = None
     evidence_scale: str = "auto"
+    calibrate_stride: bool = False
+    calibrate_summaries: bool = False
     validation: float = 0.1
     init: str | None = None
     align_to: str | None = None
@@ -202,6 +214,16 @@ def covariances(text: str) -> tuple[Covariance, ...]:
     for name in names:
         _one_of("covariance", name, Covariance)
     return names  # type: ignore[return-value]
+
+
+def number_or(text: str, option: str, word: str) -> int | None:
+    """The number that an option names; None where it is the word instead."""
+    if text == word:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"--{option} is '{text}', but must be {word} or a number of rows") from None
 
 
 def whole_numbers(text: str, option: str) -> tuple[int, ...]:

@@ -73,7 +73,20 @@ RegularRows = Annotated[bool, typer.Option("--regular", help="Join rows across h
 # The model
 Regimes = Annotated[int, typer.Option("--regimes", metavar="K", help="Number of regimes.")]
 Lags = Annotated[int, typer.Option("--lags", metavar="P", help="Autoregressive order.")]
-Stride = Annotated[int, typer.Option("--stride", metavar="S", help="Rows between one lag and the next.")]
+Stride = Annotated[
+    str,
+    typer.Option(
+        "--stride", metavar="S|auto", help="Rows between one lag and the next; auto: more if sampled too fast."
+    ),
+]
+Summarize = Annotated[
+    str,
+    typer.Option(
+        "--summarize",
+        metavar="none|auto|ROWS",
+        help="Model blocks of so many rows, by their mean and spread; auto: some 600 blocks.",
+    ),
+]
 PriorOption = Annotated[Prior, typer.Option("--prior", help="markov: regimes persist; iid: each row on its own.")]
 CovarianceOption = Annotated[
     Covariance, typer.Option("--covariance", help="One noise covariance per regime, or one shared.")

@@ -4,8 +4,6 @@ When a regime is a waveform or an activity rather than a level, the mean of a bl
 shows it. A recording seen this way is one again, with two channels for each, and the same model goes on top.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +12,14 @@ from gmvae_cli.recording import READ_ROWS, ChannelSummary, Recording
 FLOOR = 1e-3  # of a channel's standard deviation, added to that of a block: a block that never changes has a log too
 
 
-def summarized(values: NDArray[np.float64], edges: NDArray[np.int64], floor: NDArray[np.float64]) -> NDArray[np.float64]:
+def summary_names(channels: tuple[str, ...]) -> tuple[str, ...]:
+    """What the summaries of these channels are called."""
+    return tuple(f"{part} {name}" for part in ("mean", "log_spread") for name in channels)
+
+
+def summarized(
+    values: NDArray[np.float64], edges: NDArray[np.int64], floor: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Means and log standard deviations of blocks of rows.
 
     Args:
@@ -50,7 +55,7 @@ class Summaries:
         self.name = recording.name
         self.edges, self._steps = _blocks(recording, block_rows)
         self.rows = len(self._steps)
-        summary = ChannelSummary(tuple(f"{part} {name}" for part in ("mean", "log_spread") for name in recording.channels))
+        summary = ChannelSummary(summary_names(recording.channels))
         blocks = max(1, READ_ROWS // block_rows)
         for start in range(0, self.rows, blocks):
             values = self.read(start, min(start + blocks, self.rows))[0]

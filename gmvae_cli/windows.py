@@ -11,6 +11,7 @@ from torch import Tensor
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.density import Pattern, context, patterns
 from gmvae_cli.recording import Recording
+from gmvae_cli.summaries import FLOOR, Summaries
 
 _CPU = torch.device("cpu")
 
@@ -70,6 +71,17 @@ class Rows:
         )
 
 
+def view(
+    recording: Recording, model: ModelConfig, device: torch.device = _CPU, dtype: torch.dtype = torch.float32
+) -> "Windows":
+    """A recording as a model to be trained will see it: in blocks if it says so, standardised, centred if it can be."""
+    seen: Recording | Summaries = recording
+    if model.summarize > 1:
+        seen = Summaries(recording, model.summarize, FLOOR * recording.scale)
+    mean = seen.mean if model.intercept else np.zeros_like(seen.mean)
+    return Windows(seen, model, mean, seen.scale, dtype, device)
+
+
 @dataclass(frozen=True)
 class Windows:
     """A recording through the eyes of a model.
@@ -79,7 +91,7 @@ class Windows:
         dtype, device: of the tensors it gives.
     """
 
-    recording: Recording
+    recording: Recording | Summaries
     model: ModelConfig
     mean: np.ndarray
     scale: np.ndarray

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,7 @@ def by_hand(values, steps, block_rows, floor):
     """Block after block in plain Python: (summaries, steps, edges)."""
     found, follows, edges = [], [], []
     bounds = [*np.flatnonzero(steps == 0), len(values)]
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in pairwise(bounds):
         cuts = list(range(start, stop, block_rows))
         if len(cuts) > 1 and stop - cuts[-1] < block_rows / 2:
             cuts.pop()
@@ -29,9 +31,7 @@ def by_hand(values, steps, block_rows, floor):
             cells = [column[~np.isnan(column)] for column in block.T]
             known = [2 * len(cell) > len(block) for cell in cells]
             mean = [cell.mean() if k else np.nan for cell, k in zip(cells, known, strict=True)]
-            spread = [
-                np.log(cell.std() + f) if k else np.nan for cell, k, f in zip(cells, known, floor, strict=True)
-            ]
+            spread = [np.log(cell.std() + f) if k else np.nan for cell, k, f in zip(cells, known, floor, strict=True)]
             found.append([*mean, *spread])
             travelled = steps[cuts[index - 1] + 1 : cut + 1].sum() if index else 0
             follows.append(max(1, int(travelled / block_rows + 0.5)) if index else 0)

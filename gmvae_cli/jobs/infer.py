@@ -14,7 +14,6 @@ from gmvae_cli import apply
 from gmvae_cli.checkpoint import Checkpoint, load
 from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.errors import ConfigError, GmvaeError, SeriesError
-from gmvae_cli.markov import expected_dwell
 from gmvae_cli.output import TableWriter, require_apart, writer
 from gmvae_cli.plan import INFER_ROWS_PER_SECOND, Plan, plan
 from gmvae_cli.progress import Progress, silent
@@ -256,7 +255,7 @@ class _Job:
         return InferResult(
             rows=rows,
             shares=(self.counts / max(rows, 1)).tolist(),
-            expected_dwell=expected_dwell(self.checkpoint.parameters.transition_matrix).tolist(),
+            expected_dwell=self.checkpoint.expected_dwell,
             log_likelihood_per_row=mean,
             training_log_likelihood_per_row=training,
             segments=self.segments,

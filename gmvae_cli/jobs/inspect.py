@@ -9,7 +9,7 @@ from torch import Tensor
 from gmvae_cli import describe
 from gmvae_cli.checkpoint import Checkpoint, load
 from gmvae_cli.core import Parameters
-from gmvae_cli.markov import expected_dwell, stationary
+from gmvae_cli.markov import stationary
 from gmvae_cli.progress import Progress
 
 
@@ -65,7 +65,7 @@ def inspect(path: str, progress: Progress) -> InspectResult:
     return InspectResult(
         model=path,
         configuration=asdict(checkpoint.model),
-        channels=list(checkpoint.channels),
+        channels=list(checkpoint.modelled),
         regimes=_regimes(checkpoint, step if time_unit is not None else None),
         transition_matrix=checkpoint.parameters.transition_matrix,
         initial_probs=checkpoint.parameters.initial_probs,
@@ -76,13 +76,17 @@ def inspect(path: str, progress: Progress) -> InspectResult:
 
 
 def _regimes(checkpoint: Checkpoint, step: float | None) -> list[Regime]:
-    standard, scale, stride = checkpoint.parameters, checkpoint.scale, checkpoint.model.stride
+    standard, scale, stride = (
+        checkpoint.parameters,
+        checkpoint.scale,
+        checkpoint.model.stride * checkpoint.model.summarize,
+    )
     data = standard.rescaled(checkpoint.mean, scale, torch.zeros_like(checkpoint.mean), torch.ones_like(scale))
     covariance = _covariance(data)
     mean, settled = describe.stationary_moments(standard.ar_weights, standard.ar_bias, standard.scale_tril)
     radius = describe.spectral_radius(standard.ar_weights)
     half_life, period = describe.half_life(radius) * stride, describe.dominant_period(standard.ar_weights) * stride
-    dwell = expected_dwell(standard.transition_matrix).tolist()
+    dwell = checkpoint.expected_dwell
     shares = checkpoint.training.get("shares") or stationary(standard.transition_matrix).tolist()
     errors = checkpoint.standard_errors
     return [

@@ -123,6 +123,11 @@ def _trained(config: SimulateConfig) -> _Source:
 
     assert config.model is not None
     loaded = checkpoint.load(config.model)
+    if loaded.model.summarize > 1:
+        raise CheckpointError(
+            f"{config.model}: describes blocks of {loaded.model.summarize} rows, so it cannot draw rows; "
+            "train without --summarize"
+        )
     parameters = loaded.parameters
     process = synthetic.Process(
         ar_weights=parameters.ar_weights.numpy(),

@@ -13,14 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gmvae_cli import apply, describe, metrics
+from gmvae_cli import apply, calibrate, describe, metrics
 from gmvae_cli.checkpoint import Checkpoint, load, write
 from gmvae_cli.config import SeriesConfig, TrainConfig
 from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.errors import CheckpointError
-from gmvae_cli.fit import Fit, fit
+from gmvae_cli.fit import SAMPLE_ROWS, Fit, fit
 from gmvae_cli.journal import ResumeFile
-from gmvae_cli.markov import expected_dwell
 from gmvae_cli.output import atomic, require_apart
 from gmvae_cli.plan import TRAIN_ROWS_PER_SECOND, TRAIN_SECONDS, Plan, plan
 from gmvae_cli.polish import Model
@@ -28,8 +27,9 @@ from gmvae_cli.progress import Progress
 from gmvae_cli.recording import Recording
 from gmvae_cli.runtime import resolve
 from gmvae_cli.series import SeriesReader, open_series
+from gmvae_cli.summaries import Summaries
 from gmvae_cli.timeline import duration_rows
-from gmvae_cli.windows import Windows
+from gmvae_cli.windows import Windows, view
 
 _PACKAGES = ("torch", "numpy", "pyarrow")
 _SAME_SHARE = 0.01  # shares this close are no order; the regime seen first comes first
@@ -90,11 +90,11 @@ def train(
     reference = load(config.align_to) if config.align_to else None
     reader = open_series(inputs, series)
     with atomic(model_path) as temporary, reader.recording(None, progress) as recording:
-        dwell = _dwell(config, recording)
-        mean = recording.mean if config.model.intercept else np.zeros_like(recording.mean)
-        windows = Windows(recording, config.model, mean, recording.scale, torch.float32, device)
-        initial = _initial(older, config, recording.channels, mean, recording.scale)
         journal = ResumeFile(f"{model_path}.resume", _identity(recording, config, series, device))
+        config = _calibrated(config, recording)
+        dwell = _dwell(config, recording)
+        windows = view(recording, config.model, device)
+        initial = _initial(older, config, recording.channels, windows.mean, windows.scale)
         resumed = resume and journal.load()
         with journal:
             result = fit(windows, config, dwell, progress, initial, journal)
@@ -129,6 +129,20 @@ def train(
         resumed=resumed,
         **figures,
     )
+
+
+def _calibrated(config: TrainConfig, recording: Recording) -> TrainConfig:
+    """The configuration with a stride and a block size that the data say, where the user leaves that to them."""
+    model = config.model
+    if config.calibrate_summaries:
+        model = replace(model, summarize=calibrate.summary_rows(recording.rows))
+    if config.calibrate_stride and model.summarize == 1:
+        values, steps = recording.read(0, min(recording.rows, SAMPLE_ROWS))
+        model = replace(
+            model,
+            stride=calibrate.stride(torch.as_tensor(values.T / recording.scale[:, None]), torch.as_tensor(steps == 1)),
+        )
+    return replace(config, model=model)
 
 
 def dry_run(inputs: Sequence[str], series: SeriesConfig, device: str, progress: Progress) -> Plan:
@@ -166,7 +180,8 @@ def _content(path: str | None) -> str | None:
 def _dwell(config: TrainConfig, recording: Recording) -> float | None:
     if config.expect_dwell is None:
         return None
-    return max(1.0, duration_rows(config.expect_dwell, recording.step, recording.time_unit, "expect-dwell"))
+    rows = duration_rows(config.expect_dwell, recording.step, recording.time_unit, "expect-dwell")
+    return max(1.0, rows / config.model.summarize)
 
 
 def _initial(
@@ -179,7 +194,7 @@ def _initial(
     """The decoder and prior of an older model, for columns standardised as these are."""
     if older is None:
         return None
-    for name in ("regimes", "lags", "stride", "prior", "covariance", "intercept"):
+    for name in ("regimes", "lags", "stride", "summarize", "prior", "covariance", "intercept"):
         was, now = getattr(older.model, name), getattr(config.model, name)
         if was != now:
             raise CheckpointError(f"{config.init}: its {name} is {was}, but this run's is {now}; they must agree")
@@ -199,14 +214,16 @@ def _require_channels(path: str | None, older: Checkpoint, channels: tuple[str, 
 def _checkpoint(
     parameters: Parameters, encoder: Encoder, windows: Windows, standard_errors: Tensor | None = None
 ) -> Checkpoint:
+    seen = windows.recording
     return Checkpoint(
         model=windows.model,
-        channels=windows.recording.channels,
+        channels=seen.recording.channels if isinstance(seen, Summaries) else seen.channels,
         mean=torch.as_tensor(windows.mean),
         scale=torch.as_tensor(windows.scale),
         parameters=parameters,
         encoder={name: value.detach().cpu() for name, value in encoder.state_dict().items()},
         standard_errors=standard_errors,
+        floor=torch.as_tensor(seen.floor) if isinstance(seen, Summaries) else None,
     )
 
 
@@ -265,7 +282,7 @@ def _as_before(trained: Checkpoint, reference: Checkpoint, overlap: NDArray[np.i
     older = reference.parameters.rescaled(reference.mean, reference.scale, trained.mean, trained.scale)
     union = overlap.sum(1, keepdims=True) + overlap.sum(0, keepdims=True) - overlap
     likeness = overlap / np.maximum(union, 1)
-    if reference.model.lags == trained.model.lags and reference.model.stride == trained.model.stride:
+    if all(getattr(reference.model, name) == getattr(trained.model, name) for name in ("lags", "stride", "summarize")):
         both = [p.emission(True) for p in (trained.parameters, older)]
         weights = torch.cat([emission.weights for emission in both])
         tril = torch.cat([e.scale_tril.expand(len(e.weights), -1, -1) for e in both])
@@ -290,7 +307,7 @@ def _figures(trained: Checkpoint, result: Fit, windows: Windows, counts: NDArray
         apply.Inference(source, judged, "smooth", evidence_scale=1.0) as exact,
         apply.Inference(source, judged, "encoder", encoder, evidence_scale=1.0) as amortised,
     ):
-        rows = exact.evidence_rows
+        rows = exact.evidence_rows * windows.model.summarize
         log_likelihood = exact.log_likelihood / rows if rows else None
         elbo = amortised.elbo / rows if rows and amortised.elbo is not None else None
         in_data_units = (exact.log_likelihood - exact.log_volume) / rows if rows else None
@@ -302,7 +319,7 @@ def _figures(trained: Checkpoint, result: Fit, windows: Windows, counts: NDArray
         "amortisation_gap": log_likelihood - elbo if known else None,  # type: ignore[operator]
         "evaluated_on": "validation" if result.validation else "train",
         "shares": (counts / counts.sum()).tolist(),
-        "expected_dwell": expected_dwell(trained.parameters.transition_matrix).tolist(),
+        "expected_dwell": trained.expected_dwell,
     }
 
 
