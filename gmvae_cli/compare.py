@@ -1,24 +1,38 @@
 """Models of different sizes against one another: held-out likelihood in blocks, BIC, agreement of restarts."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from sklearn.metrics import adjusted_rand_score
 
 from gmvae_cli.config import ModelConfig, TrainConfig
 from gmvae_cli.core import Parameters
-from gmvae_cli.fit import fit_closed
+from gmvae_cli.errors import GmvaeError, SeriesError
+from gmvae_cli.fit import fit_closed, thin
+from gmvae_cli.markov import Chain
+from gmvae_cli.moments import update_emission
 from gmvae_cli.polish import ClosedForm, Model
-from gmvae_cli.progress import silent
+from gmvae_cli.progress import Progress, silent
 from gmvae_cli.recording import Recording
+from gmvae_cli.runtime import resolve
 from gmvae_cli.windows import Rows, Windows
 
 BLOCKS = 10
 _FOLDS = 5
-_RESTARTS = 3  # whole runs whose labels are compared
+_START_ROWS = 10_000  # a start is sought on so many; polish sees all
+_POLISH = 15  # passes at most; what more would gain is far below the standard errors
 
 
 @dataclass(frozen=True)
@@ -26,40 +40,102 @@ class Scored:
     """What one candidate reached.
 
     Args:
-        block_scores: (B,) nats a row of each held-out block, by a model that did not see it.
+        block_scores: (B,) nats a row of each held-out block that has evidence, by a model that did not see it.
         bic: of a model that saw all rows. free: its free parameters.
-        agreement: mean ARI between the labels of restarts; 1 with one regime. smallest_share: of rows, of one of them.
+        labels: (5, n) that the folds' models give to all rows. smallest_share: of rows, of the model that saw all.
     """
 
     model: ModelConfig
     block_scores: NDArray[np.float64]
     bic: float
     free: int
-    agreement: float
+    labels: NDArray[np.int16]
     smallest_share: float
 
+    @cached_property
+    def agreement(self) -> float:
+        """Mean ARI between the labels of the folds, each from a start of its own and from other rows."""
+        from sklearn.metrics import adjusted_rand_score  # here, not in every process
 
-def score(recording: Recording, model: ModelConfig, gap: int, restarts: int, seed: int) -> Scored:
-    """Fit a candidate on all blocks but some, five times, and on all rows, three times.
+        return float(np.mean([adjusted_rand_score(a, b) for a, b in combinations(self.labels, 2)]))
+
+
+class Job(NamedTuple):
+    """Rows in memory, as `Recording.read` gives them, and how candidates are fitted to them."""
+
+    name: str
+    values: NDArray[np.float64]
+    steps: NDArray[np.int64]
+    channels: tuple[str, ...]
+    restarts: int
+    seed: int
+    device: str = "cpu"
+
+
+# --- one candidate ---------------------------------------------------------------------------------------------------
+
+
+def score(windows: Windows, gap: int, restarts: int, seed: int) -> Scored:
+    """Fit a model on all blocks but some, five times, and from the best of the five on all rows.
 
     Args:
-        gap: rows between what is trained on and what is scored, the longest context of all candidates.
+        gap: rows between what is trained on and what is scored, the longest context of all candidates; a row that has
+            no evidence for a context so long is not scored, so that candidates are compared on the same rows.
+    Raises:
+        SeriesError: too few rows with evidence, for the model or in the blocks.
     """
-    config = TrainConfig(model=model, restarts=restarts)
-    mean = recording.mean if model.intercept else np.zeros_like(recording.mean)
-    windows = Windows(recording, model, mean, recording.scale)
-    D = len(mean)
+    config = TrainConfig(model=windows.model, restarts=restarts, polish=_POLISH)
     edges = np.linspace(0, len(windows), BLOCKS + 1).astype(int)
-    block_scores = np.empty(BLOCKS)
+    block_scores, models = np.full(BLOCKS, np.nan), []
     for fold in range(_FOLDS):
         held = range(fold, BLOCKS, _FOLDS)
         sample = windows.pieces(_between(edges, held, gap))
-        fitted = fit_closed(sample, config, D, seed, silent)
-        closed = ClosedForm.over(sample, model, D, None)
+        _check_rows(windows, sample)
+        closed = ClosedForm.over(sample, windows.model, len(windows.mean), None)
+        models.append(_fitted(closed, sample, config, seed + fold))
         for block in held:
-            rows = windows.rows(min(edges[block] + gap, edges[block + 1] - 1), edges[block + 1])
-            block_scores[block] = float(closed.score(Rows.joined([rows]), fitted[None])[0])
-    return Scored(model, block_scores, *_whole(windows, config, seed))
+            rows = _scored_rows(windows, int(edges[block]) + gap, int(edges[block + 1]), gap)
+            if bool(rows.mask.any()):
+                block_scores[block] = float(closed.score(rows, models[-1][None])[0])
+    known = ~np.isnan(block_scores)
+    if known.sum() < 2:
+        raise SeriesError(
+            f"{windows.recording.name}: its values lie in one tenth of its rows, too few to compare models"
+        )
+    return Scored(windows.model, block_scores[known], *_whole(windows, models, config))
+
+
+def _check_rows(windows: Windows, sample: Rows) -> None:
+    rows, regimes, D = int(sample.complete.sum()), windows.model.regimes, len(windows.mean)
+    needed = regimes * (sample.y.shape[0] - D + 2)
+    if rows < needed:
+        raise SeriesError(
+            f"{windows.recording.name}: {rows} rows are complete with all their lags when a fifth is held out, but "
+            f"{regimes} regimes of {D} channels need at least {needed}; "
+            "give more rows, or fewer --regimes, --lags or --channels"
+        )
+
+
+def _fitted(closed: ClosedForm, sample: Rows, config: TrainConfig, seed: int) -> Model:
+    """The start from few of the rows, polished on all; with one regime there is nothing to start."""
+    if config.model.regimes == 1:
+        ones = torch.ones(1, 1, dtype=torch.float64)
+        moments = closed.pooled[None]
+        started = Model(
+            update_emission(moments, ones[0], closed.pooled, closed.num_channels, True), Chain(ones[0], ones)
+        )
+    else:
+        started = fit_closed(thin(sample, _START_ROWS), replace(config, polish=0), closed.num_channels, seed, silent)
+    return closed.polish(sample, started[None], config.polish)[0][0]
+
+
+def _scored_rows(windows: Windows, start: int, stop: int, gap: int) -> Rows:
+    """A held-out block; rows without evidence for the longest context count as missing."""
+    rows = Rows.joined([windows.rows(start, stop)])
+    if gap == windows.model.context_rows:
+        return rows
+    widest = replace(windows, model=replace(windows.model, lags=gap, stride=1))
+    return replace(rows, mask=rows.mask & widest.rows(start, stop).mask)
 
 
 def _between(edges: NDArray[np.int64], held: Sequence[int], gap: int) -> list[tuple[int, int]]:
@@ -72,22 +148,111 @@ def _between(edges: NDArray[np.int64], held: Sequence[int], gap: int) -> list[tu
     return found + ([(start, int(edges[-1]))] if start < edges[-1] else [])
 
 
-def _whole(windows: Windows, config: TrainConfig, seed: int) -> tuple[float, int, float, float]:
-    """BIC, free parameters, agreement and smallest share of models that saw all rows."""
+def _whole(windows: Windows, models: list[Model], config: TrainConfig) -> tuple[float, int, NDArray[np.int16], float]:
+    """BIC, free parameters, labels by the folds' models, and smallest share of a model that saw all rows."""
     rows = windows.rows(0, len(windows))
     closed = ClosedForm.over(rows, config.model, len(windows.mean), None)
-    best, labels, most = None, [], -np.inf
-    for restart in range(_RESTARTS):
-        model = fit_closed(rows, config, len(windows.mean), seed + restart, silent)
-        labels.append(closed.labels(rows, model))
-        reached = float(closed.score(rows, model[None])[0])
-        if reached > most:
-            best, most, chosen = model, reached, labels[-1]
-    assert isinstance(best, Model)
-    evidence, free = int(rows.mask.sum()), Parameters.of(best.emission, best.chain, config.model).free
-    agreement = np.mean([adjusted_rand_score(a, b) for a, b in combinations(labels, 2)])
-    share = np.bincount(chosen, minlength=config.model.regimes).min() / len(chosen)
-    return free * np.log(evidence) - 2 * most * evidence, free, float(agreement), float(share)
+    labels = np.stack([closed.labels(rows, model).astype(np.int16) for model in models])
+    best = int(closed.score(rows, Model.stacked(models)).argmax())
+    model = closed.polish(rows, models[best][None], config.polish)[0]
+    statistics = closed.expect(rows, model)
+    evidence = statistics.evidence_rows
+    free = Parameters.of(model[0].emission, model[0].chain, config.model).free
+    share = np.bincount(closed.labels(rows, model[0]), minlength=config.model.regimes).min() / len(rows)
+    bic = free * np.log(evidence) - 2 * float(statistics.log_marginal[0])
+    return bic, free, labels, float(share)
+
+
+# --- all of them, in parallel ----------------------------------------------------------------------------------------
+
+
+def score_all(job: Job, candidates: Sequence[ModelConfig], progress: Progress) -> list[Scored]:
+    """The candidates' scores, in their order, from as many processes as there are processors for us.
+
+    The large ones, which take longest, begin first. The answer does not depend on the number of processes, and however
+    this ends, none is left behind.
+
+    Raises:
+        SeriesError: too few rows. GmvaeError: a process was ended from outside.
+    """
+    gap = max(model.context_rows for model in candidates)
+    if len(job.values) < BLOCKS * (gap + 2):
+        raise SeriesError(
+            f"{job.name}: {len(job.values)} rows, but comparing models in {BLOCKS} blocks needs at least "
+            f"{BLOCKS * (gap + 2)}; give more rows, or use train"
+        )
+    workers = min(len(candidates), _processors())
+    if workers == 1:
+        return [_score(job, model, gap) for model in candidates]
+    found: dict[int, Scored] = {}
+    with _processes(workers) as pool:
+        with _interrupts_ignored():  # the first submission starts the processes
+            waiting: dict[Future[Scored], int] = {
+                pool.submit(_score, job, candidates[index], gap): index for index in reversed(range(len(candidates)))
+            }
+        for done in as_completed(waiting):
+            found[waiting[done]] = done.result()
+            progress("select", len(found), len(candidates))
+    return [found[index] for index in range(len(candidates))]
+
+
+def _score(job: Job, model: ModelConfig, gap: int) -> Scored:
+    device = resolve(job.device)
+    with Recording.from_arrays(job.values, job.steps, job.channels, job.name) as recording:
+        mean = recording.mean if model.intercept else np.zeros_like(recording.mean)
+        return score(Windows(recording, model, mean, recording.scale, device=device), gap, job.restarts, job.seed)
+
+
+def _processors() -> int:
+    """How many this process may use, which may be fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end at once when the work is broken off."""
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
+        try:
+            yield pool
+        except BaseException as error:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise GmvaeError(
+                    "a process that compared candidates was ended from outside, perhaps for lack of memory; "
+                    "give fewer --regimes, or more memory"
+                ) from None
+            raise
+
+
+def _end_with_parent() -> None:
+    """Have this worker end when the process that started it does, even if that was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Processes started meanwhile never notice Ctrl-C, which a terminal sends to all: the first one ends the others."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# --- the choice ------------------------------------------------------------------------------------------------------
 
 
 def choose(

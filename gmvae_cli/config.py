@@ -204,7 +204,7 @@ class SelectConfig:
             ModelConfig(regimes=k, lags=p, covariance=covariance, prior=self.prior, intercept=self.intercept)
             for k in sorted(set(self.regimes))
             for p in sorted(set(self.lags))
-            for covariance in dict.fromkeys(self.covariance)
+            for covariance in list(dict.fromkeys(self.covariance))[: 1 if k == 1 else None]  # with one regime the same
         )
 
 

@@ -30,7 +30,7 @@ PALETTE = (
 _HATCHES = ("", "///", "...", "xxx")
 _TINT = 0.5  # opacity behind lines, which stay black
 _INK = "#1A1A1A"
-_DENSE = 1500  # columns of a picture from which lines run into one another
+_DENSE = 700  # columns of a picture from which lines run into one another
 _DIGIT_PIXELS = 6.0  # of the small print, per 100 dots an inch
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".png", ".svg", ".pdf")
 _DOTS_AN_INCH = 150
-_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 12.0, 1.35, 0.25, 0.5, 0.45  # inches
+_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 12.0, 1.35, 0.4, 0.5, 0.45  # inches
 _STRIP, _SPACE, _BETWEEN = 0.14, 0.06, 0.55
 
 

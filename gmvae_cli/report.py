@@ -107,22 +107,27 @@ def evaluate(result: "EvaluateResult", as_json: bool, shown: progress.Shown) -> 
         shown.error(sentence)
 
 
+_SHORT = {"covariance": "cov."}
+
+
 def select(result: "SelectResult", as_json: bool, shown: progress.Shown) -> None:
-    """Every candidate, the choice marked, and why."""
+    """Every candidate, the choice marked, and why; lags and covariance where they vary."""
     _warn(result.warnings, shown)
     if as_json:
         _print_json(result)
         return
-    table = _table("regimes", "lags", "covariance", "held-out", "below", "+- SE", "BIC", "agree", "smallest")
+    shapes = [name for name in ("lags", "covariance") if len({one[name] for one in result.candidates}) > 1]
+    table = _table(
+        "K", *(_SHORT.get(name, name) for name in shapes), "held-out", "below", "± SE", "BIC", "agree", "least"
+    )
     for one in result.candidates:
         table.add_row(
             f"{'*' if one['chosen'] else ''} {one['regimes']}",
-            str(one["lags"]),
-            str(one["covariance"]),
-            _number(float(one["held_out_log_likelihood_per_row"]), 4),
-            _number(float(one["difference"]), 4),
-            _number(float(one["standard_error"]), 4),
-            _number(float(one["bic"]), 0),
+            *(str(one[name]) for name in shapes),
+            _nats(float(one["held_out_log_likelihood_per_row"])),
+            _nats(float(one["difference"])),
+            _nats(float(one["standard_error"])),
+            f"{one['bic']:.0f}",
             _number(float(one["agreement"]), 2),
             _percent(float(one["smallest_share"])),
         )
@@ -425,6 +430,11 @@ def jsonable(value: Any) -> Any:
 
 def _number(value: float | None, decimals: int) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value:,.{decimals}f}"
+
+
+def _nats(value: float) -> str:
+    """Four decimals where they matter, and five digits at most where they do not."""
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.5g}"
 
 
 def _short_number(value: float, digits: int = 4) -> str:

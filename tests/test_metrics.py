@@ -92,6 +92,22 @@ def test_equal_partitions_score_one(counts):
     assert list(metrics.partition_scores(counts).values()) == pytest.approx([1] * 4, abs=1e-12)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_segmentation_with_itself_is_perfect_under_any_names(seed, renamed):
+    """Exactly, so that a gate of 1 is met: rounding loses nothing."""
+    generator = np.random.default_rng(seed)
+    n, K = int(generator.integers(1, 3_000)), int(generator.integers(1, 9))
+    true = np.repeat(generator.integers(K, size=n), generator.integers(1, 6, size=n))[:n]
+    predicted = generator.permutation(K)[true] if renamed else true
+    counts, starts = metrics.contingency(true, predicted, K, K), np.union1d([0], generator.integers(n, size=3))
+    both = edges(true, starts), edges(predicted, starts)
+    changes = metrics.pooled_change_scores(*both, starts, n, 0)
+    assert metrics.partition_scores(counts) == dict.fromkeys(("ari", "nmi", "ami", "v_measure"), 1)
+    assert metrics.accuracy(counts) == metrics.macro_f1(counts) == metrics.covering(*both, n) == 1
+    assert (changes.precision, changes.recall, changes.f1, changes.hausdorff) == (1, 1, 1, 0)
+
+
 def test_one_predicted_label_for_two_true_ones():
     counts = np.array([[6], [4]])
     assert metrics.accuracy(counts) == 0.6

@@ -8,6 +8,7 @@ import pytest
 
 from gmvae_cli import progress, report
 from gmvae_cli.jobs.infer import InferResult
+from gmvae_cli.jobs.select import SelectResult
 from gmvae_cli.jobs.train import TrainResult
 
 
@@ -119,3 +120,40 @@ def test_arrays_become_lists():
 )
 def test_usage_errors_are_one_line(message, line):
     assert report.usage_line(message) == line
+
+
+def compared(lags, covariance, scale):
+    """A comparison whose figures are as wide as they come."""
+    candidates = [
+        {
+            "regimes": regimes,
+            "lags": lag,
+            "covariance": kind,
+            "held_out_log_likelihood_per_row": -12.3456789 * scale,
+            "difference": 1.23456789 * scale * regimes,
+            "standard_error": 0.00056789 * scale,
+            "parameters": 12 * regimes,
+            "bic": 1234567.8 * scale,
+            "agreement": 0.987,
+            "smallest_share": 1.0,
+            "chosen": regimes == 12,
+        }
+        for regimes in (2, 12)
+        for lag in lags
+        for kind in covariance
+    ]
+    choice = {"regimes": 12, "lags": lags[0], "covariance": covariance[0]}
+    return SelectResult(choice=choice, reason="so", candidates=candidates, rows=9, seconds=1.0, warnings=[])
+
+
+@pytest.mark.parametrize("scale", [0.001, 1, -10])
+@pytest.mark.parametrize(("lags", "covariance"), [((1,), ("shared",)), ((1, 2), ("regime", "shared"))])
+def test_a_comparison_fits_80_columns_and_shows_what_varies(capsys, monkeypatch, lags, covariance, scale):
+    monkeypatch.setenv("COLUMNS", "80")
+    with progress.show(quiet=False, log_file=None) as shown:
+        report.select(compared(lags, covariance, scale), False, shown)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(lines)
+    assert [name in lines[0] for name in ("lags", "cov.")] == [len(lags) > 1, len(covariance) > 1]
+    assert [line.split()[0] for line in lines if line.lstrip().startswith("*")] == ["*"] * len(lags) * len(covariance)

@@ -1,26 +1,19 @@
 """`gmvae select`: how many regimes, how many lags, which covariance."""
 
-import multiprocessing
-import os
-import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gmvae_cli import compare
 from gmvae_cli.config import ModelConfig, SelectConfig, SeriesConfig
-from gmvae_cli.errors import SeriesError
-from gmvae_cli.fit import SAMPLE_ROWS
 from gmvae_cli.progress import Progress
 from gmvae_cli.recording import Recording
-from gmvae_cli.runtime import resolve
 from gmvae_cli.series import open_series
 
-_PIECES = 40  # a longer file is represented by so many evenly spaced pieces
+_ROWS, _PIECES = 1 << 17, 32  # a longer file is represented by so many rows, in evenly spaced pieces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +35,8 @@ def select(inputs: Sequence[str], config: SelectConfig, series: SeriesConfig, pr
         values, steps = _represented(recording)
         notes, total = recording.notes, recording.rows
     candidates = config.candidates
-    gap = max(model.context_rows for model in candidates)
-    needed = compare.BLOCKS * max(
-        model.regimes * (gap + values.shape[1] * (model.lags + 1) + 2) for model in candidates
-    )
-    if len(values) < needed:
-        raise SeriesError(
-            f"{recording.name}: {len(values):,} rows, but comparing up to {candidates[-1].regimes} regimes in "
-            f"{compare.BLOCKS} blocks needs at least {needed:,}; give fewer --regimes or --lags, or use train"
-        )
-    scored = _score_all(values, steps, recording.channels, config, gap, progress)
+    work = compare.Job(recording.name, values, steps, recording.channels, config.restarts, config.seed, config.device)
+    scored = compare.score_all(work, candidates, progress)
     scores = np.stack([one.block_scores for one in scored])
     chosen, best, differences, errors = compare.choose(scores, [one.free for one in scored])
     model = candidates[chosen]
@@ -82,60 +67,14 @@ def select(inputs: Sequence[str], config: SelectConfig, series: SeriesConfig, pr
 
 def _represented(recording: Recording) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """All rows of the recording, or evenly spaced pieces of a long one, each a series of its own."""
-    if recording.rows <= SAMPLE_ROWS:
+    if recording.rows <= _ROWS:
         return recording.read(0, recording.rows)
-    length = SAMPLE_ROWS // _PIECES
+    length = _ROWS // _PIECES
     starts = np.linspace(0, recording.rows - length, _PIECES).astype(int)
     parts = [recording.read(start, start + length) for start in starts.tolist()]
     for _, steps in parts:
         steps[0] = 0
     return np.concatenate([values for values, _ in parts]), np.concatenate([steps for _, steps in parts])
-
-
-def _score(
-    values: NDArray[np.float64],
-    steps: NDArray[np.int64],
-    channels: tuple[str, ...],
-    model: ModelConfig,
-    gap: int,
-    config: SelectConfig,
-) -> compare.Scored:
-    resolve(config.device)
-    with Recording.from_arrays(values, steps, channels) as recording:
-        return compare.score(recording, model, gap, config.restarts, config.seed)
-
-
-def _numbered(work: tuple[Any, ...]) -> tuple[int, compare.Scored]:
-    return work[0], _score(*work[1:])
-
-
-def _leave_interrupts_alone() -> None:
-    """Ctrl-C reaches every process of the terminal; the first one ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _score_all(
-    values: NDArray[np.float64],
-    steps: NDArray[np.int64],
-    channels: tuple[str, ...],
-    config: SelectConfig,
-    gap: int,
-    progress: Progress,
-) -> list[compare.Scored]:
-    """The candidates' scores, in their order; the large ones, which take longest, begin first."""
-    candidates = config.candidates
-    workers = min(len(candidates), os.cpu_count() or 1)
-    if workers == 1:
-        return [_score(values, steps, channels, model, gap, config) for model in candidates]
-    found: dict[int, compare.Scored] = {}
-    work = [
-        (index, values, steps, channels, candidates[index], gap, config) for index in reversed(range(len(candidates)))
-    ]
-    with multiprocessing.get_context("spawn").Pool(workers, _leave_interrupts_alone) as pool:
-        for index, scored in pool.imap_unordered(_numbered, work):
-            found[index] = scored
-            progress("select", len(found), len(candidates))
-    return [found[index] for index in range(len(candidates))]
 
 
 def _named(model: ModelConfig) -> str:
@@ -152,7 +91,9 @@ def _reason(
     errors: NDArray[np.float64],
 ) -> str:
     if chosen == best:
-        return f"{_named(candidates[chosen])}: no smaller model comes within one standard error of its held-out score"
+        return (
+            f"{_named(candidates[chosen])}: the best held-out score, and no smaller model is within one standard error"
+        )
     return (
         f"{_named(candidates[chosen])}: the smallest model within one standard error of the best; it is "
         f"{differences[chosen]:.4f} nats a row (standard error {errors[chosen]:.4f}) below {_named(candidates[best])}"
