@@ -32,7 +32,7 @@ class Checkpoint:
         encoder: its state, or None (a simulated truth has none).
         training: a JSON-able summary of how it was trained.
         standard_errors: (K, P, D, D) of the AR weights in standardised units, or None (a simulated truth is exact).
-        floor: (columns,) as in `summaries`, where blocks are modelled, else None. D is then twice the number of columns.
+        floor: (columns,) as in `summaries` where blocks are modelled, and D is twice the number of columns; else None.
     """
 
     model: ModelConfig

@@ -1,13 +1,6 @@
 """Models of different sizes against one another: held-out likelihood in blocks, BIC, agreement of restarts."""
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -19,10 +12,11 @@ from numpy.typing import NDArray
 
 from gmvae_cli.config import ModelConfig, TrainConfig
 from gmvae_cli.core import Parameters
-from gmvae_cli.errors import GmvaeError, SeriesError
+from gmvae_cli.errors import SeriesError
 from gmvae_cli.fit import fit_closed, thin
 from gmvae_cli.markov import Chain
 from gmvae_cli.moments import update_emission
+from gmvae_cli.parallel import in_processes
 from gmvae_cli.polish import ClosedForm, Model
 from gmvae_cli.progress import Progress, silent
 from gmvae_cli.recording import Recording
@@ -181,75 +175,20 @@ def score_all(job: Job, candidates: Sequence[ModelConfig], progress: Progress) -
             f"{job.name}: {len(job.values)} rows, but comparing models in {BLOCKS} blocks needs at least "
             f"{BLOCKS * (gap + 2)}; give more rows, or use train"
         )
-    workers = min(len(candidates), _processors())
-    if workers == 1:
-        return [_score(job, model, gap) for model in candidates]
+    largest_first = list(reversed(candidates))
     found: dict[int, Scored] = {}
-    with _processes(workers) as pool:
-        with _interrupts_ignored():  # the first submission starts the processes
-            waiting: dict[Future[Scored], int] = {
-                pool.submit(_score, job, candidates[index], gap): index for index in reversed(range(len(candidates)))
-            }
-        for done in as_completed(waiting):
-            found[waiting[done]] = done.result()
-            progress("select", len(found), len(candidates))
-    return [found[index] for index in range(len(candidates))]
+    for index, scored in in_processes(_score, [(job, model, gap) for model in largest_first]):
+        found[index] = scored
+        progress("select", len(found), len(candidates))
+    return [found[index] for index in reversed(range(len(candidates)))]
 
 
-def _score(job: Job, model: ModelConfig, gap: int) -> Scored:
+def _score(task: tuple[Job, ModelConfig, int]) -> Scored:
+    job, model, gap = task
     device = resolve(job.device)
     with Recording.from_arrays(job.values, job.steps, job.channels, job.name) as recording:
         mean = recording.mean if model.intercept else np.zeros_like(recording.mean)
         return score(Windows(recording, model, mean, recording.scale, device=device), gap, job.restarts, job.seed)
-
-
-def _processors() -> int:
-    """How many this process may use, which may be fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end at once when the work is broken off."""
-    others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
-        try:
-            yield pool
-        except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in set(multiprocessing.active_children()) - others:
-                process.terminate()
-            if isinstance(error, BrokenProcessPool):
-                raise GmvaeError(
-                    "a process that compared candidates was ended from outside, perhaps for lack of memory; "
-                    "give fewer --regimes, or more memory"
-                ) from None
-            raise
-
-
-def _end_with_parent() -> None:
-    """Have this worker end when the process that started it does, even if that was killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes started meanwhile never notice Ctrl-C, which a terminal sends to all: the first one ends the others."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 # --- the choice ------------------------------------------------------------------------------------------------------

@@ -283,24 +283,34 @@ def _short_starts(closed: ClosedForm, rows: Rows, restarts: int, generator: torc
 
 def _window_starts(closed: ClosedForm, rows: Rows, restarts: int, generator: torch.Generator) -> list[Model]:
     """Window clusterings of several window lengths, the best of each."""
-    config, models = closed.config, []
+    models = []
     lengths = _WINDOWS if closed.dwell is None else (max(2, round(closed.dwell / 2)),)
     for length in lengths:
-        if length > len(rows):
+        if 3 * closed.config.regimes * length > len(rows):
             break
-        flat, counts = window_moments(rows.y, rows.complete, length)
-        filled = counts >= 0.5 * counts[counts > 0].median()
-        flat, counts = flat[filled], counts[filled]
-        if len(counts) < 3 * config.regimes:
-            continue
-        emission, labels, total = cluster_windows(
-            flat, counts, closed.pooled, config.regimes, closed.num_channels, closed.shared, restarts, generator
-        )
-        best = int(total.argmax())
-        visits = 1 + int((labels[best, 1:] != labels[best, :-1]).sum())
-        matrix = persistent(config.regimes, closed.dwell or length * labels.shape[1] / visits)
-        models.append(Model(emission[best], Chain(stationary(matrix), matrix)))
+        model = start_from_windows(closed, rows, length, restarts, generator)
+        if model is not None:
+            models.append(model)
     return models
+
+
+def start_from_windows(
+    closed: ClosedForm, rows: Rows, length: int, restarts: int, generator: torch.Generator
+) -> Model | None:
+    """The best of several clusterings of windows of `length` rows; None where there are fewer windows than regimes."""
+    regimes = closed.config.regimes
+    flat, counts = window_moments(rows.y, rows.complete, length)
+    filled = counts >= 0.5 * counts[counts > 0].median()
+    flat, counts = flat[filled], counts[filled]
+    if len(counts) < regimes:
+        return None
+    emission, labels, total = cluster_windows(
+        flat, counts, closed.pooled, regimes, closed.num_channels, closed.shared, restarts, generator
+    )
+    best = int(total.argmax())
+    visits = 1 + int((labels[best, 1:] != labels[best, :-1]).sum())
+    matrix = persistent(regimes, closed.dwell or length * labels.shape[1] / visits)
+    return Model(emission[best], Chain(stationary(matrix), matrix))
 
 
 # --- which rows ------------------------------------------------------------------------------------------------------

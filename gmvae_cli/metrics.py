@@ -244,3 +244,21 @@ def _nearest(points: Labels, others: Labels) -> Labels:
 def _within(rows: Labels, start: int, stop: int) -> Labels:
     first, last = np.searchsorted(rows, [start, stop])
     return rows[first:last] - start
+
+
+def agreements(labels: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """ARI of every pair of labellings: (N, n) of regimes from 0 -> (N, N); 0 where both have one label alone.
+
+    All pairs at once, from one product of indicator matrices.                     [Hubert, Arabie, 1985, Eq. 5]
+    """
+    N, n = labels.shape
+    K = int(labels.max()) + 1
+    indicators = (labels[:, None] == np.arange(K)[:, None]).astype(np.float32).reshape(N * K, n)
+    shared = (indicators @ indicators.T).astype(np.float64).reshape(N, K, N, K)
+    sizes = indicators.sum(1, dtype=np.float64).reshape(N, K)
+    together = (shared * (shared - 1) / 2).sum((1, 3))
+    pairs = (sizes * (sizes - 1) / 2).sum(1)
+    expected = pairs[:, None] * pairs / (n * (n - 1) / 2)
+    most = 0.5 * (pairs[:, None] + pairs)
+    room = most - expected
+    return np.where(room > 1e-9, (together - expected) / np.maximum(room, 1e-9), 0.0)

@@ -205,10 +205,10 @@ class ClosedForm:
         """Closed-form updates until a pass gains less than the tolerance in every restart, and the last gain.
 
         What is raised is log Z of the evidence as the models scale it, which stays as it is, or with `calibrate` is
-        estimated at the first and the last pass.
+        estimated anew at every pass.
         """
         before, gain = None, float("inf")
-        for done in range(passes):
+        for _ in range(passes):
             statistics, _, probs = self._collect(rows, model, None)
             now = statistics.log_marginal / statistics.evidence_rows
             if before is not None:
@@ -216,7 +216,7 @@ class ClosedForm:
                 if gain < TOLERANCE:
                     break
             scale = model.evidence_scale
-            if calibrate and done in (0, passes - 1):
+            if calibrate:
                 scale = self._scale(rows, model, probs)
             before, model = now, self.update(statistics, scale)
         return model, gain

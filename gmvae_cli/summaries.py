@@ -53,7 +53,7 @@ class Summaries:
     def __init__(self, recording: Recording, block_rows: int, floor: NDArray[np.float64]) -> None:
         self.recording, self.block_rows, self.floor = recording, block_rows, floor
         self.name = recording.name
-        self.edges, self._steps = _blocks(recording, block_rows)
+        self.edges, self._steps = block_edges(recording, block_rows)
         self.rows = len(self._steps)
         summary = ChannelSummary(summary_names(recording.channels))
         blocks = max(1, READ_ROWS // block_rows)
@@ -69,7 +69,7 @@ class Summaries:
         return summarized(values, edges, self.floor), self._steps[start:stop]
 
 
-def _blocks(recording: Recording, block_rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def block_edges(recording: Recording, block_rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where blocks begin and the last one ends (B + 1,), and how each follows the one before (B,)."""
     starts: list[NDArray[np.int64]] = []
     holes: list[NDArray[np.int64]] = []
@@ -91,3 +91,12 @@ def _blocks(recording: Recording, block_rows: int) -> tuple[NDArray[np.int64], N
     steps = np.maximum(1, (travelled + block_rows // 2) // block_rows)
     steps[first] = 0
     return np.append(edges, recording.rows), steps
+
+
+def roughness(blocks: Summaries) -> NDArray[np.float64]:
+    """The log spread of the differences from row to row within each block, (B, D), beside what `read` gives."""
+    edges, recording = blocks.edges, blocks.recording
+    values = recording.read(0, recording.rows)[0]
+    differences = np.diff(values, axis=0, prepend=np.nan)
+    differences[edges[:-1]] = np.nan
+    return summarized(differences, edges, blocks.floor)[:, len(recording.channels) :]

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from gmvae_cli import compare
+from gmvae_cli import compare, parallel
 from gmvae_cli.config import ModelConfig, SelectConfig, whole_numbers
 from gmvae_cli.errors import ConfigError, SeriesError
 from gmvae_cli.recording import Recording
@@ -108,7 +108,7 @@ def test_select_finds_the_number_of_regimes_and_keeps_the_model(run, series, mon
         assert one["parameters"] == one["regimes"] * (4 + 2 + 3) + one["regimes"] * (one["regimes"] - 1)
     out = series.parent / "out.csv"
     assert json.loads(run("infer", series, "--model", model, "--output", out, "--json").stdout)["rows"] == 1500
-    monkeypatch.setattr(compare, "_processors", lambda: 1)
+    monkeypatch.setattr(parallel, "_processors", lambda: 1)
     alone = json.loads(run("select", series, "--regimes", "1:3", "--restarts", "2", "--json", "--quiet").stdout)
     assert alone | {"seconds": 0} == figures | {"seconds": 0}  # the number of processes changes nothing
 
@@ -132,7 +132,7 @@ def test_a_run_that_is_broken_off_leaves_no_process(run, tmp_path, sent, to_all,
     arguments = [sys.executable, "-m", "gmvae_cli", "select", path, "--regimes", "4:8", "--quiet"]
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
-    while _processes_of(process.pid) <= (compare._processors() > 1) and time.monotonic() < deadline:
+    while _processes_of(process.pid) <= (parallel._processors() > 1) and time.monotonic() < deadline:
         time.sleep(0.2)
     time.sleep(0.5)
     (os.killpg if to_all else os.kill)(process.pid, sent)

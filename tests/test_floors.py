@@ -28,7 +28,7 @@ MATHS = {
 FLOORS = {
     4: {"__main__", "cli", "options", "report"},
     3: {"jobs"},
-    2: {"fit", "anneal", "polish", "apply", "relay", "windows", "checkpoint", "tensorfile", "journal", "plan"}
+    2: {"fit", "anneal", "polish", "apply", "relay", "windows", "checkpoint", "tensorfile", "journal", "plan", "views"}
     | {"compare"}
     | {"figures", "labelled", "picture"},
     1: MATHS

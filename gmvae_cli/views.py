@@ -1,0 +1,240 @@
+"""A recording seen at several time scales, and the labelling that most of these views agree on.
+
+Where the model is wrong, and on recordings it always is, likelihood does not say how long a regime should last: it
+prefers many short visits. What a regime is shows in another way: it is there whatever the scale at which one looks. So
+the recording is seen as rows, and as blocks of several lengths; windows of several lengths are clustered in each view;
+and the labelling that agrees best with all the others is the one that goes on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gmvae_cli import calibrate
+from gmvae_cli.config import ModelConfig, TrainConfig
+from gmvae_cli.fit import SAMPLE_ROWS, fit_closed, start_from_windows, thin
+from gmvae_cli.markov import Chain, stationary
+from gmvae_cli.metrics import agreements
+from gmvae_cli.parallel import in_processes
+from gmvae_cli.polish import ClosedForm, Model
+from gmvae_cli.progress import Progress, silent
+from gmvae_cli.recording import Recording
+from gmvae_cli.runtime import resolve
+from gmvae_cli.summaries import FLOOR, Summaries, block_edges, roughness
+from gmvae_cli.windows import Windows, view
+
+_BLOCK_COUNTS = (300, 600, 1200)  # blocks that a recording is cut into
+_SHORTEST_BLOCK = 4  # rows
+_WINDOWS = (4.0, 2.7, 1.8)  # windows of n / (this * K) rows of a view
+_SHORT_WINDOWS = (10, 30, 100)  # rows, beside these, where rows themselves are seen
+_LONGEST_WINDOW = 2_000
+_ROUGH_CHANNELS = 6  # channels up to which blocks are also seen with their roughness
+_FIT_ROWS = 8_000  # rows of a view that a fit sees; all are labelled
+_PASSES, _RESTARTS = 12, 8
+_SHORT, _SHORT_SEEDS = 2_000, 3  # a recording of fewer rows has fewer views, so each is fitted from so many seeds
+_COMPARED_ROWS = 2_000
+_VISIT_COST = 0.05  # agreement that twice as many visits must bring, by log 2
+_REGIME_GAIN = 0.1  # and what more regimes may cost of it
+_MOST_REGIMES = 9
+_GATE_REGIMES = 5  # with so many a correct model of fewer regimes is still white
+
+
+class View(NamedTuple):
+    """Rows or blocks of a recording.
+
+    Args:
+        kind: "rows", "blocks", or "rough": blocks with the log spread of their differences as well, which only vote.
+        block_rows: rows that each of these stands for. values: (n, D); steps: (n,) as a recording has them.
+        edges: (n + 1,) first rows.
+    """
+
+    kind: str
+    block_rows: int
+    values: NDArray[np.float64]
+    steps: NDArray[np.int64]
+    edges: NDArray[np.int64]
+
+
+class Candidate(NamedTuple):
+    """A labelling: of which view, with windows of how many of its rows; labels (n,) of the view's rows."""
+
+    kind: str
+    block_rows: int
+    window: int
+    regimes: int
+    model: Model
+    labels: NDArray[np.int16]
+    edges: NDArray[np.int64]
+
+    @property
+    def visits(self) -> int:
+        """Segments of the labelling."""
+        return 1 + int((self.labels[1:] != self.labels[:-1]).sum())
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What goes on to be trained.
+
+    Args:
+        model: with the stride, the block size and the number of regimes found. initial: where training starts, in the
+            units of `windows.view`; None: where it would by itself. dwell: in rows of the model, None if not known.
+        agreement: root mean square ARI with all views; None where the model describes the rows, and likelihood decides.
+    """
+
+    model: ModelConfig
+    initial: Model | None
+    dwell: float | None
+    agreement: float | None
+
+
+def choose(recording: Recording, regimes: int | None, config: TrainConfig, progress: Progress) -> Choice:
+    """The time scale, and the number of regimes where None is given.
+
+    Where a model of the rows leaves white errors it is right, and nothing needs to be chosen but the number of regimes,
+    by BIC. Else every view is clustered, and the labelling wins whose agreement, less 0.05 log(visits / K^2), is best.
+    """
+    spacing = stride(recording)
+    if spacing == 1:
+        plain = replace(config.model, regimes=regimes or _GATE_REGIMES)
+        if _describes(recording, plain, config):
+            if regimes is None:
+                plain = replace(plain, regimes=_by_bic(recording, config, progress))
+            return Choice(plain, None, None, None)
+    seen = views(recording, spacing)
+    counts = [regimes] if regimes else list(range(2, _MOST_REGIMES + 1))
+    seeds = _SHORT_SEEDS if recording.rows < _SHORT else 1
+    tasks = [_Task(one, K, config.seed, seeds, recording.name) for K in counts for one in seen]
+    found: list[list[Candidate]] = [[] for _ in tasks]
+    for done, (index, candidates) in enumerate(in_processes(_fitted, tasks)):
+        found[index] = candidates
+        progress("views", done + 1, len(tasks))
+    best = max((_best(found, K, recording.rows) for K in counts), key=lambda entry: entry[0])
+    return _choice(best[1], best[2], config.model, recording)
+
+
+def stride(recording: Recording) -> int:
+    """The stride that the first rows of a recording call for, as in `calibrate`."""
+    values, steps = recording.read(0, min(recording.rows, SAMPLE_ROWS))
+    standard = torch.as_tensor(((values - recording.mean) / recording.scale).T)
+    return calibrate.stride(standard, torch.as_tensor(steps == 1))
+
+
+def views(recording: Recording, spacing: int) -> list[View]:
+    """Every `spacing`-th row, and blocks of several lengths where there are rows enough."""
+    found = []
+    if recording.rows <= SAMPLE_ROWS * spacing:
+        edges, steps = block_edges(recording, spacing)
+        found.append(View("rows", spacing, recording.read(0, recording.rows)[0][edges[:-1]], steps, edges))
+    for count in _BLOCK_COUNTS:
+        block_rows = recording.rows // count
+        if block_rows < _SHORTEST_BLOCK:
+            continue
+        blocks = Summaries(recording, block_rows, FLOOR * recording.scale)
+        values, steps = blocks.read(0, blocks.rows)
+        found.append(View("blocks", block_rows, values, steps, blocks.edges))
+        if len(recording.channels) <= _ROUGH_CHANNELS:
+            rough = np.concatenate([values, roughness(blocks)], axis=1)
+            found.append(View("rough", block_rows, rough, steps, blocks.edges))
+    return found
+
+
+class _Task(NamedTuple):
+    view: View
+    regimes: int
+    seed: int
+    seeds: int
+    name: str
+
+
+def _fitted(task: _Task) -> list[Candidate]:
+    """The labellings of one view, one for each window length and seed."""
+    resolve("cpu")
+    one, K = task.view, task.regimes
+    model = ModelConfig(regimes=K)
+    found = []
+    with Recording.from_arrays(one.values, one.steps, name=task.name) as recording:
+        windows = view(recording, model)
+        rows = windows.rows(0, len(windows))
+        few = thin(rows, _FIT_ROWS)
+        for window in _window_lengths(len(rows), K, one.kind == "rows"):
+            closed = ClosedForm.over(few, model, len(windows.mean), float(window))
+            for seed in range(task.seeds):
+                generator = torch.Generator().manual_seed(1_000 * task.seed + seed)
+                started = start_from_windows(closed, few, window, _RESTARTS, generator)
+                if started is None:
+                    continue
+                fitted = closed.polish(few, started[None], _PASSES, calibrate=True)[0][0]
+                labels = closed.labels(rows, fitted).astype(np.int16)
+                found.append(Candidate(one.kind, one.block_rows, window, K, fitted, labels, one.edges))
+    return found
+
+
+def _window_lengths(rows: int, regimes: int, short: bool) -> list[int]:
+    long = [min(round(rows / (factor * regimes)), _LONGEST_WINDOW) for factor in _WINDOWS]
+    lengths = [length for length in _SHORT_WINDOWS if short and length < 0.35 * long[0]] + long
+    return sorted({length for length in lengths if length >= 4})
+
+
+def _best(found: Sequence[Sequence[Candidate]], regimes: int, rows: int) -> tuple[float, Candidate, float]:
+    """Score, candidate and agreement of the best labelling with so many regimes."""
+    candidates = [candidate for group in found for candidate in group if candidate.regimes == regimes]
+    at = np.linspace(0, rows - 1, min(rows, _COMPARED_ROWS)).astype(int)
+    labels = [one.labels[np.searchsorted(one.edges, at, side="right") - 1] for one in candidates]
+    agreement = np.sqrt(np.square(np.maximum(agreements(np.stack(labels)), 0)).mean(1))
+    visits = np.array([candidate.visits for candidate in candidates])
+    scores = agreement - _VISIT_COST * np.log(visits) + _REGIME_GAIN * np.log(regimes)
+    scores[[candidate.kind == "rough" for candidate in candidates]] = -np.inf
+    index = int(scores.argmax())
+    return float(scores[index]), candidates[index], float(agreement[index])
+
+
+def _choice(best: Candidate, agreement: float, model: ModelConfig, recording: Recording) -> Choice:
+    """The candidate as a start for training on all rows, or on blocks."""
+    model = replace(model, regimes=best.regimes)
+    if best.kind == "blocks":
+        return Choice(replace(model, summarize=best.block_rows), best.model, float(best.window), agreement)
+    model = replace(model, stride=best.block_rows)
+    return Choice(model, _at_every_row(best.model, best.block_rows), float(best.window * best.block_rows), agreement)
+
+
+def _at_every_row(model: Model, spacing: int) -> Model:
+    """A model of every `spacing`-th row as one of all rows with that stride: visits last as long in time."""
+    matrix = model.chain.transition_matrix
+    identity = torch.eye(len(matrix), dtype=matrix.dtype)
+    matrix = identity + (matrix - identity) / spacing
+    return Model(model.emission, Chain(stationary(matrix), matrix), model.evidence_scale * spacing)
+
+
+# --- a model that is right -------------------------------------------------------------------------------------------
+
+
+def _describes(recording: Recording, model: ModelConfig, config: TrainConfig) -> bool:
+    """Whether a model of the rows leaves white errors."""
+    return _closed(recording, model, config)[1] == 1
+
+
+def _closed(recording: Recording, model: ModelConfig, config: TrainConfig) -> tuple[float, float]:
+    """BIC and evidence scale of the likeliest model of the rows, or of pieces of a long recording."""
+    windows: Windows = view(recording, model)
+    rows = thin(windows.rows(0, min(len(windows), SAMPLE_ROWS)), 2 * _FIT_ROWS)
+    fitted = fit_closed(rows, replace(config, model=model, polish=_PASSES), len(windows.mean), config.seed, silent)
+    closed = ClosedForm.over(rows, model, len(windows.mean), None)
+    count = int(rows.mask.sum())
+    likelihood = float(closed.score(rows, fitted[None])[0]) * count
+    return fitted.parameters(model).free * np.log(count) - 2 * likelihood, float(fitted.evidence_scale)
+
+
+def _by_bic(recording: Recording, config: TrainConfig, progress: Progress) -> int:
+    """The number of regimes of a model that is right."""
+    bic = []
+    for regimes in range(1, _MOST_REGIMES + 1):
+        bic.append(_closed(recording, replace(config.model, regimes=regimes), config)[0])
+        progress("regimes", regimes, _MOST_REGIMES)
+        if len(bic) > 2 and min(bic[-2:]) > min(bic[:-2]):
+            break
+    return 1 + int(np.argmin(bic))
