@@ -264,7 +264,7 @@ def train(
         if dry_run:
             plan = job.dry_run(inputs, files, device, shown)
             shown.close()
-            report.plan(plan, as_json)
+            report.plan(plan, as_json, shown)
             return
         result = job.train(inputs, model, config, files, resume, shown)
         shown.close()
@@ -315,7 +315,9 @@ def infer(
         if dry_run:
             plan = job.dry_run(inputs, model, output, config, files, shown)
             shown.close()
-            report.plan(plan, as_json)
+            report.plan(plan, as_json, shown)
+            if plan.failures:
+                raise typer.Exit(1)
             return
         result = job.infer(inputs, model, output, config, files, segments, skip_existing, shown)
         shown.close()

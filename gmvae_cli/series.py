@@ -184,7 +184,8 @@ class SeriesReader:
             return
         for table in self._tables:
             row = 0
-            for rows in ahead(table.blocks(columns)):
+            blocks = table.blocks(columns)
+            for rows in blocks if table.is_small else ahead(blocks):
                 yield _Block(table=rows, where=_where(table.name, row), name=table.name, new_file=row == 0)
                 row += rows.num_rows
             if not row:

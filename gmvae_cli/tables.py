@@ -143,6 +143,11 @@ class CsvTable:
         self.columns = (*header, *(key for key, _ in _missing_folder_columns(header, file)))
         self._own = header
 
+    @property
+    def is_small(self) -> bool:
+        """Whether reading takes less time than starting a thread for it."""
+        return self._spool is None and os.path.getsize(self.file.path) <= CSV_BLOCK_BYTES // 16
+
     @cached_property
     def schema(self) -> Any:
         """Every column as text."""
@@ -247,6 +252,11 @@ class ParquetTable:
         self.schema = pa.schema([*own, *(pa.field(key, pa.string()) for key, _ in folders)], metadata=own.metadata)
         self._own = tuple(own.names)
         self.columns = tuple(self.schema.names)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether reading takes less time than starting a thread for it."""
+        return bool(self.rows <= PARQUET_BATCH_ROWS // 16)
 
     @cached_property
     def first_block(self) -> Any:
