@@ -262,7 +262,7 @@ def train(
 
     with progress.show(quiet=quiet, log_file=log_file) as shown:
         if dry_run:
-            plan = job.dry_run(inputs, files, device, shown)
+            plan = job.dry_run(inputs, config, files, shown)
             shown.close()
             report.plan(plan, as_json, shown)
             return

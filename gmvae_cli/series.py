@@ -22,6 +22,7 @@ from gmvae_cli.timeline import TimeReader
 TIME_NAMES = ("time", "timestamp", "date", "t")
 RESERVED = ("series", "regime", "true_regime", "segment", "log_likelihood")
 BLOCK_ROWS = 1 << 16
+_SURE = 0.8  # of the rows that a CSV file seems to have
 _UNNAMED = ("", "__index_level_0__")  # a data frame's row numbers, saved by habit
 
 
@@ -111,7 +112,9 @@ class SeriesReader:
                 f"{self.name}: no numeric column can be a channel; columns are: {_listed(layout.columns)}; "
                 "name channels with --channels"
             )
-        nbytes = (self.rows or 0) * 8 * (len(layout.channels) + 1)
+        # CSV says how many rows it has when they are read; only what is sure to be too much is refused before
+        rows = self.rows or int(_SURE * sum(table.likely_rows for table in self._tables))
+        nbytes = rows * 8 * (len(layout.channels) + 1)
         if nbytes > MEMORY_BYTES:
             require_free(directory, nbytes)
         scratch = Scratch(len(layout.channels) + 1, np.float64, directory)

@@ -14,7 +14,9 @@ from gmvae_cli.recording import READ_ROWS, ChannelSummary, Recording
 FLOOR = 1e-3  # of a channel's standard deviation, added to that of a block: a block that never changes has a log too
 
 
-def summarized(values: NDArray[np.float64], edges: NDArray[np.int64], floor: NDArray[np.float64]) -> NDArray[np.float64]:
+def summarized(
+    values: NDArray[np.float64], edges: NDArray[np.int64], floor: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Means and log standard deviations of blocks of rows.
 
     Args:
@@ -50,7 +52,9 @@ class Summaries:
         self.name = recording.name
         self.edges, self._steps = _blocks(recording, block_rows)
         self.rows = len(self._steps)
-        summary = ChannelSummary(tuple(f"{part} {name}" for part in ("mean", "log_spread") for name in recording.channels))
+        summary = ChannelSummary(
+            tuple(f"{part} {name}" for part in ("mean", "log_spread") for name in recording.channels)
+        )
         blocks = max(1, READ_ROWS // block_rows)
         for start in range(0, self.rows, blocks):
             values = self.read(start, min(start + blocks, self.rows))[0]

@@ -190,3 +190,11 @@ def test_sorting_across_several_outputs_is_refused(run, tmp_path, truth, two_ser
     assert conflicting.exit_code == 1
     assert "goes on after another one" in conflicting.stderr
     assert not list((tmp_path / "out").glob("*.csv"))
+
+
+def test_dry_run_of_train_refuses_too_few_rows_as_train_does(run, tmp_path, two_series):
+    two_series[:9].to_csv(tmp_path / "few.csv", index=False)
+    arguments = ("train", tmp_path / "few.csv", "--model", tmp_path / "m.safetensors", "--regimes", "3", "--lags", "2")
+    dry, real = run(*arguments, "--dry-run", "--quiet"), run(*arguments, "--quiet")
+    assert dry.exit_code == real.exit_code == 1
+    assert dry.stderr == real.stderr and "3 regimes of 2 channels need at least" in dry.stderr

@@ -32,7 +32,19 @@ FLOORS = {
     | {"compare"}
     | {"figures", "labelled", "picture"},
     1: MATHS
-    | {"series", "recording", "summaries", "recorder", "tables", "timeline", "output", "scratch", "ahead", "runtime", "progress"},
+    | {
+        "series",
+        "recording",
+        "summaries",
+        "recorder",
+        "tables",
+        "timeline",
+        "output",
+        "scratch",
+        "ahead",
+        "runtime",
+        "progress",
+    },
     0: {"__init__", "config", "errors"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

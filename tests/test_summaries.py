@@ -29,9 +29,7 @@ def by_hand(values, steps, block_rows, floor):
             cells = [column[~np.isnan(column)] for column in block.T]
             known = [2 * len(cell) > len(block) for cell in cells]
             mean = [cell.mean() if k else np.nan for cell, k in zip(cells, known, strict=True)]
-            spread = [
-                np.log(cell.std() + f) if k else np.nan for cell, k, f in zip(cells, known, floor, strict=True)
-            ]
+            spread = [np.log(cell.std() + f) if k else np.nan for cell, k, f in zip(cells, known, floor, strict=True)]
             found.append([*mean, *spread])
             travelled = steps[cuts[index - 1] + 1 : cut + 1].sum() if index else 0
             follows.append(max(1, int(travelled / block_rows + 0.5)) if index else 0)

@@ -18,7 +18,7 @@ from gmvae_cli.checkpoint import Checkpoint, load, write
 from gmvae_cli.config import SeriesConfig, TrainConfig
 from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.errors import CheckpointError
-from gmvae_cli.fit import Fit, fit
+from gmvae_cli.fit import Fit, fit, require_rows
 from gmvae_cli.journal import ResumeFile
 from gmvae_cli.markov import expected_dwell
 from gmvae_cli.output import atomic, require_apart
@@ -131,10 +131,11 @@ def train(
     )
 
 
-def dry_run(inputs: Sequence[str], series: SeriesConfig, device: str, progress: Progress) -> Plan:
-    """What `train` would read and need; nothing is trained or written."""
-    resolve(device)
+def dry_run(inputs: Sequence[str], config: TrainConfig, series: SeriesConfig, progress: Progress) -> Plan:
+    """What `train` would read and need, refused where it would be; nothing is trained or written."""
+    device = resolve(config.device)
     with open_series(inputs, series).recording(None, progress) as recording:
+        require_rows(Windows(recording, config.model, recording.mean, recording.scale, torch.float32, device), config)
         needed = 8 * recording.rows  # the labelling that counts the regimes' rows
         return plan(recording, needed, None, rows_per_second=TRAIN_ROWS_PER_SECOND, seconds=TRAIN_SECONDS)
 
