@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -38,6 +38,9 @@ from gmvae_cli.windows import Rows, Windows
 BLOCK_ROWS = 3 << 15  # a column of it for each of 4 regimes is below what `runtime` calls a large array
 
 _BLOCKS_BETWEEN = 8  # times that memory is given back
+
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -197,7 +200,7 @@ class Inference:
 
     def blocks(self) -> Iterator[Labelled]:
         """All rows in order, in blocks of `block_rows`, the last one shorter."""
-        return ahead(self._labelled(index) for index in range(len(self._ranges())))
+        return self._ahead(self._labelled(index) for index in range(len(self._ranges())))
 
     @cached_property
     @torch.no_grad()
@@ -213,6 +216,10 @@ class Inference:
             total += float((self._posterior(index, block)[0] * (block.scores - block.source)).sum())
         return total
 
+    def _ahead(self, blocks: Iterator[Item]) -> Iterator[Item]:
+        """The same, each made while the one before is worked on; of a single block there is nothing to gain."""
+        return ahead(blocks) if len(self.source) > self.block_rows else blocks
+
     def _ranges(self) -> list[tuple[int, int]]:
         size, total = self.block_rows, len(self.source)
         return [(start, min(start + size, total)) for start in range(0, total, size)]
@@ -223,7 +230,7 @@ class Inference:
     def _sweep(self) -> None:
         """Log-likelihoods of all rows, messages at the edges of blocks, and the best path."""
         stop = 0
-        for rows, scores, source, lattice in ahead(self._led_to(self._laid_out())):
+        for rows, scores, source, lattice in self._ahead(self._led_to(self._laid_out())):
             if lattice is None:
                 marginal = self._marginal(scores).sum()
                 normaliser = self._marginal(source).sum() if self.encoder is not None else marginal
@@ -273,7 +280,7 @@ class Inference:
 
     def _laid_out(self) -> Iterator[tuple[Rows, Tensor, Tensor, Lattice | None]]:
         """Every block with the lattice of its evidence, which independent rows do not need."""
-        for index, block in enumerate(ahead(self._scored())):
+        for index, block in enumerate(self._ahead(self._scored())):
             lattice = None
             if not self.independent:
                 lattice = Lattice(block.source[None], block.rows.steps, self.chain, None, start=not index)

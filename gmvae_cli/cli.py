@@ -267,9 +267,9 @@ def train(
 
     with progress.show(quiet=quiet, log_file=log_file) as shown:
         if dry_run:
-            plan = job.dry_run(inputs, files, device, shown)
+            plan = job.dry_run(inputs, config, files, shown)
             shown.close()
-            report.plan(plan, as_json)
+            report.plan(plan, as_json, shown)
             return
         result = job.train(inputs, model, config, files, resume, shown)
         shown.close()
@@ -320,7 +320,9 @@ def infer(
         if dry_run:
             plan = job.dry_run(inputs, model, output, config, files, shown)
             shown.close()
-            report.plan(plan, as_json)
+            report.plan(plan, as_json, shown)
+            if plan.failures:
+                raise typer.Exit(1)
             return
         result = job.infer(inputs, model, output, config, files, segments, skip_existing, shown)
         shown.close()

@@ -171,6 +171,11 @@ def _drawn(windows: Windows, config: TrainConfig) -> tuple[Rows, Rows | None, Ra
     return sample, None, ()
 
 
+def require_rows(windows: Windows, config: TrainConfig) -> None:
+    """Refuse, as `fit` does, what has too few rows with evidence for the model."""
+    _check_rows(windows, _drawn(windows, config)[0], config)
+
+
 def _check_rows(windows: Windows, sample: Rows, config: TrainConfig) -> None:
     rows, regimes = int(sample.complete.sum()), config.model.regimes
     needed = regimes * (sample.y.shape[0] - len(windows.mean) + 2)

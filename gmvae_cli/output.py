@@ -155,17 +155,20 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 class _Behind:
-    """Writes in a thread of its own while the caller makes the next table; one table at most is waiting."""
+    """Writes in a thread of its own while the caller makes the next table; a single table needs no thread."""
 
     def __init__(self, target: TableWriter) -> None:
         self._target = target
         self._worker = ThreadPoolExecutor(1)
+        self._latest: Any = None
         self._pending: Future[None] | None = None
 
     def write(self, table: Any) -> None:
-        """Take a table; what went wrong with the one before comes up here."""
+        """Take a table; what went wrong with an earlier one comes up here."""
         self._settle()
-        self._pending = self._worker.submit(self._target.write, table)
+        if self._latest is not None:
+            self._pending = self._worker.submit(self._target.write, self._latest)
+        self._latest = table
 
     def _settle(self) -> None:
         pending, self._pending = self._pending, None
@@ -181,6 +184,8 @@ class _Behind:
         self._worker.shutdown()
         if kind is None:
             self._settle()
+            if self._latest is not None:
+                self._target.write(self._latest)
 
 
 class _CsvWriter:

@@ -2,7 +2,8 @@
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from gmvae_cli.recording import Recording
 
@@ -16,7 +17,9 @@ BASE_BYTES = 450 << 20  # packages and a block of rows at work
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What there is to do. Scratch space lies in `scratch_folder`; `missing` counts empty cells by channel."""
+    """What there is to do. Scratch space lies in `scratch_folder`; `missing` counts empty cells by channel;
+    `failures` names the files that cannot be used.
+    """
 
     rows: int
     series: int
@@ -32,6 +35,8 @@ class Plan:
     free_bytes: int
     seconds: float
     warnings: list[dict[str, str]]
+    files: int = 1
+    failures: list[str] = field(default_factory=list)
 
 
 def plan(
@@ -60,4 +65,31 @@ def plan(
         free_bytes=shutil.disk_usage(place).free,
         seconds=seconds + recording.rows / rows_per_second + recording.rows / READ_ROWS_PER_SECOND,
         warnings=[{"code": code, "sentence": sentence} for code, sentence in recording.notes],
+    )
+
+
+def joined(
+    plans: Sequence[Plan], channels: Sequence[str], folder: str | None, files: int, failures: Sequence[str]
+) -> Plan:
+    """The plan for several tables, done one after the other: what one leaves behind, the next does not need."""
+    place = folder or tempfile.gettempdir()
+    steps = {(one.step, one.time_unit) for one in plans}
+    step, unit = steps.pop() if len(steps) == 1 else (None, None)
+    return Plan(
+        rows=sum(one.rows for one in plans),
+        series=sum(one.series for one in plans),
+        channels=list(channels),
+        holes=sum(one.holes for one in plans),
+        breaks=sum(one.breaks for one in plans),
+        missing={name: sum(one.missing.get(name, 0) for one in plans) for name in channels},
+        step=step,
+        time_unit=unit,
+        memory_bytes=max((one.memory_bytes for one in plans), default=BASE_BYTES),
+        scratch_bytes=max((one.scratch_bytes for one in plans), default=0),
+        scratch_folder=place,
+        free_bytes=shutil.disk_usage(place).free,
+        seconds=sum(one.seconds for one in plans),
+        warnings=[warning for one in plans for warning in one.warnings],
+        files=files,
+        failures=list(failures),
     )

@@ -222,8 +222,10 @@ def plot(result: "PlotResult", as_json: bool, shown: progress.Shown) -> None:
     )
 
 
-def plan(result: "Plan", as_json: bool) -> None:
+def plan(result: "Plan", as_json: bool, shown: progress.Shown) -> None:
     """What a run would read and need."""
+    for sentence in result.failures:
+        shown.error(sentence)
     if as_json:
         _print_json(result)
         return
@@ -233,12 +235,17 @@ def plan(result: "Plan", as_json: bool) -> None:
     _print(table)
     step = "" if result.step is None else f", a step of {result.step:g} {result.time_unit}"
     _print_facts(
+        *([("files", _usable(result.files, len(result.failures)))] if result.files > 1 else []),
         ("rows", f"{result.rows:,} in {_count(result.series, 'series', 'series')}{step}"),
         ("gaps", f"{_count(result.holes, 'hole', 'holes')}, {_count(result.breaks, 'break', 'breaks')}"),
         ("memory", f"about {_bytes(result.memory_bytes)}"),
         ("scratch", f"{_bytes(result.scratch_bytes)} in {result.scratch_folder}, {_bytes(result.free_bytes)} free"),
         ("time", f"about {max(result.seconds, 1):.0f} s"),
     )
+
+
+def _usable(count: int, failed: int) -> str:
+    return f"{count:,}" + (f", {failed:,} of which cannot be used" if failed else "")
 
 
 def error(sentence: str) -> None:

@@ -22,6 +22,7 @@ from gmvae_cli.timeline import TimeReader
 TIME_NAMES = ("time", "timestamp", "date", "t")
 RESERVED = ("series", "regime", "true_regime", "segment", "log_likelihood")
 BLOCK_ROWS = 1 << 16
+_SURE = 0.8  # of the rows that a CSV file seems to have
 _UNNAMED = ("", "__index_level_0__")  # a data frame's row numbers, saved by habit
 
 
@@ -111,7 +112,9 @@ class SeriesReader:
                 f"{self.name}: no numeric column can be a channel; columns are: {_listed(layout.columns)}; "
                 "name channels with --channels"
             )
-        nbytes = (self.rows or 0) * 8 * (len(layout.channels) + 1)
+        # CSV says how many rows it has when they are read; only what is sure to be too much is refused before
+        rows = self.rows or int(_SURE * sum(table.likely_rows for table in self._tables))
+        nbytes = rows * 8 * (len(layout.channels) + 1)
         if nbytes > MEMORY_BYTES:
             require_free(directory, nbytes)
         scratch = Scratch(len(layout.channels) + 1, np.float64, directory)
@@ -184,7 +187,8 @@ class SeriesReader:
             return
         for table in self._tables:
             row = 0
-            for rows in ahead(table.blocks(columns)):
+            blocks = table.blocks(columns)
+            for rows in blocks if table.is_small else ahead(blocks):
                 yield _Block(table=rows, where=_where(table.name, row), name=table.name, new_file=row == 0)
                 row += rows.num_rows
             if not row:

@@ -143,10 +143,23 @@ class CsvTable:
         self.columns = (*header, *(key for key, _ in _missing_folder_columns(header, file)))
         self._own = header
 
+    @property
+    def is_small(self) -> bool:
+        """Whether reading takes less time than starting a thread for it."""
+        return self._spool is None and os.path.getsize(self.file.path) <= CSV_BLOCK_BYTES // 16
+
     @cached_property
     def schema(self) -> Any:
         """Every column as text."""
         return pa.schema([pa.field(name, pa.string()) for name in self.columns])
+
+    @property
+    def likely_rows(self) -> int:
+        """Rows, by the length of those in the first block; of a compressed file too few."""
+        first = self.first_block
+        cells = sum(pc.sum(pc.binary_length(column)).as_py() or 0 for column in first.columns)
+        size = os.path.getsize(self.file.path) if self._spool is None else os.fstat(self._spool.fileno()).st_size
+        return int(size * first.num_rows / (cells + first.num_rows * len(self._own)))
 
     @cached_property
     def first_block(self) -> Any:
@@ -247,6 +260,16 @@ class ParquetTable:
         self.schema = pa.schema([*own, *(pa.field(key, pa.string()) for key, _ in folders)], metadata=own.metadata)
         self._own = tuple(own.names)
         self.columns = tuple(self.schema.names)
+
+    @property
+    def likely_rows(self) -> int:
+        """Rows, which Parquet knows."""
+        return int(self.rows)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether reading takes less time than starting a thread for it."""
+        return bool(self.rows <= PARQUET_BATCH_ROWS // 16)
 
     @cached_property
     def first_block(self) -> Any:

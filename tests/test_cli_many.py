@@ -122,6 +122,62 @@ def test_dry_run_counts_and_writes_nothing(run, tmp_path, truth, two_series):
     assert "239 in 2 series" in shown.stdout and all(len(line) <= 80 for line in shown.stdout.splitlines()[:6])
 
 
+def test_dry_run_names_each_bad_file_as_the_run_would(run, tmp_path, truth, two_series):
+    (tmp_path / "in").mkdir()
+    rows = two_series[:70].drop(columns="series")
+    for name in "abc":
+        rows.to_csv(tmp_path / f"in/{name}.csv", index=False)
+    (tmp_path / "in/bad.csv").write_text("t,x0,x1\n0,1,2\n1,oops,3\n")
+    (tmp_path / "in/worse.csv").write_text("t,x0\n0,1\n")
+    arguments = ("infer", tmp_path / "in", "--model", truth, "--output", tmp_path / "out", "--quiet", "--json")
+    dry = run(*arguments, "--dry-run")
+    assert not (tmp_path / "out").exists()
+    real = run(*arguments)
+    assert (dry.exit_code, real.exit_code) == (1, 1)
+    assert dry.stderr == real.stderr and len(dry.stderr.splitlines()) == 2
+    planned, done = json.loads(dry.stdout), json.loads(real.stdout)
+    assert planned["failures"] == done["failures"]
+    assert (planned["files"], planned["rows"], planned["series"]) == (5, done["rows"], 3)
+    shown = run(*arguments[:-1], "--dry-run")
+    assert "5, 2 of which cannot be used" in shown.stdout
+
+
+def test_dry_run_takes_good_files_with_a_series_column_as_one_table(run, tmp_path, truth, two_series):
+    (tmp_path / "in").mkdir()
+    two_series[:70].to_csv(tmp_path / "in/a.csv", index=False)
+    two_series[70:].to_csv(tmp_path / "in/b.csv", index=False)
+    (tmp_path / "in/c.csv").write_text("series,t,x0,x1\n9,0,1,2\n9,1,oops,3\n")
+    arguments = ("infer", tmp_path / "in", "--model", truth, "--output", tmp_path / "out", "--quiet", "--json")
+    result = run(*arguments, "--dry-run")
+    figures = json.loads(result.stdout)
+    assert result.exit_code == 1 and "c.csv: row 2" in result.stderr
+    assert (figures["rows"], figures["series"], figures["files"]) == (240, 2, 3)
+
+
+def test_a_segment_across_files_counts_once(run, tmp_path, truth, two_series):
+    (tmp_path / "in").mkdir()
+    two_series.to_csv(tmp_path / "whole.csv", index=False)
+    for part, start in enumerate(range(0, 240, 7)):
+        two_series[start : start + 7].to_csv(tmp_path / f"in/{part:02d}.csv", index=False)
+    whole = labelled(run, tmp_path / "whole.csv", truth, tmp_path / "out.csv")
+    parts = labelled(run, tmp_path / "in", truth, tmp_path / "out")
+    assert parts["segments"] == whole["segments"]
+
+
+def test_files_without_a_series_column_are_sorted_each_by_itself(run, tmp_path, truth, two_series):
+    (tmp_path / "in").mkdir()
+    for name, rows in two_series.groupby("series"):
+        rows = rows.drop(columns="series")
+        rows.to_csv(tmp_path / f"{name}.csv", index=False)
+        rows.sample(frac=1, random_state=0).to_csv(tmp_path / f"in/{name}.csv", index=False)
+    arguments = ("--model", truth, "--output", tmp_path / "out", "--sort", "--quiet")
+    assert run("infer", tmp_path / "in", *arguments).exit_code == 0
+    for name in (0, 1):
+        labelled(run, tmp_path / f"{name}.csv", truth, tmp_path / "alone.csv")
+        alone = pd.read_csv(tmp_path / "alone.csv")
+        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / f"out/{name}.csv"), alone, rtol=1e-9)
+
+
 def test_sorting_across_several_outputs_is_refused(run, tmp_path, truth, two_series):
     (tmp_path / "in").mkdir()
     two_series[::2].to_csv(tmp_path / "in/a.csv", index=False)
@@ -134,3 +190,11 @@ def test_sorting_across_several_outputs_is_refused(run, tmp_path, truth, two_ser
     assert conflicting.exit_code == 1
     assert "goes on after another one" in conflicting.stderr
     assert not list((tmp_path / "out").glob("*.csv"))
+
+
+def test_dry_run_of_train_refuses_too_few_rows_as_train_does(run, tmp_path, two_series):
+    two_series[:9].to_csv(tmp_path / "few.csv", index=False)
+    arguments = ("train", tmp_path / "few.csv", "--model", tmp_path / "m.safetensors", "--regimes", "3", "--lags", "2")
+    dry, real = run(*arguments, "--dry-run", "--quiet"), run(*arguments, "--quiet")
+    assert dry.exit_code == real.exit_code == 1
+    assert dry.stderr == real.stderr and "3 regimes of 2 channels need at least" in dry.stderr

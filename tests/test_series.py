@@ -384,3 +384,15 @@ def test_text_that_is_not_utf8_is_named_wherever_it_stands(tmp_path):
     (tmp_path / "a.csv").write_bytes(f"t,note,x0\n{rows}300000,Köln,1\n".encode("latin1"))
     with pytest.raises(SeriesError, match="is not UTF-8 text"):
         record(tmp_path / "a.csv")
+
+
+def test_a_csv_file_too_large_for_the_disk_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.csv", "t,x0,x1\n" + "".join(f"{row},1.5,{row % 7}\n" for row in range(20_000)))
+    reader = open_series([path], SeriesConfig())
+    assert 0.8 < reader._tables[0].likely_rows / 20_000 < 1.2
+    monkeypatch.setattr("gmvae_cli.series.MEMORY_BYTES", 1)
+    seen = []
+    monkeypatch.setattr("gmvae_cli.series.require_free", lambda folder, nbytes: seen.append((reader.rows, nbytes)))
+    reader.recording(str(tmp_path)).close()
+    assert seen[0][0] is None
+    assert 0.6 < seen[0][1] / (20_000 * 3 * 8) <= 1, "careful: no more than what will be needed"

@@ -15,7 +15,7 @@ from gmvae_cli.checkpoint import Checkpoint, load
 from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.errors import ConfigError, GmvaeError, SeriesError
 from gmvae_cli.output import TableWriter, require_apart, writer
-from gmvae_cli.plan import INFER_ROWS_PER_SECOND, Plan, plan
+from gmvae_cli.plan import INFER_ROWS_PER_SECOND, Plan, joined, plan
 from gmvae_cli.progress import Progress, silent
 from gmvae_cli.recording import Recording
 from gmvae_cli.runtime import resolve
@@ -72,7 +72,7 @@ def infer(
         if skip_existing and os.path.exists(output):
             job.skipped = 1
         else:
-            job.label(files, [output], segments_path)
+            job.label(job.open(files), files, [output], segments_path)
     else:
         if segments_path is not None:
             raise ConfigError("--segments goes with a single input; several inputs need one run each")
@@ -90,13 +90,42 @@ def dry_run(
     series: SeriesConfig,
     progress: Progress,
 ) -> Plan:
-    """What `infer` would read and need; nothing is labelled or written."""
+    """What `infer` would read and need; nothing is labelled or written.
+
+    Like the run it reports a file among several that cannot be labelled in `failures` and goes on with the others.
+    """
     checkpoint = load(model_path)
     resolve(config.device)
-    reader = apply.open_for(expand(inputs), series, checkpoint, model_path)
-    with reader.recording(None, progress, keep_constant=True) as recording:
-        needed = apply.scratch_bytes(recording.rows, checkpoint.model.regimes, config.posterior)
-        return plan(recording, needed, _folder(output), rows_per_second=INFER_ROWS_PER_SECOND)
+    files = expand(inputs)
+    folder = _existing(_folder(output) if len(files) == 1 and files[0].path == inputs[0] else output)
+    job = _Job(checkpoint, model_path, config, series, progress)
+
+    def planned(reader: SeriesReader, progress: Progress) -> Plan:
+        with reader.recording(None, progress, keep_constant=True) as recording:
+            needed = apply.scratch_bytes(recording.rows, checkpoint.model.regimes, config.posterior)
+            return plan(recording, needed, folder, rows_per_second=INFER_ROWS_PER_SECOND)
+
+    if len(files) == 1:
+        return planned(job.open(files), progress)
+    plans: list[Plan] = []
+    good: list[InputFile] = []
+    for done, file in enumerate(files):
+        try:
+            reader = job.open([file])
+            one = planned(reader, silent)
+            if reader.layout.series is None:
+                plans.append(one)
+            else:
+                good.append(file)
+        except GmvaeError as error:
+            job.failures.append(str(error))
+        progress("read", done + 1, len(files), f"{len(job.failures)} failed" if job.failures else "")
+    if good:
+        try:
+            plans.append(planned(job.open(good), silent))
+        except GmvaeError as error:
+            job.failures.append(str(error))
+    return joined(plans, checkpoint.channels, folder, len(files), job.failures)
 
 
 class _Job:
@@ -110,6 +139,7 @@ class _Job:
         self.counts = np.zeros(checkpoint.model.regimes, np.int64)
         self.rows = self.evidence_rows = self.segments = self.files = 0
         self.log_likelihood, self.skipped = 0.0, 0
+        self.last_regime = -1  # of the table at work
         self.ribbon = Ribbon(checkpoint.model.regimes)
         self.failures: list[str] = []
         self.warnings: list[dict[str, str]] = []
@@ -124,10 +154,12 @@ class _Job:
         for done, (file, target) in enumerate(todo):
             try:
                 os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-                if self._has_series(file):
-                    good.append((file, target))
+                reader = self.open([file])
+                if reader.layout.series is None:
+                    self.label(reader, [file], [target], None)
                 else:
-                    self.label([file], [target], None)
+                    reader.recording(None, keep_constant=True).close()  # a bad one is left out in time
+                    good.append((file, target))
             except GmvaeError as error:
                 self.failures.append(str(error))
             except OSError as error:
@@ -136,25 +168,24 @@ class _Job:
         self.progress = progress
         if good:
             try:
-                self.label([file for file, _ in good], [target for _, target in good], None)
+                together = [file for file, _ in good]
+                self.label(self.open(together), together, [target for _, target in good], None)
             except GmvaeError as error:
                 self.failures.append(str(error))
 
-    def _has_series(self, file: InputFile) -> bool:
-        """Whether a file has a series column; if so it is read whole here, so that a bad one is left out in time."""
-        reader = apply.open_for([file], self.series, self.checkpoint, self.model_path)
-        if reader.layout.series is None:
-            return False
-        reader.recording(None, keep_constant=True).close()
-        return True
+    def open(self, files: Sequence[InputFile]) -> SeriesReader:
+        """The table in some files, in the columns of the model."""
+        return apply.open_for(files, self.series, self.checkpoint, self.model_path)
 
-    def label(self, files: Sequence[InputFile], outputs: Sequence[str], segments_path: str | None) -> None:
+    def label(
+        self, reader: SeriesReader, files: Sequence[InputFile], outputs: Sequence[str], segments_path: str | None
+    ) -> None:
         """The files of one table, each into its output."""
         folder = _folder(outputs[0])
         if len(outputs) > 1 and self.series.sort:
             raise ConfigError("--sort would move rows from file to file; sort the files into one first")
+        self.last_regime = -1
         with ExitStack() as stack:
-            reader = apply.open_for(files, self.series, self.checkpoint, self.model_path)
             if len(outputs) == 1:
                 out = stack.enter_context(self._writer(reader, outputs[0]))
             listed = stack.enter_context(self._segments_writer(segments_path)) if segments_path is not None else None
@@ -211,7 +242,7 @@ class _Job:
         if self.config.only_regimes:
             parts = (reader.layout.time, reader.layout.series)
             kept, new = [index for index in kept if reader.layout.columns[index] in parts], ["regime"]
-        spans = _Spans(reader, recording)
+        spans = _Spans(reader, recording) if listed is not None else None
         typed = reader.format == "csv" and suffix_of(output) == ".parquet"
         for table in reader.tables(apply.BLOCK_ROWS, typed=typed):
             stop = start + table.num_rows
@@ -229,17 +260,22 @@ class _Job:
             self.log_likelihood += float(np.nansum(block.log_likelihood))
             self.evidence_rows += int((~np.isnan(block.log_likelihood)).sum())
             self.ribbon.add(block.regimes)
-            done = spans.add(table, block, start)
-            if listed is not None and len(done):
-                listed.write(done)
+            self._count_segments(block)
+            if spans is not None and listed is not None:
+                done = spans.add(table, block, start)
+                if len(done):
+                    listed.write(done)
             self.progress("write", stop, recording.rows)
             start = stop
-        if listed is not None:
+        if spans is not None and listed is not None:
             listed.write(spans.finish())
-        else:
-            spans.finish()
-        self.segments += spans.count
         return start
+
+    def _count_segments(self, block: apply.Labelled) -> None:
+        """One that goes on from an earlier block, or from an earlier file of the table, was counted there."""
+        before = np.concatenate([[self.last_regime], block.regimes[:-1]])
+        self.segments += int((block.starts | (block.regimes != before)).sum())
+        self.last_regime = int(block.regimes[-1])
 
     def result(self, output: str, started: float) -> InferResult:
         """The totals."""
@@ -272,6 +308,13 @@ class _Job:
 def _folder(output: str) -> str | None:
     """Where scratch files go: beside the output, or in TMPDIR for stdout."""
     return None if output == "-" else os.path.dirname(os.path.abspath(output))
+
+
+def _existing(folder: str | None) -> str | None:
+    """The nearest folder above that is there already: where the disk is that will be written to."""
+    while folder is not None and not os.path.isdir(folder):
+        folder = os.path.dirname(os.path.abspath(folder))
+    return folder
 
 
 def _is_probability(name: str) -> bool:

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gmvae_cli import apply, calibrate, describe, metrics
+from gmvae_cli import apply, calibrate, describe, metrics, views
 from gmvae_cli.checkpoint import Checkpoint, load, write
 from gmvae_cli.config import SeriesConfig, TrainConfig
 from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.errors import CheckpointError
-from gmvae_cli.fit import SAMPLE_ROWS, Fit, fit
+from gmvae_cli.fit import Fit, fit, require_rows
 from gmvae_cli.journal import ResumeFile
 from gmvae_cli.output import atomic, require_apart
 from gmvae_cli.plan import TRAIN_ROWS_PER_SECOND, TRAIN_SECONDS, Plan, plan
@@ -137,18 +137,16 @@ def _calibrated(config: TrainConfig, recording: Recording) -> TrainConfig:
     if config.calibrate_summaries:
         model = replace(model, summarize=calibrate.summary_rows(recording.rows))
     if config.calibrate_stride and model.summarize == 1:
-        values, steps = recording.read(0, min(recording.rows, SAMPLE_ROWS))
-        model = replace(
-            model,
-            stride=calibrate.stride(torch.as_tensor(values.T / recording.scale[:, None]), torch.as_tensor(steps == 1)),
-        )
+        model = replace(model, stride=views.stride(recording))
     return replace(config, model=model)
 
 
-def dry_run(inputs: Sequence[str], series: SeriesConfig, device: str, progress: Progress) -> Plan:
-    """What `train` would read and need; nothing is trained or written."""
-    resolve(device)
+def dry_run(inputs: Sequence[str], config: TrainConfig, series: SeriesConfig, progress: Progress) -> Plan:
+    """What `train` would read and need, refused where it would be; nothing is trained or written."""
+    device = resolve(config.device)
     with open_series(inputs, series).recording(None, progress) as recording:
+        config = _calibrated(config, recording)
+        require_rows(view(recording, config.model, device), config)
         needed = 8 * recording.rows  # the labelling that counts the regimes' rows
         return plan(recording, needed, None, rows_per_second=TRAIN_ROWS_PER_SECOND, seconds=TRAIN_SECONDS)
 
