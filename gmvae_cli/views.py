@@ -41,6 +41,8 @@ _VISIT_COST = 0.05  # agreement that twice as many visits must bring, by log 2
 _REGIME_GAIN = 0.1  # and what more regimes may cost of it
 _MOST_REGIMES = 9
 _GATE_REGIMES = 5  # with so many a correct model of fewer regimes is still white
+_FLICKER = 12  # rows; regimes whose visits are shorter on average describe noise
+_SAME_LABELS = 0.8  # ARI of labels that are the same but for the odd row
 
 
 class View(NamedTuple):
@@ -95,15 +97,13 @@ class Choice:
 def choose(recording: Recording, regimes: int | None, config: TrainConfig, progress: Progress) -> Choice:
     """The time scale, and the number of regimes where None is given.
 
-    Where a model of the rows leaves white errors it is right, and nothing needs to be chosen but the number of regimes,
-    by BIC. Else every view is clustered, and the labelling wins whose agreement, less 0.05 log(visits / K^2), is best.
+    Where a model of the rows is right, only the number of regimes needs to be chosen, by BIC. Else every view is
+    clustered, and the labelling wins whose agreement, less 0.05 log(visits / K^2), is best.
     """
     spacing = stride(recording)
     if spacing == 1:
-        plain = replace(config.model, regimes=regimes or _GATE_REGIMES)
-        if _describes(recording, plain, config):
-            if regimes is None:
-                plain = replace(plain, regimes=_by_bic(recording, config, progress))
+        plain = _right_model(recording, regimes, config, progress)
+        if plain is not None:
             return Choice(plain, None, None, None)
     seen = views(recording, spacing)
     counts = [regimes] if regimes else list(range(2, _MOST_REGIMES + 1))
@@ -213,28 +213,59 @@ def _at_every_row(model: Model, spacing: int) -> Model:
 # --- a model that is right -------------------------------------------------------------------------------------------
 
 
-def _describes(recording: Recording, model: ModelConfig, config: TrainConfig) -> bool:
-    """Whether a model of the rows leaves white errors."""
-    return _closed(recording, model, config)[1] == 1
+class _Plain(NamedTuple):
+    """The likeliest model of the rows with so many regimes: its labels, BIC, and whether it may be right."""
+
+    labels: NDArray[np.int64]
+    bic: float
+    credible: bool
 
 
-def _closed(recording: Recording, model: ModelConfig, config: TrainConfig) -> tuple[float, float]:
-    """BIC and evidence scale of the likeliest model of the rows, or of pieces of a long recording."""
-    windows: Windows = view(recording, model)
-    rows = thin(windows.rows(0, min(len(windows), SAMPLE_ROWS)), 2 * _FIT_ROWS)
-    fitted = fit_closed(rows, replace(config, model=model, polish=_PASSES), len(windows.mean), config.seed, silent)
-    closed = ClosedForm.over(rows, model, len(windows.mean), None)
-    count = int(rows.mask.sum())
-    likelihood = float(closed.score(rows, fitted[None])[0]) * count
-    return fitted.parameters(model).free * np.log(count) - 2 * likelihood, float(fitted.evidence_scale)
+def _right_model(
+    recording: Recording, regimes: int | None, config: TrainConfig, progress: Progress
+) -> ModelConfig | None:
+    """A model of the rows that is right, if there is one.
+
+    It leaves white errors, its regimes do not flicker, and windows of most lengths lead to the same labels.
+    """
+    model = replace(config.model, regimes=regimes or _GATE_REGIMES)
+    plain = _plain(recording, model, config)
+    if plain.credible and regimes is None:
+        model, plain = _by_bic(recording, config, progress)
+    if not plain.credible or recording.rows > SAMPLE_ROWS:
+        return None
+    if model.regimes > 1:
+        rows = views(recording, 1)[0]
+        found = _fitted(_Task(rows, model.regimes, config.seed, 1, recording.name))
+        alike = agreements(np.stack([plain.labels, *(candidate.labels for candidate in found)]))[0, 1:]
+        if np.median(alike) < _SAME_LABELS:
+            return None
+    return model
 
 
-def _by_bic(recording: Recording, config: TrainConfig, progress: Progress) -> int:
-    """The number of regimes of a model that is right."""
-    bic = []
-    for regimes in range(1, _MOST_REGIMES + 1):
-        bic.append(_closed(recording, replace(config.model, regimes=regimes), config)[0])
-        progress("regimes", regimes, _MOST_REGIMES)
-        if len(bic) > 2 and min(bic[-2:]) > min(bic[:-2]):
+def _by_bic(recording: Recording, config: TrainConfig, progress: Progress) -> tuple[ModelConfig, _Plain]:
+    """The number of regimes of smallest BIC, tried upwards until two more have not lowered it."""
+    models = [replace(config.model, regimes=count) for count in range(1, _MOST_REGIMES + 1)]
+    tried: list[_Plain] = []
+    for model in models:
+        tried.append(_plain(recording, model, config))
+        progress("regimes", len(tried), len(models))
+        best = min(range(len(tried)), key=lambda index: tried[index].bic)
+        if best < len(tried) - 2:
             break
-    return 1 + int(np.argmin(bic))
+    return models[best], tried[best]
+
+
+def _plain(recording: Recording, model: ModelConfig, config: TrainConfig) -> _Plain:
+    """Fitted to pieces of a long recording, or to all of a short one."""
+    windows: Windows = view(recording, model)
+    rows = windows.rows(0, min(len(windows), SAMPLE_ROWS))
+    few = thin(rows, 2 * _FIT_ROWS)
+    fitted = fit_closed(few, replace(config, model=model, polish=_PASSES), len(windows.mean), config.seed, silent)
+    closed = ClosedForm.over(few, model, len(windows.mean), None)
+    labels = closed.labels(rows, fitted)
+    visits = 1 + int((labels[1:] != labels[:-1]).sum())
+    count = int(few.mask.sum())
+    likelihood = float(closed.score(few, fitted[None])[0]) * count
+    bic = fitted.parameters(model).free * np.log(count) - 2 * likelihood
+    return _Plain(labels, bic, float(fitted.evidence_scale) == 1 and len(rows) >= _FLICKER * visits)

@@ -19,6 +19,7 @@ MATHS = {
     "moments",
     "start",
     "calibrate",
+    "data_check",
     "describe",
     "metrics",
     "segments",
