@@ -33,7 +33,7 @@ class Past(NamedTuple):
         """Of consecutive rows y (M, n) with evidence where mask (n,)."""
         count = torch.arange(y.shape[1], device=y.device)
         rows = count - stride * torch.arange(1, num_lags + 1, device=y.device)[:, None]
-        return cls(y[:, :0], torch.where((rows >= 0) & mask[rows.clamp_min(0)], rows, -1) if len(mask) else rows)
+        return cls(y[:, :0], torch.where((rows >= 0) & mask[rows.clamp_min(0)], rows, -1))
 
     def cut(self, y: Tensor, start: int, stop: int) -> "Past":
         """Of the rows [start, stop) of y alone."""

@@ -62,7 +62,7 @@ def test_models_of_normal_noise_are_written_as_they_were_before_there_was_anothe
     ("noise", "degrees", "expected"),
     [
         pytest.param("student", None, "degrees", id="lacking"),
-        pytest.param("student", [0.0], "'degrees' must be positive", id="zero"),
+        pytest.param("student", [0.0], "'degrees' must lie between 1 and 1000", id="zero"),
         pytest.param("student", [torch.nan], "'degrees' holds NaN", id="nan"),
         pytest.param("student", [3.0, 3.0], r"'degrees' has shape \(2,\)", id="one a regime"),
         pytest.param("normal", [3.0], "unknown tensors", id="of a normal model"),
