@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gmvae_cli.config import TrainConfig
 from gmvae_cli.core import GMVAE, temperature_at
-from gmvae_cli.density import log_likelihoods
+from gmvae_cli.density import doubts, log_likelihoods
 from gmvae_cli.journal import NOTHING, Journal, State
 from gmvae_cli.progress import Progress
 from gmvae_cli.windows import Rows
@@ -75,7 +75,7 @@ def anneal(
 
     Args:
         rows: held in memory; chunks are drawn from them at random and start from the stationary law. Partly observed
-            rows are left to the polish: here they count as rows without evidence.
+            rows are left to the polish: here they count as rows without evidence. Doubts stay what they are at first.
         config: its estimator says whether regimes are relaxed samples at the annealed temperature, or summed exactly.
     """
     length = min(_CHUNK, len(rows))
@@ -83,13 +83,20 @@ def anneal(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = Adam(parameters)
     offsets = torch.arange(length)
+    doubt = doubts(rows.y, model.emission().to(rows.y), rows.past)
     for step in range(optimizer.resume(journal, "anneal", generator), steps):
         first = torch.randint(len(rows) - length + 1, (count, 1), generator=generator)
         index = first + offsets
         mask, flat = rows.complete[index], index.view(-1)
         temperature = temperature_at(step, steps, config) if config.estimator == "gumbel" else None
         elbo = model.elbo(
-            rows.y[:, flat], mask, rows.observed[:, flat], rows.steps[index.numpy()], temperature, generator
+            rows.y[:, flat],
+            mask,
+            rows.observed[:, flat],
+            rows.steps[index.numpy()],
+            temperature,
+            generator,
+            None if doubt is None else doubt[flat],
         )
         loss = -elbo.sum() / mask.sum().clamp_min(1)
         optimizer.step(torch.autograd.grad(loss, parameters), _falling(config.lr, step, steps))
@@ -118,7 +125,7 @@ def fit_encoder(
     emission, log_law = emission.to(rows.y), chain.initial_probs.clamp_min(1e-8).log().to(rows.y)
     parameters = list(model.encoder.parameters())
     optimizer = Adam(parameters)
-    scores = log_likelihoods(rows.y, emission, rows.partial) / model.evidence_scale
+    scores = log_likelihoods(rows.y, emission, rows.partial, rows.past) / model.evidence_scale
     present = rows.mask.nonzero()[:, 0]
     for step in range(optimizer.resume(journal, phase, generator), steps):
         index = present[torch.randint(len(present), (_ENCODER_ROWS,), generator=generator)]

@@ -310,7 +310,7 @@ class Inference:
 
     def _scores(self, rows: Rows) -> Tensor:
         """(n, K) decoder log-likelihoods, 0 where a row has no evidence."""
-        scores = log_likelihoods(rows.y, self.emission, rows.partial)
+        scores = log_likelihoods(rows.y, self.emission, rows.partial, rows.past)
         return (scores if bool(rows.mask.all()) else torch.where(rows.mask, scores, 0)).mT
 
     def _evidence(self, rows: Rows) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gmvae_cli.density import Emission, whitener
+from gmvae_cli.student import Weights
 
 _UNPREDICTED = 0.02  # share of the variance that one autoregression must leave for a stride to be wide enough
 _LONGEST_STRIDE = 64
@@ -65,7 +66,9 @@ def summary_rows(rows: int) -> int:
     return block_rows if block_rows >= _SHORTEST_BLOCK else 1
 
 
-def evidence_scale(y: Tensor, mask: Tensor, emission: Emission, regime_probs: Tensor) -> Tensor:
+def evidence_scale(
+    y: Tensor, mask: Tensor, emission: Emission, regime_probs: Tensor, row_weights: Weights | None = None
+) -> Tensor:
     """How many rows carry the evidence of one: the integrated autocorrelation time of what should be white.
 
     c = 1 + 2 sum_l rho_l over the residuals whitened by L_k, or over their squares, whichever is larger, weighted by
@@ -75,12 +78,15 @@ def evidence_scale(y: Tensor, mask: Tensor, emission: Emission, regime_probs: Te
     Args:
         y: (M, n) rows [x, h]. mask: (n,) rows to count. emission: with leading restarts (R, ...).
         regime_probs: (R, K, n) responsibilities.
+        row_weights: of Student t noise, by which an outlier and the rows that it spoils as a lag count for little.
     Returns:
         (R,) float64, at least 1.
     """
     matrix, _ = whitener(emission)  # (D, R, K, M)
     D, R, K, M = matrix.shape
     residuals = (matrix.reshape(-1, M).to(y) @ y).view(D, R, K, -1)
+    if row_weights is not None:
+        residuals = residuals * (row_weights.total * row_weights.mean).sqrt()
     weights = regime_probs * mask
     expected = weights.sum(1)
     mean = (residuals * weights).sum(2)

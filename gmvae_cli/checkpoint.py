@@ -14,6 +14,7 @@ from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.errors import CheckpointError, ConfigError
 from gmvae_cli.markov import expected_dwell
 from gmvae_cli.output import atomic
+from gmvae_cli.student import DEGREES
 from gmvae_cli.summaries import summary_names
 from gmvae_cli.tensorfile import content, is_number, opened, require_finite
 
@@ -75,11 +76,11 @@ def write(path: str, checkpoint: Checkpoint) -> None:
     """Write a checkpoint to a name that `atomic` has given."""
     header = {
         "format": FORMAT,
-        "model": asdict(checkpoint.model),
+        "model": _described(checkpoint.model),
         "channels": list(checkpoint.channels),
         "training": _defined(checkpoint.training),
     }
-    tensors = {name: getattr(checkpoint.parameters, name) for name in _PARAMETERS}
+    tensors = {name: value for name, value in vars(checkpoint.parameters).items() if value is not None}
     tensors |= {"mean": checkpoint.mean, "scale": checkpoint.scale}
     if checkpoint.standard_errors is not None:
         tensors["standard_errors"] = checkpoint.standard_errors
@@ -88,6 +89,11 @@ def write(path: str, checkpoint: Checkpoint) -> None:
     tensors |= {f"{_ENCODER}{name}": value for name, value in (checkpoint.encoder or {}).items()}
     with open(path, "wb") as file:
         file.write(content(tensors, header, "gmvae"))
+
+
+def _described(model: ModelConfig) -> dict[str, Any]:
+    """The header's words for a model; what came after the first models is said only where it is not as it was then."""
+    return {name: value for name, value in asdict(model).items() if (name, value) != ("noise", "normal")}
 
 
 def _defined(value: Any) -> Any:
@@ -102,7 +108,8 @@ def _defined(value: Any) -> Any:
 def _expected_shapes(model: ModelConfig, num_channels: int) -> dict[str, tuple[int, ...]]:
     blocks = model.summarize > 1
     K, P, D = model.regimes, model.lags, (2 if blocks else 1) * num_channels
-    return ({"floor": (num_channels,)} if blocks else {}) | {
+    extra = ({"floor": (num_channels,)} if blocks else {}) | ({"degrees": (1,)} if model.noise == "student" else {})
+    return extra | {
         "ar_weights": (K, P, D, D),
         "ar_bias": (K, D),
         "scale_tril": (1 if model.covariance == "shared" else K, D, D),
@@ -209,7 +216,7 @@ def load(path: str) -> Checkpoint:
         channels=channels,
         mean=tensors["mean"],
         scale=tensors["scale"],
-        parameters=Parameters(**{name: tensors[name] for name in _PARAMETERS}),
+        parameters=Parameters(**{name: tensors[name] for name in _PARAMETERS if name in tensors}),
         encoder=state or None,
         training=training,
         standard_errors=tensors.get("standard_errors"),
@@ -259,6 +266,8 @@ def _check_values(path: str, tensors: Mapping[str, Tensor]) -> None:
         raise CheckpointError(f"{path}: 'standard_errors' must not be negative")
     if float(tensors["evidence_scale"]) < 1:
         raise CheckpointError(f"{path}: 'evidence_scale' must be at least 1")
+    if "degrees" in tensors and not DEGREES[0] <= float(tensors["degrees"]) <= DEGREES[1]:
+        raise CheckpointError(f"{path}: 'degrees' must lie between {DEGREES[0]:g} and {DEGREES[1]:g}")
     for name in {"scale", "floor"} & set(tensors):
         if bool((tensors[name] <= 0).any()):
             raise CheckpointError(f"{path}: '{name}' must be positive")

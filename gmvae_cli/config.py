@@ -9,6 +9,7 @@ from gmvae_cli.errors import ConfigError
 
 Prior = Literal["markov", "iid"]
 Covariance = Literal["regime", "shared"]
+Noise = Literal["normal", "student"]
 Estimator = Literal["gumbel", "exact"]
 Anneal = Literal["exponential", "linear", "cosine"]
 Posterior = Literal["smooth", "viterbi", "filter", "encoder"]
@@ -80,6 +81,7 @@ class ModelConfig:
     summarize: int = 1
     prior: Prior = "markov"
     covariance: Covariance = "regime"
+    noise: Noise = "normal"
     intercept: bool = True
     fixed_prior: bool = False
     hidden: int = 64
@@ -99,6 +101,7 @@ class ModelConfig:
             )
         _one_of("prior", self.prior, Prior)
         _one_of("covariance", self.covariance, Covariance)
+        _one_of("noise", self.noise, Noise)
         if self.fixed_prior and self.prior != "iid":
             raise ConfigError("--fixed-prior keeps the regimes equally likely, so it needs --prior iid")
 

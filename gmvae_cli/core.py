@@ -1,6 +1,6 @@
 """The model: encoder, autoregressive mixture decoder, prior over regimes, Gumbel annealing and the ELBO.
 
-    z_t ~ Categorical(p), or a Markov chain with A;  x_t | h_t, z_t = k ~ Normal(Pi_k h_t, Sigma_k)
+    z_t ~ Categorical(p), or a Markov chain with A;  x_t | h_t, z_t = k ~ Normal(Pi_k h_t, Sigma_k), or Student t
     encoder: evidence l_t(k) = f_phi(x_t, h_t)[k];   q(z_1..z_T) = p(z_1..z_T) prod_t exp l_t(z_t) / Z(l)
     ELBO = sum_t E_q[log p(x_t | h_t, z_t)] - KL,    KL = sum_t sum_k q_t(k) l_t(k) - log Z(l)
 
@@ -19,8 +19,11 @@ from torch import Tensor, nn
 
 from gmvae_cli.chain_gradient import chain_posterior
 from gmvae_cli.config import ModelConfig, TrainConfig
-from gmvae_cli.density import Emission
+from gmvae_cli.density import Emission, log_density
 from gmvae_cli.markov import Chain, stationary
+from gmvae_cli.student import DEGREES
+
+_LINEAR = 10.0  # standard deviations up to which the encoder sees values much as they are
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Parameters:
         scale_tril: (K, D, D), or (1, D, D) where shared: Cholesky factor of the covariance.
         initial_probs: (K,) law of the first regime. transition_matrix: (K, K), row = from; prior "iid": equal rows.
         evidence_scale: () at least 1, what evidence is divided by before it enters the chain, as in `calibrate`.
+        degrees: (1,) degrees of freedom of Student t noise, the same in all regimes; None: Normal noise.
     """
 
     ar_weights: Tensor
@@ -40,6 +44,7 @@ class Parameters:
     initial_probs: Tensor
     transition_matrix: Tensor
     evidence_scale: Tensor = field(default_factory=lambda: torch.ones((), dtype=torch.float64))
+    degrees: Tensor | None = None
 
     @classmethod
     def of(
@@ -57,13 +62,16 @@ class Parameters:
             chain.initial_probs.double().contiguous(),
             chain.transition_matrix.double().contiguous(),
             torch.ones((), dtype=torch.float64) if evidence_scale is None else evidence_scale.double().cpu(),
+            None if emission.degrees is None else emission.degrees.double().contiguous(),
         )
 
     def emission(self, intercept: bool) -> Emission:
         """The decoder in regression form, weights (K, D, C)."""
         K, P, D, _ = self.ar_weights.shape
         weights = self.ar_weights.transpose(1, 2).reshape(K, D, P * D)
-        return Emission(torch.cat([weights, self.ar_bias[..., None]], -1) if intercept else weights, self.scale_tril)
+        if intercept:
+            weights = torch.cat([weights, self.ar_bias[..., None]], -1)
+        return Emission(weights, self.scale_tril, self.degrees)
 
     @property
     def chain(self) -> Chain:
@@ -100,7 +108,8 @@ class Parameters:
         bias = K * D if bool((self.ar_bias != 0).any()) else 0
         same = bool((self.transition_matrix == self.transition_matrix[0]).all())
         prior = (K - 1) if same else K * (K - 1)
-        return K * P * D * D + bias + len(self.scale_tril) * D * (D + 1) // 2 + prior
+        noise = len(self.scale_tril) * D * (D + 1) // 2 + (0 if self.degrees is None else len(self.degrees))
+        return K * P * D * D + bias + noise + prior
 
 
 def temperature_at(step: int, num_steps: int, config: TrainConfig) -> float:
@@ -127,12 +136,14 @@ def relaxed_regimes(log_probs: Tensor, temperature: float, generator: torch.Gene
 class Encoder(nn.Module):
     """The feed-forward net that gives evidence: (n, D (P + 2)) -> (n, K) nats.
 
-    It sees the row, its lags, and D flags that say which channels of the row were observed; what was not is 0.
+    It sees the row, its lags, and D flags that say which channels of the row were observed; what was not is 0. Under
+    Student t noise outliers, beyond some ten standard deviations, reach it as if on a logarithmic scale.
     """
 
     def __init__(self, num_channels: int, config: ModelConfig) -> None:
         super().__init__()
         self.lagged = num_channels * (1 + config.lags)
+        self.compressed = config.noise == "student"
         widths = [self.lagged + num_channels] + [config.hidden] * config.layers
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
@@ -141,7 +152,10 @@ class Encoder(nn.Module):
 
     def forward(self, y: Tensor, observed: Tensor) -> Tensor:
         """Evidence l_t(k) from rows y (M, n) with observed (D, n): (n, K)."""
-        evidence: Tensor = self.net(torch.cat([y[: self.lagged], observed.to(y)]).mT)
+        values = y[: self.lagged]
+        if self.compressed:
+            values = _LINEAR * (values / _LINEAR).asinh()
+        evidence: Tensor = self.net(torch.cat([values, observed.to(y)]).mT)
         return evidence
 
 
@@ -163,6 +177,7 @@ class GMVAE(nn.Module):
         self.log_diagonal = nn.Parameter(self.lower.detach()[..., 0].clone())
         law = chain.initial_probs if config.prior == "iid" else chain.transition_matrix
         self.prior_logits = nn.Parameter(torch.zeros_like(law, dtype=torch.float32), not config.fixed_prior)
+        self.log_degrees = None if emission.degrees is None else nn.Parameter(emission.degrees.float().log())
         self.adopt(emission, chain)
 
     @torch.no_grad()
@@ -172,6 +187,8 @@ class GMVAE(nn.Module):
         self.weights.copy_(emission.weights)
         self.log_diagonal.copy_(inverse.diagonal(dim1=-2, dim2=-1).log())
         self.lower.copy_(inverse.tril(-1))
+        if self.log_degrees is not None and emission.degrees is not None:
+            self.log_degrees.copy_(emission.degrees.log())
         law = chain.initial_probs if self.config.prior == "iid" else chain.transition_matrix
         self.prior_logits.copy_(law.clamp_min(1e-8).log())
 
@@ -180,8 +197,15 @@ class GMVAE(nn.Module):
         inverse = (self.lower.tril(-1) + torch.diag_embed(self.log_diagonal.exp())).detach().double()
         identity = torch.eye(self.num_channels, dtype=torch.float64, device=inverse.device).expand_as(inverse)
         return Emission(
-            self.weights.detach().double(), torch.linalg.solve_triangular(inverse, identity, upper=False).tril()
+            self.weights.detach().double(),
+            torch.linalg.solve_triangular(inverse, identity, upper=False).tril(),
+            None if self.log_degrees is None else self._degrees().detach(),
         )
+
+    def _degrees(self) -> Tensor:
+        """Degrees of freedom within their bounds, float64."""
+        assert self.log_degrees is not None
+        return self.log_degrees.double().exp().clamp(*DEGREES)
 
     def chain(self) -> Chain:
         """The prior as it stands, in float64."""
@@ -191,12 +215,12 @@ class GMVAE(nn.Module):
         return Chain(stationary(law), law)
 
     def decoder_residuals(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Whitened residuals (D, K, n) and log normalisers (K,) of rows y (M, n)."""
+        """Whitened residuals (D, K, n) of rows y (M, n), and log |L_k| + D / 2 log 2 pi (K,)."""
         K, D, _ = self.weights.shape
         inverse = (self.lower.tril(-1) + torch.diag_embed(self.log_diagonal.exp())).expand(K, D, D)
         matrix = torch.cat([inverse, -inverse @ self.weights], dim=-1).transpose(0, 1)
         residuals = (matrix.reshape(D * K, -1) @ y).view(D, K, -1)
-        return residuals, self.log_diagonal.sum(-1).expand(K) - 0.5 * D * math.log(2 * math.pi)
+        return residuals, 0.5 * D * math.log(2 * math.pi) - self.log_diagonal.sum(-1).expand(K)
 
     def posterior(self, evidence: Tensor, steps: np.ndarray | None) -> tuple[Tensor, Tensor]:
         """log Z (B,) and q (B, L, K) from evidence (B, L, K)."""
@@ -216,6 +240,7 @@ class GMVAE(nn.Module):
         steps: np.ndarray | None = None,
         temperature: float | None = None,
         generator: torch.Generator | None = None,
+        doubts: Tensor | None = None,
     ) -> Tensor:
         """The ELBO of chunks of rows, nats.
 
@@ -226,7 +251,7 @@ class GMVAE(nn.Module):
         Args:
             y: (M, B * L) rows [x, h] as columns, chunk after chunk. mask: (B, L) rows with evidence, wholly observed.
             observed: (D, B * L).
-            steps: (B, L) as in `markov`.
+            steps: (B, L) as in `markov`. doubts: (B * L,) of Student t noise, as in `density`.
         Returns:
             (B,).
         """
@@ -234,22 +259,31 @@ class GMVAE(nn.Module):
         evidence = self.encoder(y, observed).view(B, L, -1) * mask[..., None] / self.evidence_scale
         log_z, probs = self.posterior(evidence, steps)
         kl: Tensor = (probs * evidence).sum((1, 2)) - log_z
-        return self.reconstruction(y, probs, mask, temperature, generator) / self.evidence_scale - kl
+        reconstruction = self.reconstruction(y, probs, mask, temperature, generator, doubts)
+        return reconstruction / self.evidence_scale - kl
 
     def reconstruction(
-        self, y: Tensor, probs: Tensor, mask: Tensor, temperature: float | None, generator: torch.Generator | None
+        self,
+        y: Tensor,
+        probs: Tensor,
+        mask: Tensor,
+        temperature: float | None,
+        generator: torch.Generator | None,
+        doubts: Tensor | None = None,
     ) -> Tensor:
         """E_q[log p(x_t | h_t, z_t)] summed over the rows of each chunk, exact or relaxed: (B,)."""
         B, L, K = probs.shape
-        residuals, constants = self.decoder_residuals(y)
+        residuals, log_det = self.decoder_residuals(y)
+        degrees = None if self.log_degrees is None else self._degrees()
+        noise = (degrees, self.num_channels, doubts)
         if temperature is None or generator is None:
-            rows = ((constants[:, None] - 0.5 * residuals.square().sum(0)).mT * probs.reshape(-1, K)).sum(-1)
+            weights = probs.reshape(-1, K)
         else:
             tiny = torch.finfo(probs.dtype).tiny
-            relaxed = relaxed_regimes(probs.clamp_min(tiny).log(), temperature, generator).reshape(-1, K)
+            weights = relaxed_regimes(probs.clamp_min(tiny).log(), temperature, generator).reshape(-1, K)
             if len(self.lower) == 1:
-                mixed = (residuals * relaxed.mT).sum(1)  # Q (x - sum_k z_k Pi_k h), since sum_k z_k = 1
-                rows = constants[0] - 0.5 * mixed.square().sum(0)
-            else:
-                rows = ((constants[:, None] - 0.5 * residuals.square().sum(0)).mT * relaxed).sum(-1)
+                mixed = (residuals * weights.mT).sum(1, keepdim=True)  # Q (x - sum_k z_k Pi_k h), since sum_k z_k = 1
+                rows = log_density(mixed.square().sum(0), log_det[:1], *noise)[0]
+                return (rows.view(B, L) * mask).sum(-1)
+        rows = (log_density(residuals.square().sum(0), log_det, *noise).mT * weights).sum(-1)
         return (rows.view(B, L) * mask).sum(-1)

@@ -33,8 +33,8 @@ def check(values: Values, channels: tuple[str, ...], stride: int, regimes: int, 
     needed = _ROWS_PER_NUMBER * regimes * (D * lags + 1 + (D + 1) / 2)
     if n < needed:
         sentence = (
-            f"{n} rows are few for {regimes} regimes of {D} channels; {needed:.0f} would be safe, or fewer --regimes or "
-            "--channels"
+            f"{n} rows are few for {regimes} regimes of {D} channels; {needed:.0f} would be safe, or fewer --regimes "
+            "or --channels"
         )
         notes.append(("too_short", sentence))
     return notes

@@ -1,4 +1,4 @@
-"""Autoregressive Gaussian log-likelihoods of all regimes in one matrix product.
+"""Autoregressive log-likelihoods of all regimes, Normal or Student t, in one matrix product.
 
 A row is seen as y_t = [x_t, h_t], with the context h_t = [x_{t-s}, .., x_{t-Ps}, (1)]. Rows are kept as columns,
 (M, n), because every step from here to the chain then runs along contiguous memory.
@@ -13,30 +13,46 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gmvae_cli import student
+
 _CACHED_ROWS = 1 << 13  # rows at a time whose residuals stay in the processor's cache
 
 
 @dataclass(frozen=True)
 class Emission:
-    """The decoder: x_t | h_t, z_t = k is Normal(weights_k h_t, scale_tril_k scale_tril_k^T).
+    """The decoder: x_t | h_t, z_t = k is Normal(weights_k h_t, scale_tril_k scale_tril_k^T), or Student t about it.
 
-    Any number of leading dimensions (restarts) may stand before K, the same for both.
+    Any number of leading dimensions (restarts) may stand before K, the same for all.
 
     Args:
         weights: (..., K, D, C) Pi_k, C = P * D (+ 1 with an intercept), lag 1 first, the intercept last.
         scale_tril: (..., K, D, D), or (..., 1, D, D) where the regimes share it; lower triangular, positive diagonal.
+        degrees: (..., 1) degrees of freedom nu of the Student t, the same in all regimes, see `student`; None: Normal.
     """
 
     weights: Tensor
     scale_tril: Tensor
+    degrees: Tensor | None = None
 
     def to(self, like: Tensor) -> "Emission":
         """The same decoder in the dtype and on the device of another tensor."""
-        return Emission(self.weights.to(like), self.scale_tril.to(like))
+        degrees = None if self.degrees is None else self.degrees.to(like)
+        return Emission(self.weights.to(like), self.scale_tril.to(like), degrees)
+
+    @classmethod
+    def stacked(cls, emissions: Sequence["Emission"]) -> "Emission":
+        """Single decoders, all Normal or all Student t, as restarts of one."""
+        degrees = [emission.degrees for emission in emissions if emission.degrees is not None]
+        return cls(
+            torch.stack([emission.weights for emission in emissions]),
+            torch.stack([emission.scale_tril for emission in emissions]),
+            torch.stack(degrees) if degrees else None,
+        )
 
     def __getitem__(self, index: Any) -> "Emission":
         """The decoders of some restarts."""
-        return Emission(self.weights[index], self.scale_tril[index])
+        degrees = None if self.degrees is None else self.degrees[index]
+        return Emission(self.weights[index], self.scale_tril[index], degrees)
 
 
 class Pattern(NamedTuple):
@@ -62,9 +78,9 @@ def patterns(observed: Tensor) -> list[Pattern]:
 
 
 def marginal(emission: Emission, channels: Tensor) -> Emission:
-    """The decoder of some channels alone: their rows of Pi_k, their block of Sigma_k."""
+    """The decoder of some channels alone: their rows of Pi_k, their block of Sigma_k, the same nu."""
     some = emission.scale_tril[..., channels, :]
-    return Emission(emission.weights[..., channels, :], torch.linalg.cholesky(some @ some.mT))
+    return Emission(emission.weights[..., channels, :], torch.linalg.cholesky(some @ some.mT), emission.degrees)
 
 
 def observed_part(y: Tensor, pattern: Pattern, num_channels: int) -> Tensor:
@@ -107,24 +123,84 @@ def whitener(emission: Emission) -> tuple[Tensor, Tensor]:
     return whitened.movedim(-2, 0), log_det.expand(weights.shape[:-2])
 
 
-def log_likelihoods(y: Tensor, emission: Emission, partial: Sequence[Pattern] = ()) -> Tensor:
-    """log Normal(x_t; Pi_k h_t, Sigma_k) of every row and regime, nats; of a partly observed row the marginal.
-
-    Args:
-        y: (M, n) rows as columns, from `context`. partial: its partly observed rows.
-    Returns:
-        (..., K, n), regimes first. The product runs in the dtype of y, the factorisation in that of the emission.
-    """
+def _normal(y: Tensor, emission: Emission) -> Tensor:
+    """log Normal(x_t; Pi_k h_t, Sigma_k), (..., K, n)."""
     matrix, log_det = whitener(emission)
     flat, offset = matrix.reshape(-1, y.shape[0]).to(y), -log_det.to(y)[..., None]
     if flat.requires_grad or y.requires_grad:
-        scores = torch.add(offset, (flat @ y).square().view(*matrix.shape[:-1], -1).sum(0), alpha=-0.5)
-    else:
-        scores = y.new_empty(*matrix.shape[1:-1], y.shape[1])
-        for first in range(0, y.shape[1], _CACHED_ROWS):
-            squares = (flat @ y[:, first : first + _CACHED_ROWS]).square_().view(*matrix.shape[:-1], -1)
-            torch.add(offset, squares.sum(0), alpha=-0.5, out=scores[..., first : first + _CACHED_ROWS])
-    for pattern in partial:
-        part = observed_part(y, pattern, emission.weights.shape[-2])
-        scores[..., pattern.rows] = log_likelihoods(part, marginal(emission, pattern.channels))
+        return torch.add(offset, (flat @ y).square().view(*matrix.shape[:-1], -1).sum(0), alpha=-0.5)
+    scores = y.new_empty(*matrix.shape[1:-1], y.shape[1])
+    for first in range(0, y.shape[1], _CACHED_ROWS):
+        squares = (flat @ y[:, first : first + _CACHED_ROWS]).square_().view(*matrix.shape[:-1], -1)
+        torch.add(offset, squares.sum(0), alpha=-0.5, out=scores[..., first : first + _CACHED_ROWS])
     return scores
+
+
+def _squares(y: Tensor, emission: Emission) -> tuple[Tensor, Tensor]:
+    """|L_k^-1 (x_t - Pi_k h_t)|^2, (..., K, n), and log |L_k| + D / 2 log 2 pi, (..., K)."""
+    matrix, log_det = whitener(emission)
+    residuals = matrix.reshape(-1, y.shape[0]).to(y) @ y
+    return residuals.square_().view(*matrix.shape[:-1], y.shape[1]).sum(0), log_det
+
+
+def log_density(
+    squares: Tensor, log_det: Tensor, degrees: Tensor | None, num_channels: int, doubts: Tensor | None = None
+) -> Tensor:
+    """Log density of Normal or Student t noise from squared whitened residuals (..., K, n), nats; as in `student`."""
+    if degrees is None:
+        return torch.add(-log_det.to(squares)[..., None], squares, alpha=-0.5)
+    return student.log_density(squares, log_det, degrees, num_channels, doubts)
+
+
+def log_likelihoods(
+    y: Tensor, emission: Emission, partial: Sequence[Pattern] = (), past: student.Past | None = None
+) -> Tensor:
+    """log p(x_t | h_t, z_t = k) of every row and regime, nats; of a partly observed row the marginal.
+
+    Args:
+        y: (M, n) rows as columns, from `context`. partial: its partly observed rows.
+        past: where the rows of their lags are, for Student t noise; None: nothing is known of them.
+    Returns:
+        (..., K, n), regimes first.
+    """
+    return weighted_log_likelihoods(y, emission, partial, past, weighted=False)[0]
+
+
+def doubts(y: Tensor, emission: Emission, past: student.Past | None) -> Tensor | None:
+    """1 / v_t of every row, (..., n), as in `student`; None where noise is Normal or nothing is known of the past."""
+    if emission.degrees is None or past is None:
+        return None
+    squares, _ = _squares(torch.cat([past.lead, y], dim=1), emission)
+    return student.doubt(squares, emission.degrees, emission.weights.shape[-2], past)
+
+
+def weighted_log_likelihoods(
+    y: Tensor,
+    emission: Emission,
+    partial: Sequence[Pattern] = (),
+    past: student.Past | None = None,
+    weighted: bool = True,
+) -> tuple[Tensor, student.Weights | None]:
+    """`log_likelihoods`, and under Student t noise, if `weighted`, what rows weigh."""
+    D = emission.weights.shape[-2]
+    if emission.degrees is None:
+        scores = _normal(y, emission)
+        for pattern in partial:
+            scores[..., pattern.rows] = _normal(observed_part(y, pattern, D), marginal(emission, pattern.channels))
+        return scores, None
+    doubt = None
+    if past is None:
+        squares, log_det = _squares(y, emission)
+    else:
+        squares, log_det = _squares(torch.cat([past.lead, y], dim=1), emission)
+        doubt, squares = student.doubt(squares, emission.degrees, D, past), squares[..., past.lead.shape[1] :]
+    scores = student.log_density(squares, log_det, emission.degrees, D, doubt)
+    weights = student.row_weights(squares, emission.degrees, D, doubt) if weighted else None
+    for pattern in partial:
+        rows, o = pattern.rows, len(pattern.channels)
+        squares, log_det = _squares(observed_part(y, pattern, D), marginal(emission, pattern.channels))
+        noise = (emission.degrees, o, None if doubt is None else doubt[..., rows])
+        scores[..., rows] = student.log_density(squares, log_det, *noise)
+        for whole, some in zip(weights or (), student.row_weights(squares, *noise), strict=weighted):
+            whole[..., rows] = some
+    return scores, weights

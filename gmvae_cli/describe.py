@@ -78,6 +78,11 @@ def stationary_moments(ar_weights: Tensor, ar_bias: Tensor, scale_tril: Tensor) 
     return mean, covariance
 
 
+def covariance_factor(degrees: Tensor | None) -> Tensor | float:
+    """The covariance of noise over its scale matrix, nu / (nu - 2); NaN up to nu = 2, where none exists. Normal: 1."""
+    return 1.0 if degrees is None else torch.where(degrees > 2, degrees / (degrees - 2), torch.nan)
+
+
 def standard_errors(gram: Tensor, scale_tril: Tensor) -> Tensor:
     """Standard errors of regression weights, as if it were known which regime held when, (K, D, C).
 

@@ -212,7 +212,7 @@ def _last_passes(
         gain = gain if math.isnan(before) else abs(now - before)
         if done >= min(_FINAL_PASSES, limit) and (gain < TOLERANCE or done == limit):
             return model, gain, statistics
-        state = _pass_state(closed.update(statistics, model.evidence_scale[None])[0], done + 1, now, gain)
+        state = _pass_state(closed.update(statistics, model[None])[0], done + 1, now, gain)
 
 
 def _pass_state(model: Model, done: int, before: float, gain: float) -> State:
@@ -255,7 +255,7 @@ def _start(
     if not closed.independent:
         windowed = _window_starts(closed, rows, config.restarts, generator)
         candidates = windowed if windowed and closed.dwell is not None else windowed + candidates
-    models = Model.stacked(candidates)
+    models = closed.with_noise(Model.stacked(candidates))
     for done, (passes, keep) in enumerate(_COMPETITION):
         models, _ = closed.polish(rows, models, passes, calibrate=True)
         models = models[closed.score(judged_on, models).argsort(descending=True, stable=True)[:keep]]
@@ -267,7 +267,7 @@ def _start(
 def _short_starts(closed: ClosedForm, rows: Rows, restarts: int, generator: torch.Generator) -> list[Model]:
     """Short runs from random responsibilities on a few rows; the best ones."""
     config = closed.config
-    complete = rows.complete.nonzero()[:, 0]
+    complete = closed.regular(rows).nonzero()[:, 0]
     few = complete[torch.randperm(len(complete), generator=generator)[:_SHORT_ROWS]]
     emission, law, log_marginal = short_runs(
         rows.y[:, few],
@@ -304,7 +304,7 @@ def start_from_windows(
 ) -> Model | None:
     """The best of several clusterings of windows of `length` rows; None where there are fewer windows than regimes."""
     regimes = closed.config.regimes
-    flat, counts = window_moments(rows.y, rows.complete, length)
+    flat, counts = window_moments(rows.y, closed.regular(rows), length)
     filled = counts >= 0.5 * counts[counts > 0].median()
     flat, counts = flat[filled], counts[filled]
     if len(counts) < regimes:

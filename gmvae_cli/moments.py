@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gmvae_cli.density import Emission, Pattern, log_likelihoods, observed_part
+from gmvae_cli.density import Emission, Pattern, observed_part, weighted_log_likelihoods
 from gmvae_cli.markov import Chain, backward, forward
+from gmvae_cli.student import Past
 
 _CHUNK = 4096  # rows whose products fit in a core's cache
 _TRANSITION_COUNT = 0.1  # Dirichlet pseudo-visits of each transition: none is ever impossible
@@ -50,17 +51,23 @@ def weighted_moments(y: Tensor, weights: Tensor) -> Tensor:
     return symmetric(total, y.shape[0]).view(*weights.shape[:-1], y.shape[0], y.shape[0])
 
 
-def completed_moments(y: Tensor, weights: Tensor, emission: Emission, pattern: Pattern) -> Tensor:
-    """sum_t w_t(k) E[y_t y_t^T | x_o, h_t, z_t = k] over the rows of a pattern: nothing is filled in.
+def completed_moments(
+    y: Tensor, probs: Tensor, emission: Emission, pattern: Pattern, weighted: Tensor | None = None
+) -> Tensor:
+    """sum_t q_t(k) E[w_t y_t y_t^T | x_o, h_t, z_t = k] over the rows of a pattern: nothing is filled in.
 
     With x_m | x_o, h Normal, E[y | x_o, h, k] = T_k [x_o, h] and the moments are T_k S_k T_k^T with S_k those of the
-    observed part, and beside them the covariance that the missing channels keep, once for every row.
+    observed part, and beside them the covariance that the missing channels keep, once for every row. Where a row has a
+    weight w its covariance is Sigma_k / w, so that there w cancels.
+
+    Args:
+        probs: (..., K, n) q_t(k). weighted: (..., K, n) q_t(k) E[w_t | x_o, h_t, k] under Student t noise; else w = 1.
     """
     D, M = emission.weights.shape[-2], y.shape[0]
     o = pattern.channels
     m = torch.as_tensor([channel for channel in range(D) if channel not in o.tolist()], device=o.device)
-    some = weights[..., pattern.rows]
-    inner = weighted_moments(observed_part(y, pattern, D), some)
+    some = probs[..., pattern.rows]
+    inner = weighted_moments(observed_part(y, pattern, D), some if weighted is None else weighted[..., pattern.rows])
     covariance = emission.scale_tril @ emission.scale_tril.mT
     gain = torch.linalg.solve(covariance[..., o[:, None], o], covariance[..., o[:, None], m]).mT
     kept = covariance[..., m[:, None], m] - gain @ covariance[..., o[:, None], m]
@@ -80,8 +87,10 @@ class Statistics:
     """What a pass over rows leaves behind; the statistics of two blocks of rows add. Leading dimensions are restarts.
 
     Args:
-        moments: (..., K, M, M) over rows with evidence, weighted by responsibility.
+        moments: (..., K, M, M) over rows with evidence, weighted by responsibility (Student t: and row weight).
         occupancy: (..., K) responsibilities summed over rows with evidence. shares: (..., K) over all rows.
+        weight: (..., K) sums of q E[w], w as in `student`; under Normal noise w = 1, and the next two are 0.
+        slope, curvature: (..., 1) of the expected log-likelihood in the degrees of freedom.
         pair_sums: (..., K, K) expected transitions. first_probs: (..., K) responsibilities of first rows of series.
         log_marginal: (...) nats, log Z of the scaled evidence: the bound that training raises.
         predictive: (...) nats, each row's log-likelihood given its past, unscaled: what starts are compared by.
@@ -90,6 +99,9 @@ class Statistics:
 
     moments: Tensor
     occupancy: Tensor
+    weight: Tensor
+    slope: Tensor
+    curvature: Tensor
     shares: Tensor
     pair_sums: Tensor
     first_probs: Tensor
@@ -112,6 +124,7 @@ def collect(
     independent: bool,
     message: Tensor | None = None,
     partial: Sequence[Pattern] = (),
+    past: Past | None = None,
     evidence_scale: Tensor | None = None,
 ) -> tuple[Statistics, Tensor | None, Tensor]:
     """The expectation step over a block of rows.
@@ -120,12 +133,14 @@ def collect(
         y: (M, n) rows [x, h]; mask: (n,) rows with evidence; steps: (n,) as in `markov`.
         emission, chain: with leading restarts (R, ...). independent: prior "iid".
         message: filtered law of the row before the block; None: the chain starts here.
-        partial: the rows that are partly observed. evidence_scale: (R,) what evidence is divided by, None is 1.
+        partial: the rows that are partly observed. past: as in `density`.
+        evidence_scale: (R,) what evidence is divided by, None is 1.
     Returns:
         the statistics, with leading restarts, the message for the next block, and the responsibilities (R, K, n). The
         last rows of a block are smoothed without the rows after it: blocks are far longer than the chain's memory.
     """
-    unscaled = torch.where(mask, log_likelihoods(y, emission, partial), 0)  # (R, K, n)
+    log_likelihoods, weights = weighted_log_likelihoods(y, emission, partial, past)
+    unscaled = torch.where(mask, log_likelihoods, 0)  # (R, K, n)
     scale = None if evidence_scale is None or bool((evidence_scale == 1).all()) else evidence_scale[:, None, None].to(y)
     scores = unscaled if scale is None else unscaled / scale
     if independent:
@@ -145,15 +160,25 @@ def collect(
         probs, pair_sums = smoothed.smoothed_probs.mT, smoothed.pair_sums
     observed = probs * mask
     starts = torch.as_tensor(steps == 0, device=y.device)
-    moments = sum((completed_moments(y, observed, emission, pattern) for pattern in partial), start=0)
-    whole = observed
+    occupancy = observed.sum(-1, dtype=torch.float64)
+    weighted, weight = observed, occupancy
+    slope = curvature = torch.zeros_like(occupancy[..., :1])
+    if weights is not None:
+        weighted = observed * weights.total
+        weight, *bends = ((observed * part).sum(-1, dtype=torch.float64) for part in weights[1:])
+        slope, curvature = (part.sum(-1, keepdim=True) for part in bends)
+    moments = sum((completed_moments(y, observed, emission, pattern, weighted) for pattern in partial), start=0)
+    whole = weighted
     if partial:
-        whole = observed.clone()
+        whole = weighted.clone()
         whole[..., torch.cat([pattern.rows for pattern in partial])] = 0
     return (
         Statistics(
             moments=weighted_moments(y, whole) + moments,
-            occupancy=observed.sum(-1, dtype=torch.float64),
+            occupancy=occupancy,
+            weight=weight,
+            slope=slope,
+            curvature=curvature,
             shares=probs.sum(-1, dtype=torch.float64),
             pair_sums=pair_sums.double(),
             first_probs=probs[..., starts].sum(-1, dtype=torch.float64),

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from gmvae_cli.config import Anneal, Covariance, Estimator, Posterior, Prior
+from gmvae_cli.config import Anneal, Covariance, Estimator, Noise, Posterior, Prior
 
 # Files
 Inputs = Annotated[
@@ -91,6 +91,7 @@ PriorOption = Annotated[Prior, typer.Option("--prior", help="markov: regimes per
 CovarianceOption = Annotated[
     Covariance, typer.Option("--covariance", help="One noise covariance per regime, or one shared.")
 ]
+NoiseOption = Annotated[Noise, typer.Option("--noise", help="student: heavy tails, for series with outliers.")]
 Intercept = Annotated[
     bool, typer.Option("--intercept/--no-intercept", help="Whether regimes have a level of their own.")
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 from gmvae_cli.calibrate import evidence_scale
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Parameters
-from gmvae_cli.density import Emission, log_likelihoods
+from gmvae_cli.density import Emission, log_likelihoods, weighted_log_likelihoods
 from gmvae_cli.describe import standard_errors
 from gmvae_cli.journal import NOTHING, Journal, State
 from gmvae_cli.markov import Chain, persistent, smooth, stationary
@@ -25,13 +25,15 @@ from gmvae_cli.moments import (
     weighted_moments,
 )
 from gmvae_cli.progress import Progress
-from gmvae_cli.start import window_moments
+from gmvae_cli.start import ordinary, robust_moments, window_moments
+from gmvae_cli.student import update_degrees
 from gmvae_cli.windows import Rows, Windows
 
 TOLERANCE = 1e-6  # nats a row: a pass that gains less has converged
 _COUNTED_STARTS = 20  # series from which the initial law is counted
 _DWELL_VISITS = 20  # what an expected dwell is worth: this many visits a regime
 _RESEED_ROWS = 50
+_FIRST_DEGREES = 5.0
 _SETTLED = 0.02  # relative change of the evidence scale below which it stands
 _ROUNDS = 8
 
@@ -73,10 +75,7 @@ class Model:
     def stacked(cls, models: list["Model"]) -> "Model":
         """Single models as restarts of one."""
         return cls(
-            Emission(
-                torch.stack([model.emission.weights for model in models]),
-                torch.stack([model.emission.scale_tril for model in models]),
-            ),
+            Emission.stacked([model.emission for model in models]),
             Chain(*(torch.stack(parts) for parts in zip(*(model.chain for model in models), strict=True))),
             torch.stack([model.evidence_scale.to(models[0].emission.weights.device) for model in models]),
         )
@@ -87,7 +86,8 @@ class ClosedForm:
     """The closed-form updates of one training run.
 
     Args:
-        pooled: (M, M) second moments of all rows, a row; dwell: rows that a visit is expected to last, or None.
+        pooled: (M, M) second moments of all rows, a row (noise "student": robust ones).
+        dwell: rows that a visit is expected to last, or None.
         evidence_scale: of every model, or None: `calibrated` takes it from the rows.
     """
 
@@ -107,7 +107,10 @@ class ClosedForm:
         evidence_scale: float | None = None,
     ) -> "ClosedForm":
         """Take the pooled moments from the wholly observed rows."""
-        pooled = weighted_moments(rows.y, rows.complete[None].to(rows.y))[0] / rows.complete.sum()
+        if config.noise == "student":
+            pooled = robust_moments(rows.y, rows.complete, config.intercept)
+        else:
+            pooled = weighted_moments(rows.y, rows.complete[None].to(rows.y))[0] / rows.complete.sum()
         return cls(config, pooled, num_channels, dwell, evidence_scale)
 
     @property
@@ -120,11 +123,31 @@ class ClosedForm:
         """Prior "iid"."""
         return self.config.prior == "iid"
 
+    @property
+    def student(self) -> bool:
+        """Noise "student"."""
+        return self.config.noise == "student"
+
+    def regular(self, rows: Rows) -> Tensor:
+        """(n,) bool, wholly observed rows, under Student t noise without outliers: what a start learns from."""
+        if not self.student:
+            return rows.complete
+        return rows.complete & ordinary(rows.y, self.pooled, self.config.intercept)
+
+    def with_noise(self, model: Model) -> Model:
+        """Models that a start found, restarts of one, with this run's noise."""
+        if not self.student:
+            return model
+        degrees = torch.full_like(model.emission.weights[..., :1, 0, 0], _FIRST_DEGREES)
+        return replace(model, emission=replace(model.emission, degrees=degrees))
+
     def like(self) -> Model:
         """A model of the shapes and types that this run's models have."""
         K, D, M = self.config.regimes, self.num_channels, self.pooled.shape[0]
         weights = self.pooled.new_zeros(K, D, M - D)
         emission = Emission(weights, weights.new_zeros(1 if self.shared else K, D, D))
+        if self.student:
+            emission = replace(emission, degrees=weights.new_zeros(1))
         return Model(emission, Chain(weights.new_zeros(K), weights.new_zeros(K, K)))
 
     def expect(self, rows: Rows, model: Model) -> Statistics:
@@ -132,14 +155,15 @@ class ClosedForm:
         return self._collect(rows, model, None)[0]
 
     def _collect(self, rows: Rows, model: Model, message: Tensor | None) -> tuple[Statistics, Tensor | None, Tensor]:
-        emission, chain, scale = model.emission, model.chain, model.evidence_scale
-        return collect(rows.y, rows.mask, rows.steps, emission, chain, self.independent, message, rows.partial, scale)
+        how = (model.emission, model.chain, self.independent, message, rows.partial, rows.past, model.evidence_scale)
+        return collect(rows.y, rows.mask, rows.steps, *how)
 
     def _scale(self, rows: Rows, model: Model, probs: Tensor) -> Tensor:
         """What each model divides evidence by, from its own errors; prior "iid" never does. (R,)."""
         if self.independent or self.evidence_scale is not None:
             return torch.full_like(model.evidence_scale, self.evidence_scale or 1.0)
-        return evidence_scale(rows.y, rows.complete, model.emission, probs)
+        weights = None if not self.student else weighted_log_likelihoods(rows.y, model.emission, past=rows.past)[1]
+        return evidence_scale(rows.y, rows.complete, model.emission, probs, weights)
 
     def expect_all(
         self,
@@ -174,25 +198,30 @@ class ClosedForm:
         state = journal.recall("pass", like)
         return (None, None) if state is None or int(state["number"]) != number else _sums_of(state)
 
-    def update(self, statistics: Statistics, evidence_scale: Tensor) -> Model:
-        """The optimum of the ELBO for given responsibilities; the evidence scale is handed on."""
-        emission = update_emission(
-            statistics.moments, statistics.occupancy, self.pooled, self.num_channels, self.shared
-        )
+    def update(self, statistics: Statistics, model: Model) -> Model:
+        """The optimum of the ELBO for given responsibilities (Student t: row weights and doubts too) of a model."""
+        emission = update_emission(statistics.moments, statistics.weight, self.pooled, self.num_channels, self.shared)
+        if model.emission.degrees is not None:
+            degrees = update_degrees(model.emission.degrees.double(), statistics.slope, statistics.curvature)
+            emission = replace(emission, degrees=degrees)
         if self.independent:
             law = update_iid(statistics.occupancy, self.config.fixed_prior)
-            return Model(emission, Chain(law, law[..., None, :].expand(*law.shape, law.shape[-1])), evidence_scale)
+            return Model(
+                emission, Chain(law, law[..., None, :].expand(*law.shape, law.shape[-1])), model.evidence_scale
+            )
         matrix = update_transition(statistics.pair_sums, self.prior_counts())
         initial = stationary(matrix)
         if statistics.num_series >= _COUNTED_STARTS:
             initial = (statistics.first_probs + initial) / (statistics.num_series + 1)
-        return Model(emission, Chain(initial, matrix), evidence_scale)
+        return Model(emission, Chain(initial, matrix), model.evidence_scale)
 
     def standard_errors(self, statistics: Statistics, model: Model) -> Tensor:
         """Of the AR weights (K, P, D, D), from the statistics of a model without restarts, as in `describe`."""
         D, config = self.num_channels, self.config
         gram = (statistics.moments[0] + self.pooled)[:, D:, D:]
         errors = standard_errors(gram, model.emission.scale_tril)[..., : config.lags * D]
+        if model.emission.degrees is not None:  # a row tells (nu + D) / (nu + D + 2) of what its Normal would
+            errors = errors * (1 + 2 / (model.emission.degrees + D)).sqrt()[:, None, None]
         return errors.reshape(-1, D, config.lags, D).transpose(1, 2)
 
     def prior_counts(self) -> Tensor | None:
@@ -218,7 +247,7 @@ class ClosedForm:
             scale = model.evidence_scale
             if calibrate:
                 scale = self._scale(rows, model, probs)
-            before, model = now, self.update(statistics, scale)
+            before, model = now, self.update(statistics, replace(model, evidence_scale=scale))
         return model, gain
 
     def settle(self, rows: Rows, model: Model, passes: int) -> tuple[Model, float]:
@@ -239,7 +268,7 @@ class ClosedForm:
     def labels(self, rows: Rows, model: Model) -> NDArray[np.int64]:
         """The likeliest regime of every row, smoothed; of a model without restarts. (n,)."""
         emission, chain = model.emission, Chain(*(part.to(rows.y) for part in model.chain))
-        scores = torch.where(rows.mask, log_likelihoods(rows.y, emission, rows.partial), 0).mT
+        scores = torch.where(rows.mask, log_likelihoods(rows.y, emission, rows.partial, rows.past), 0).mT
         if self.independent:
             return (scores + chain.initial_probs.log()).argmax(-1).cpu().numpy()
         return (
@@ -252,12 +281,14 @@ class ClosedForm:
         if not bool(empty.any()):
             return model
         length = min(_RESEED_ROWS, len(rows))
-        flat, counts = window_moments(rows.y, rows.complete, length)
-        best = torch.where(rows.complete, log_likelihoods(rows.y, model.emission), 0).amax(-2)
+        chosen = self.regular(rows)
+        flat, counts = window_moments(rows.y, chosen, length)
+        best = torch.where(chosen, log_likelihoods(rows.y, model.emission, past=rows.past), 0).amax(-2)
         windows = best[..., : len(counts) * length].reshape(len(best), -1, length).sum(-1) / counts.clamp_min(1)
         worst = torch.where(counts > 0, windows, torch.inf).argsort(-1)
         size = rows.y.shape[0]
-        emission = Emission(model.emission.weights.clone(), model.emission.scale_tril.clone())
+        weights, scale_tril = model.emission.weights.clone(), model.emission.scale_tril.clone()
+        emission = replace(model.emission, weights=weights, scale_tril=scale_tril)
         for restart, regime in empty.nonzero().tolist():
             window = worst[restart, int(empty[restart, :regime].sum()) % worst.shape[1]]
             moments = symmetric(flat[window], size)[None]

@@ -188,6 +188,9 @@ def _origin(result: "InspectResult") -> list[tuple[str, str]]:
         ("model", f"{regimes}, {lags}, prior {shape['prior']}, covariance {shape['covariance']}, {intercept}"),
         ("channels", _wrapped(result.channels)),
     ]
+    if result.degrees_of_freedom is not None:
+        heavy = "; a standard deviation exists above 2" if result.degrees_of_freedom <= 2 else ""
+        facts.append(("noise", f"Student t, {_number(result.degrees_of_freedom, 2)} degrees of freedom{heavy}"))
     if "rows" not in training:
         return [*facts, ("trained", "no; these are the parameters of a simulation")]
     timed = result.step is not None and result.time_unit is not None

@@ -7,10 +7,45 @@ import torch
 from torch import Tensor
 
 from gmvae_cli.density import Emission, log_likelihoods, whitener
-from gmvae_cli.moments import products, symmetric, update_emission, update_iid
+from gmvae_cli.moments import products, symmetric, update_emission, update_iid, weighted_moments
 
 _CLUSTER_PASSES = 15
 _SHORT_PASSES = 15
+_ROBUST_PASSES = 10
+_ROBUST_DEGREES = 3.0
+_OUTLIER_WEIGHT = 0.1  # below it a row is an outlier; 1 is the mean
+
+
+def _joint_weights(y: Tensor, moments: Tensor, intercept: bool) -> Tensor:
+    """E[w] of rows if [x, h] as a whole is Student t about its mean, without an intercept about 0: (n,) float64."""
+    ridge = torch.diag(1e-10 * moments.diagonal().clamp_min(1e-12))
+    factor = torch.linalg.cholesky(moments + ridge)
+    squares = torch.linalg.solve_triangular(factor, y.double(), upper=False).square().sum(0)
+    ones = int(intercept)  # the 1 of the intercept adds 1 to the distance
+    freedom = _ROBUST_DEGREES + y.shape[0] - ones
+    weights: Tensor = freedom / (_ROBUST_DEGREES + squares - ones)
+    return weights
+
+
+def robust_moments(y: Tensor, mask: Tensor, intercept: bool) -> Tensor:
+    """Second moments of [x, h] that a few outliers hardly move, those of a Student t, (M, M) float64, a row.
+
+    Outliers among the lags count as well: no residual need show them, and yet they would outweigh all other rows.
+
+    Args:
+        y: (M, n), columns of about unit spread. mask: (n,) the rows that count.
+                                                             [Kent, Tyler and Vardi 1994, Comm. Statist. Simulation 23]
+    """
+    moments = torch.eye(y.shape[0], dtype=torch.float64, device=y.device)
+    for _ in range(_ROBUST_PASSES):
+        weights = torch.where(mask, _joint_weights(y, moments, intercept), 0)
+        moments = weighted_moments(y, weights[None])[0] / weights.sum()
+    return moments
+
+
+def ordinary(y: Tensor, robust: Tensor, intercept: bool) -> Tensor:
+    """(n,) bool, rows [x, h] that are no outliers among all rows; `robust` from `robust_moments`."""
+    return _joint_weights(y, robust, intercept) > _OUTLIER_WEIGHT
 
 
 def window_moments(y: Tensor, mask: Tensor, rows: int) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,10 @@ BURN_IN_ROWS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """A switching autoregression x_t = sum_l W_zl x_{t-ls} + b_z + L_z e_t, e_t ~ Normal(0, I), of K regimes."""
+    """A switching autoregression x_t = sum_l W_zl x_{t-ls} + b_z + L_z e_t, e_t ~ Normal(0, I), of K regimes.
+
+    With degrees of freedom nu, e_t is Student t instead, Normal(0, I) / sqrt(w_t) with w_t ~ Gamma(nu / 2, nu / 2).
+    """
 
     ar_weights: Array  # (K, P, D, D), lag 1 first
     ar_bias: Array  # (K, D)
@@ -26,6 +29,7 @@ class Process:
     initial_probs: Array  # (K,)
     transition_matrix: Array  # (K, K), row = from
     stride: int = 1
+    degrees: float | None = None
 
     @property
     def num_regimes(self) -> int:
@@ -228,7 +232,10 @@ def draw(
             regime = min(int(np.searchsorted(np.cumsum(process.initial_probs), uniforms[0], side="right")), K - 1)
             first = np.array([regime])
         regimes = np.concatenate([first, regime_path(uniforms[len(first) :], process.transition_matrix, regime)])
-        inputs = process.ar_bias[regimes] + _noise(process.scale_tril, regimes, generator.standard_normal((count, D)))
+        noise = generator.standard_normal((count, D))
+        if process.degrees is not None:
+            noise /= np.sqrt(generator.chisquare(process.degrees, (count, 1)) / process.degrees)
+        inputs = process.ar_bias[regimes] + _noise(process.scale_tril, regimes, noise)
         # Rows a stride apart are a recursion of their own: one lane for each residue
         lane_rows = -(-count // R)
         padding = lane_rows * R - count

@@ -84,12 +84,12 @@ class Choice:
 
     Args:
         model: with the stride, the block size and the number of regimes found. initial: where training starts, in the
-            units of `windows.view`; None: where it would by itself. dwell: in rows of the model, None if not known.
+            units of `windows.view`. dwell: in rows of the model, None where likelihood says it.
         agreement: root mean square ARI with all views; None where the model describes the rows, and likelihood decides.
     """
 
     model: ModelConfig
-    initial: Model | None
+    initial: Model
     dwell: float | None
     agreement: float | None
 
@@ -104,7 +104,7 @@ def choose(recording: Recording, regimes: int | None, config: TrainConfig, progr
     if spacing == 1:
         plain = _right_model(recording, regimes, config, progress)
         if plain is not None:
-            return Choice(plain, None, None, None)
+            return Choice(plain.model, plain.fitted, None, None)
     seen = views(recording, spacing)
     counts = [regimes] if regimes else list(range(2, _MOST_REGIMES + 1))
     seeds = _SHORT_SEEDS if recording.rows < _SHORT else 1
@@ -216,34 +216,33 @@ def _at_every_row(model: Model, spacing: int) -> Model:
 class _Plain(NamedTuple):
     """The likeliest model of the rows with so many regimes: its labels, BIC, and whether it may be right."""
 
+    model: ModelConfig
+    fitted: Model
     labels: NDArray[np.int64]
     bic: float
     credible: bool
 
 
-def _right_model(
-    recording: Recording, regimes: int | None, config: TrainConfig, progress: Progress
-) -> ModelConfig | None:
+def _right_model(recording: Recording, regimes: int | None, config: TrainConfig, progress: Progress) -> "_Plain | None":
     """A model of the rows that is right, if there is one.
 
     It leaves white errors, its regimes do not flicker, and windows of most lengths lead to the same labels.
     """
-    model = replace(config.model, regimes=regimes or _GATE_REGIMES)
-    plain = _plain(recording, model, config)
+    plain = _plain(recording, replace(config.model, regimes=regimes or _GATE_REGIMES), config)
     if plain.credible and regimes is None:
-        model, plain = _by_bic(recording, config, progress)
+        plain = _by_bic(recording, config, progress)
     if not plain.credible or recording.rows > SAMPLE_ROWS:
         return None
-    if model.regimes > 1:
+    if plain.model.regimes > 1:
         rows = views(recording, 1)[0]
-        found = _fitted(_Task(rows, model.regimes, config.seed, 1, recording.name))
+        found = _fitted(_Task(rows, plain.model.regimes, config.seed, 1, recording.name))
         alike = agreements(np.stack([plain.labels, *(candidate.labels for candidate in found)]))[0, 1:]
         if np.median(alike) < _SAME_LABELS:
             return None
-    return model
+    return plain
 
 
-def _by_bic(recording: Recording, config: TrainConfig, progress: Progress) -> tuple[ModelConfig, _Plain]:
+def _by_bic(recording: Recording, config: TrainConfig, progress: Progress) -> _Plain:
     """The number of regimes of smallest BIC, tried upwards until two more have not lowered it."""
     models = [replace(config.model, regimes=count) for count in range(1, _MOST_REGIMES + 1)]
     tried: list[_Plain] = []
@@ -253,7 +252,7 @@ def _by_bic(recording: Recording, config: TrainConfig, progress: Progress) -> tu
         best = min(range(len(tried)), key=lambda index: tried[index].bic)
         if best < len(tried) - 2:
             break
-    return models[best], tried[best]
+    return tried[best]
 
 
 def _plain(recording: Recording, model: ModelConfig, config: TrainConfig) -> _Plain:
@@ -268,4 +267,4 @@ def _plain(recording: Recording, model: ModelConfig, config: TrainConfig) -> _Pl
     count = int(few.mask.sum())
     likelihood = float(closed.score(few, fitted[None])[0]) * count
     bic = fitted.parameters(model).free * np.log(count) - 2 * likelihood
-    return _Plain(labels, bic, float(fitted.evidence_scale) == 1 and len(rows) >= _FLICKER * visits)
+    return _Plain(model, fitted, labels, bic, float(fitted.evidence_scale) == 1 and len(rows) >= _FLICKER * visits)

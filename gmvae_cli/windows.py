@@ -1,7 +1,7 @@
 """Rows of a recording as tensors: standardised, with their lags beside them, never across a gap or two series."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,9 +11,12 @@ from torch import Tensor
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.density import Pattern, context, patterns
 from gmvae_cli.recording import Recording
+from gmvae_cli.student import Past
 from gmvae_cli.summaries import FLOOR, Summaries
 
 _CPU = torch.device("cpu")
+SAMPLED_ROWS = 1 << 18  # of a long file, for its quartiles
+_PIECES = 64
 
 
 @dataclass(frozen=True)
@@ -24,19 +27,24 @@ class Rows:
         y: (M, n) rows [x, h] as columns, standardised; 0 where nothing was observed.
         mask: (n,) bool, rows with evidence: every lag is there, and some channel.
         observed: (D, n) bool, the channels of x. steps: (n,) int64 as in `markov`.
+        past: where the rows of their lags are; only Student t noise asks.
     """
 
     y: Tensor
     mask: Tensor
     observed: Tensor
     steps: np.ndarray
+    past: Past | None = None
 
     def __len__(self) -> int:
         return self.y.shape[1]
 
     def rows(self, start: int, stop: int) -> "Rows":
         """Rows [start, stop)."""
-        return Rows(self.y[:, start:stop], self.mask[start:stop], self.observed[:, start:stop], self.steps[start:stop])
+        past = None if self.past is None else self.past.cut(self.y, start, stop)
+        return Rows(
+            self.y[:, start:stop], self.mask[start:stop], self.observed[:, start:stop], self.steps[start:stop], past
+        )
 
     def steps_of(self, start: int, stop: int) -> np.ndarray:
         """How rows [start, stop) follow one another."""
@@ -63,11 +71,13 @@ class Rows:
         steps = np.concatenate([part.steps for part in parts])
         starts = np.cumsum([0] + [len(part) for part in parts[:-1]])
         steps[starts] = 0
+        pasts = [part.past for part in parts if part.past is not None]
         return cls(
             torch.cat([part.y for part in parts], dim=1),
             torch.cat([part.mask for part in parts]),
             torch.cat([part.observed for part in parts], dim=1),
             steps,
+            Past.joined(pasts) if pasts else None,
         )
 
 
@@ -78,8 +88,25 @@ def view(
     seen: Recording | Summaries = recording
     if model.summarize > 1:
         seen = Summaries(recording, model.summarize, FLOOR * recording.scale)
-    mean = seen.mean if model.intercept else np.zeros_like(seen.mean)
-    return Windows(seen, model, mean, seen.scale, dtype, device)
+    mean, scale = (seen.mean, seen.scale) if model.noise == "normal" else quartile_standard(seen)
+    return Windows(seen, model, mean if model.intercept else np.zeros_like(mean), scale, dtype, device)
+
+
+def quartile_standard(seen: Recording | Summaries) -> tuple[np.ndarray, np.ndarray]:
+    """(D,) medians and (D,) quartile ranges / 1.349 (a Normal's standard deviation) of a sample of rows.
+
+    Outliers hardly move them. A channel that is the same in half of its rows keeps its mean and scale.
+    """
+    length = min(seen.rows, SAMPLED_ROWS // _PIECES)
+    starts = np.linspace(0, seen.rows - length, _PIECES if length < seen.rows else 1).astype(int)
+    columns = np.concatenate([seen.read(start, start + length)[0] for start in starts.tolist()]).T
+    mean, scale = seen.mean.copy(), seen.scale.copy()
+    for index, values in enumerate(columns):
+        values = values[~np.isnan(values)]
+        low, middle, high = np.percentile(values, (25, 50, 75)) if values.size else (0.0, 0.0, 0.0)
+        if high > low:
+            mean[index], scale[index] = middle, (high - low) / 1.349
+    return mean, scale
 
 
 @dataclass(frozen=True)
@@ -103,6 +130,14 @@ class Windows:
 
     def rows(self, start: int, stop: int) -> Rows:
         """Rows [start, stop) with their lags."""
+        if self.model.noise == "normal":
+            return self._rows(start, stop)
+        first = max(0, start - self.model.context_rows)
+        wide = self._rows(first, stop)
+        past = Past.of(wide.y, wide.mask, self.model.lags, self.model.stride)
+        return replace(wide, past=past).rows(start - first, stop - first)
+
+    def _rows(self, start: int, stop: int) -> Rows:
         lost = self.model.context_rows
         first = max(0, start - lost)
         values, steps = self.recording.read(first, stop)

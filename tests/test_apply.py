@@ -18,15 +18,16 @@ from gmvae_cli.windows import Windows
 POSTERIORS = ("smooth", "viterbi", "filter", "encoder")
 
 
-def random_checkpoint(seed, K=3, D=2, P=1, prior="markov"):
+def random_checkpoint(seed, K=3, D=2, P=1, prior="markov", noise="normal"):
     rng = np.random.default_rng(seed)
     emission = random_parameters(rng, K, D, P)
     pi, A = (torch.as_tensor(part) for part in random_chain(rng, K))
     A = pi.expand(K, K) if prior == "iid" else 0.8 * torch.eye(K, dtype=A.dtype) + 0.2 * A
     pi = pi if prior == "iid" else markov.stationary(A)
-    model = ModelConfig(regimes=K, lags=P, prior=prior)
+    model = ModelConfig(regimes=K, lags=P, prior=prior, noise=noise)
+    degrees = torch.tensor([2.5], dtype=torch.float64) if noise == "student" else None
     torch.manual_seed(seed)
-    parameters = Parameters(emission.ar_weights, emission.ar_bias, emission.scale_tril, pi, A)
+    parameters = Parameters(emission.ar_weights, emission.ar_bias, emission.scale_tril, pi, A, degrees=degrees)
     return Checkpoint(
         model=model,
         channels=tuple(f"x{d}" for d in range(D)),
@@ -61,10 +62,11 @@ def collected(recording, checkpoint, posterior, block_rows):
     st.integers(1, 3),
     st.sampled_from(POSTERIORS),
     st.sampled_from(["markov", "iid"]),
+    st.sampled_from(["normal", "student"]),
     st.integers(0, 10_000),
 )
-def test_block_size_changes_nothing(T, block_rows, lags, posterior, prior, seed):
-    checkpoint, recording = random_checkpoint(seed, P=lags, prior=prior), random_recording(seed, T)
+def test_block_size_changes_nothing(T, block_rows, lags, posterior, prior, noise, seed):
+    checkpoint, recording = random_checkpoint(seed, P=lags, prior=prior, noise=noise), random_recording(seed, T)
     whole = collected(recording, checkpoint, posterior, T)
     cut = collected(recording, checkpoint, posterior, block_rows)
     assert np.array_equal(cut[0], whole[0])
@@ -95,9 +97,9 @@ def test_posteriors_are_those_of_the_chain_and_differ():
     assert results["smooth"][4] is None
 
 
-@pytest.mark.parametrize("prior", ["markov", "iid"])
-def test_elbo_is_the_log_likelihood_where_the_encoder_is_the_decoder(prior, monkeypatch):
-    checkpoint, recording = random_checkpoint(4, prior=prior), random_recording(4, 150)
+@pytest.mark.parametrize(("prior", "noise"), [("markov", "normal"), ("iid", "normal"), ("markov", "student")])
+def test_elbo_is_the_log_likelihood_where_the_encoder_is_the_decoder(prior, noise, monkeypatch):
+    checkpoint, recording = random_checkpoint(4, prior=prior, noise=noise), random_recording(4, 150)
     monkeypatch.setattr(apply.Inference, "_evidence", apply.Inference._scores)
     *_, log_likelihood, elbo = collected(recording, checkpoint, "encoder", 40)
     assert elbo == pytest.approx(log_likelihood, abs=1e-5)

@@ -28,12 +28,16 @@ def rewritten(path, tensors, **header):
     safetensors.torch.save_file(tensors, path, {"gmvae": json.dumps(content | header)})
 
 
-def test_load_returns_what_was_saved(saved):
-    before, after = random_checkpoint(0, P=2), checkpoint.load(str(saved))
+@pytest.mark.parametrize("noise", ["normal", "student"])
+def test_load_returns_what_was_saved(tmp_path, noise):
+    saved, before = tmp_path / "model.safetensors", random_checkpoint(0, P=2, noise=noise)
+    checkpoint.save(str(saved), before)
+    after = checkpoint.load(str(saved))
     assert after.model == before.model
     assert after.channels == before.channels
     for name, tensor in vars(before.parameters).items():
-        assert torch.equal(getattr(after.parameters, name), tensor)
+        kept = getattr(after.parameters, name)
+        assert kept is None if tensor is None else torch.equal(kept, tensor), name
     assert torch.equal(after.mean, before.mean)
     assert torch.equal(after.scale, before.scale)
     assert after.encoder.keys() == before.encoder.keys()
@@ -45,6 +49,36 @@ def test_same_model_same_bytes(saved, tmp_path):
     again = tmp_path / "again.safetensors"
     checkpoint.save(str(again), checkpoint.load(str(saved)))
     assert again.read_bytes() == saved.read_bytes()
+
+
+def test_models_of_normal_noise_are_written_as_they_were_before_there_was_another(saved):
+    with safetensors.safe_open(saved, "pt") as file:
+        header = json.loads(file.metadata()["gmvae"])
+    assert "noise" not in header["model"]
+    assert "degrees" not in tensors_of(saved)
+
+
+@pytest.mark.parametrize(
+    ("noise", "degrees", "expected"),
+    [
+        pytest.param("student", None, "degrees", id="lacking"),
+        pytest.param("student", [0.0], "'degrees' must lie between 1 and 1000", id="zero"),
+        pytest.param("student", [torch.nan], "'degrees' holds NaN", id="nan"),
+        pytest.param("student", [3.0, 3.0], r"'degrees' has shape \(2,\)", id="one a regime"),
+        pytest.param("normal", [3.0], "unknown tensors", id="of a normal model"),
+        pytest.param("cauchy", [1.0], "--noise is 'cauchy'", id="unknown noise"),
+    ],
+)
+def test_degrees_of_freedom_that_no_training_writes_are_refused(tmp_path, noise, degrees, expected):
+    path, model = tmp_path / "model.safetensors", random_checkpoint(0, noise="student")
+    checkpoint.save(str(path), model)
+    tensors = {name: tensor for name, tensor in tensors_of(path).items() if name != "degrees"}
+    if degrees is not None:
+        tensors["degrees"] = torch.tensor(degrees, dtype=torch.float64)
+    rewritten(path, tensors, model={**vars(model.model), "noise": noise})
+    with pytest.raises(CheckpointError, match=expected) as refusal:
+        checkpoint.load(str(path))
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_model_without_encoder_says_so(tmp_path):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from test_apply import random_checkpoint
 from test_checkpoint import rewritten
 
 from gmvae_cli import checkpoint
+from gmvae_cli.config import ModelConfig
 from gmvae_cli.errors import CheckpointError
 
 QUICK = ("--steps", "5", "--restarts", "2", "--quiet", "--json")
@@ -144,6 +146,46 @@ def test_what_never_settles_is_null(tmp_path, inspected):
     assert wild["half_life"] is None
     assert wild["dominant_period"] is None
     assert wild["spectral_radius"] == pytest.approx(1.1)
+
+
+def test_student_noise_has_its_degrees_and_a_covariance_above_two(run, tmp_path, inspected):
+    """Against the same scale matrices as Normal noise, whose covariance they are."""
+    path, model = tmp_path / "model.safetensors", random_checkpoint(0, K=2, D=2, noise="student")
+    model.parameters.ar_weights[:] = 0.5 * torch.eye(2)
+    checkpoint.save(
+        str(path), replace(model, parameters=replace(model.parameters, degrees=None), model=ModelConfig(regimes=2))
+    )
+    plain = inspected(path)
+    assert plain["degrees_of_freedom"] is None
+    checkpoint.save(str(path), model)
+    heavy = inspected(path)
+    assert heavy["degrees_of_freedom"] == 2.5
+    assert "Student t, 2.50 degrees of freedom" in run("inspect", path).stdout
+    for one, other in zip(plain["regimes"], heavy["regimes"], strict=True):
+        np.testing.assert_allclose(other["covariance"], 5 * np.array(one["covariance"]))  # 2.5 / 0.5
+        np.testing.assert_allclose(other["standard_deviation"], 5**0.5 * np.array(one["standard_deviation"]))
+        assert other["mean"] == one["mean"]
+    model.parameters.degrees[0] = 1.5
+    checkpoint.save(str(path), model)
+    for one in inspected(path)["regimes"]:
+        assert one["standard_deviation"] == one["noise"] == [None, None]
+        assert one["covariance"] == [[None, None], [None, None]]
+    assert "a standard deviation exists above 2" in run("inspect", path).stdout
+
+
+def test_heavy_tails_are_trained_saved_and_drawn_again(run, tmp_path, inspected, trained):
+    table, _ = simulated(run, tmp_path, "--regimes", "2", "--outliers", "0.02")
+    model = trained(table, "--regimes", "2", "--noise", "student")
+    found = inspected(model)
+    assert found["configuration"]["noise"] == "student"
+    assert 1 <= found["degrees_of_freedom"] < 20
+    again, truth = tmp_path / "again.csv", tmp_path / "again.safetensors"
+    assert run("simulate", again, "--model", model, "--steps", "200", "--truth", truth).exit_code == 0
+    assert inspected(truth)["degrees_of_freedom"] == found["degrees_of_freedom"]
+    out = tmp_path / "out.csv"
+    result = run("infer", again, "--model", model, "--output", out, "--posterior", "encoder")
+    assert result.exit_code == 0, result.output
+    assert np.isfinite(pd.read_csv(out)["log_likelihood"].dropna()).all()
 
 
 @pytest.mark.parametrize(("K", "D", "P"), [(8, 12, 1), (1, 1, 1), (3, 2, 2), (16, 3, 1)])

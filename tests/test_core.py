@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import random_chain
+from scipy.stats import multivariate_t
 from test_density import random_parameters
 
 from gmvae_cli import markov
@@ -16,11 +18,13 @@ from gmvae_cli.density import context, log_likelihoods
 from gmvae_cli.markov import Chain
 
 
-def random_model(seed, K=3, D=2, P=1, prior="markov", covariance="regime"):
+def random_model(seed, K=3, D=2, P=1, prior="markov", covariance="regime", noise="normal"):
     """A GMVAE in float64 whose encoder is random, with rows for one chunk: (model, y, mask, observed)."""
     rng = np.random.default_rng(seed)
-    config = ModelConfig(regimes=K, lags=P, prior=prior, covariance=covariance)
+    config = ModelConfig(regimes=K, lags=P, prior=prior, covariance=covariance, noise=noise)
     parameters = random_parameters(rng, K, D, P, shared=covariance == "shared")
+    if noise == "student":
+        parameters = replace(parameters, degrees=torch.tensor([2.5], dtype=torch.float64))
     pi, A = (torch.as_tensor(part) for part in random_chain(rng, K))
     chain = Chain(pi, pi.expand(K, K)) if prior == "iid" else Chain(markov.stationary(A), A)
     torch.manual_seed(seed)
@@ -39,16 +43,21 @@ def log_marginal(model, y):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from(["markov", "iid"]), st.sampled_from(["regime", "shared"]))
-def test_elbo_never_exceeds_the_log_marginal(seed, prior, covariance):
-    model, y, mask, observed = random_model(seed, K=1 + seed % 4, prior=prior, covariance=covariance)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from(["markov", "iid"]),
+    st.sampled_from(["regime", "shared"]),
+    st.sampled_from(["normal", "student"]),
+)
+def test_elbo_never_exceeds_the_log_marginal(seed, prior, covariance, noise):
+    model, y, mask, observed = random_model(seed, K=1 + seed % 4, prior=prior, covariance=covariance, noise=noise)
     assert float(model.elbo(y, mask, observed).sum()) <= log_marginal(model, y) + 1e-9
 
 
 @pytest.mark.parametrize("prior", ["markov", "iid"])
-@pytest.mark.parametrize("covariance", ["regime", "shared"])
-def test_elbo_is_the_log_marginal_where_the_evidence_is_the_decoder(prior, covariance, monkeypatch):
-    model, y, mask, observed = random_model(5, prior=prior, covariance=covariance)
+@pytest.mark.parametrize(("covariance", "noise"), [("regime", "normal"), ("shared", "normal"), ("regime", "student")])
+def test_elbo_is_the_log_marginal_where_the_evidence_is_the_decoder(prior, covariance, noise, monkeypatch):
+    model, y, mask, observed = random_model(5, prior=prior, covariance=covariance, noise=noise)
     loose = float(model.elbo(y, mask, observed).sum())
     monkeypatch.setattr(model.encoder, "forward", lambda y, observed: log_likelihoods(y, model.emission()).mT)
     assert float(model.elbo(y, mask, observed).sum()) == pytest.approx(log_marginal(model, y), abs=1e-5)
@@ -81,6 +90,19 @@ def test_the_relaxed_reconstruction_goes_through_the_mean_with_a_shared_covarian
     mean = torch.einsum("tk,kdc,ct->td", relaxed, emission.weights, y[2:])
     normal = torch.distributions.MultivariateNormal(mean, scale_tril=emission.scale_tril[0])
     assert float(found) == pytest.approx(float(normal.log_prob(y[:2].T).sum()), rel=1e-9)
+
+
+def test_the_relaxed_reconstruction_of_student_noise_goes_through_the_mean_and_doubts_rows():
+    model, y, mask, _ = random_model(3, covariance="shared", noise="student")
+    probs = torch.rand(1, 40, 3, dtype=torch.float64).softmax(-1)
+    doubts = torch.linspace(1, 9, 40, dtype=torch.float64)
+    found = model.reconstruction(y, probs, mask, 0.7, torch.Generator().manual_seed(1), doubts)
+    relaxed = relaxed_regimes(probs.log(), 0.7, torch.Generator().manual_seed(1))[0]
+    emission = model.emission()
+    mean = torch.einsum("tk,kdc,ct->td", relaxed, emission.weights, y[2:]).numpy()
+    shape = (emission.scale_tril[0] @ emission.scale_tril[0].mT).numpy()
+    rows = (multivariate_t(mean[t], shape * float(doubts[t]), df=2.5).logpdf(y[:2, t].numpy()) for t in range(40))
+    assert float(found) == pytest.approx(sum(rows), rel=1e-6)
 
 
 def test_the_relaxed_reconstruction_mixes_log_densities_with_a_covariance_per_regime():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from gmvae_cli import describe
 
@@ -86,3 +87,13 @@ def test_standard_errors_are_those_of_least_squares(generator):
     tril = torch.as_tensor(np.linalg.cholesky(covariance))[None]
     found = describe.standard_errors(torch.as_tensor(h.T @ h)[None], tril)
     np.testing.assert_allclose(found[0], expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("degrees", [2.1, 3.0, 100.0])
+def test_covariance_factor_is_the_variance_of_scipys_t(degrees):
+    assert float(describe.covariance_factor(torch.tensor(degrees))) == pytest.approx(stats.t(degrees).var(), rel=1e-4)
+    assert describe.covariance_factor(None) == 1
+
+
+def test_no_covariance_exists_up_to_two_degrees_of_freedom():
+    assert math.isnan(describe.covariance_factor(torch.tensor(2.0)))

@@ -13,6 +13,7 @@ PACKAGE = Path(gmvae_cli.__file__).parent
 MATHS = {
     "core",
     "density",
+    "student",
     "markov",
     "viterbi",
     "chain_gradient",
@@ -43,6 +44,7 @@ FLOORS = {
         "output",
         "scratch",
         "ahead",
+        "parallel",
         "runtime",
         "progress",
     },

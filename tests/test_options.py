@@ -77,8 +77,10 @@ def test_simulate(received, arguments, config, truth):
     [
         pytest.param([], TrainConfig(), SeriesConfig(), id="defaults"),
         pytest.param(
-            ["--prior", "iid", "--no-intercept", "--covariance", "shared", "--fixed-prior"],
-            TrainConfig(model=ModelConfig(prior="iid", intercept=False, covariance="shared", fixed_prior=True)),
+            [*("--prior", "iid", "--no-intercept", "--covariance", "shared", "--fixed-prior", "--noise", "student")],
+            TrainConfig(
+                model=ModelConfig(prior="iid", intercept=False, covariance="shared", fixed_prior=True, noise="student")
+            ),
             SeriesConfig(),
             id="reference model",
         ),

@@ -1,5 +1,7 @@
 """The drawn series against a plain loop over rows, and its law against closed forms."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -130,6 +132,17 @@ def test_stationary_variance_is_that_of_the_operator():
     assert x.var() == pytest.approx(v.sum(), rel=0.03)
     starts = np.array([next(synthetic.draw(process, 1, np.random.default_rng(seed)))[0][0, 0] for seed in range(2000)])
     assert starts.var() == pytest.approx(v.sum(), rel=0.15)
+
+
+def test_student_noise_has_the_law_of_scipy():
+    """Both channels of a row share their scale, so each is Student t and so is any mixture of them."""
+    process = replace(example(K=1, P=1, intercept=False), degrees=3.0)
+    x = np.concatenate([rows for rows, _ in synthetic.draw(process, 20_000, np.random.default_rng(0))])
+    residuals = x[1:] - x[:-1] @ process.ar_weights[0, 0].T
+    whitened = np.linalg.solve(process.scale_tril[0], residuals.T)
+    for one in (whitened[0], whitened[1], (whitened[0] + whitened[1]) / 2**0.5):
+        assert scipy.stats.kstest(one, scipy.stats.t(3).cdf).pvalue > 0.01
+        assert scipy.stats.kstest(one, scipy.stats.norm.cdf).pvalue < 1e-6
 
 
 def test_missing_cells_and_spikes_have_their_shares():

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.recording import Recording
-from gmvae_cli.windows import Rows, Windows
+from gmvae_cli.windows import SAMPLED_ROWS, Rows, Windows, quartile_standard
 
 
 def windows(values, steps=None, **model):
@@ -67,3 +67,18 @@ def test_joined_stretches_restart_the_chain():
     assert bool(both.mask.all())
     assert len(both.rows(1, 4)) == 3
     assert isinstance(both.rows(1, 4), Rows)
+
+
+@pytest.mark.parametrize("rows", [1_000, SAMPLED_ROWS + 5_000])
+def test_outliers_hardly_move_the_quartile_standard(rows):
+    """The median and 1 / 1.349 of the range between quartiles, on a long file of a sample."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(5, 2, size=(rows, 3))
+    values[::50, 0] = 1e12
+    values[rng.random(rows) < 0.3, 1] = np.nan
+    values[:, 2] = np.where(rng.random(rows) < 0.1, values[:, 2], 7.0)  # mostly the same
+    with Recording.from_arrays(values) as found:
+        mean, scale = quartile_standard(found)
+        np.testing.assert_allclose(mean[:2], 5, atol=0.3)
+        np.testing.assert_allclose(scale[:2], 2, atol=0.3)
+        assert (mean[2], scale[2]) == (found.mean[2], found.scale[2])

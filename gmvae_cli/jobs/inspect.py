@@ -17,6 +17,8 @@ from gmvae_cli.progress import Progress
 class Regime:
     """One regime. Values and matrices have the channels in the model's order; None or NaN is undefined.
 
+    Student t noise has a covariance, and the channels a standard deviation, from 2 degrees of freedom on.
+
     Args:
         share: of the rows trained on; of a model that was not trained, the chain's own.
         expected_dwell: mean length of a visit in rows, and in the time unit where the step is known.
@@ -44,11 +46,16 @@ class Regime:
 
 @dataclass(frozen=True, kw_only=True)
 class InspectResult:
-    """A model: its configuration, its regimes, how they follow one another, and how it was trained."""
+    """A model: its configuration, its regimes, how they follow one another, and how it was trained.
+
+    Args:
+        degrees_of_freedom: of Student t noise, the same in all regimes; None: Normal noise.
+    """
 
     model: str
     configuration: dict[str, Any]
     channels: list[str]
+    degrees_of_freedom: float | None
     regimes: list[Regime]
     transition_matrix: Tensor
     initial_probs: Tensor
@@ -62,10 +69,12 @@ def inspect(path: str, progress: Progress) -> InspectResult:
     checkpoint = load(path)
     progress("inspect", 1, 1)
     step, time_unit = checkpoint.training.get("step"), checkpoint.training.get("time_unit")
+    degrees = checkpoint.parameters.degrees
     return InspectResult(
         model=path,
         configuration=asdict(checkpoint.model),
         channels=list(checkpoint.modelled),
+        degrees_of_freedom=None if degrees is None else float(degrees),
         regimes=_regimes(checkpoint, step if time_unit is not None else None),
         transition_matrix=checkpoint.parameters.transition_matrix,
         initial_probs=checkpoint.parameters.initial_probs,
@@ -82,7 +91,8 @@ def _regimes(checkpoint: Checkpoint, step: float | None) -> list[Regime]:
         checkpoint.model.stride * checkpoint.model.summarize,
     )
     data = standard.rescaled(checkpoint.mean, scale, torch.zeros_like(checkpoint.mean), torch.ones_like(scale))
-    covariance = _covariance(data)
+    inflation = describe.covariance_factor(standard.degrees)
+    covariance = inflation * _scale_matrix(data)
     mean, settled = describe.stationary_moments(standard.ar_weights, standard.ar_bias, standard.scale_tril)
     radius = describe.spectral_radius(standard.ar_weights)
     half_life, period = describe.half_life(radius) * stride, describe.dominant_period(standard.ar_weights) * stride
@@ -96,7 +106,7 @@ def _regimes(checkpoint: Checkpoint, step: float | None) -> list[Regime]:
             expected_dwell=dwell[k],
             expected_dwell_time=None if step is None else dwell[k] * step,
             mean=checkpoint.mean + scale * mean[k],
-            standard_deviation=scale * settled[k].diagonal().sqrt(),
+            standard_deviation=scale * (inflation * settled[k].diagonal()).sqrt(),
             ar_weights=data.ar_weights[k],
             ar_bias=data.ar_bias[k],
             covariance=covariance[k],
@@ -110,7 +120,7 @@ def _regimes(checkpoint: Checkpoint, step: float | None) -> list[Regime]:
     ]
 
 
-def _covariance(parameters: Parameters) -> Tensor:
-    """(K, D, D), also where it is shared."""
-    covariance = parameters.scale_tril @ parameters.scale_tril.mT
-    return covariance.expand(len(parameters.ar_bias), -1, -1)
+def _scale_matrix(parameters: Parameters) -> Tensor:
+    """(K, D, D), also where it is shared; the covariance of Normal noise."""
+    matrix = parameters.scale_tril @ parameters.scale_tril.mT
+    return matrix.expand(len(parameters.ar_bias), -1, -1)

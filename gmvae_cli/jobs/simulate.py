@@ -136,6 +136,7 @@ def _trained(config: SimulateConfig) -> _Source:
         initial_probs=parameters.initial_probs.numpy(),
         transition_matrix=parameters.transition_matrix.numpy(),
         stride=loaded.model.stride,
+        degrees=None if parameters.degrees is None else float(parameters.degrees),
     )
     return _Source(
         process=process,
@@ -205,6 +206,7 @@ def _save_truth(path: str, source: _Source, seed: int) -> None:
             scale_tril=torch.from_numpy(process.scale_tril),
             initial_probs=torch.from_numpy(process.initial_probs),
             transition_matrix=torch.from_numpy(process.transition_matrix),
+            degrees=None if process.degrees is None else torch.tensor([process.degrees], dtype=torch.float64),
         ),
         training={"simulated": True, "seed": seed},
     )

@@ -192,7 +192,7 @@ def _initial(
     """The decoder and prior of an older model, for columns standardised as these are."""
     if older is None:
         return None
-    for name in ("regimes", "lags", "stride", "summarize", "prior", "covariance", "intercept"):
+    for name in ("regimes", "lags", "stride", "summarize", "prior", "covariance", "noise", "intercept"):
         was, now = getattr(older.model, name), getattr(config.model, name)
         if was != now:
             raise CheckpointError(f"{config.init}: its {name} is {was}, but this run's is {now}; they must agree")

@@ -1,0 +1,143 @@
+"""Student t noise: its density, what a row weighs, and doubt about rows whose lags were outliers.
+
+    x_t = Pi_k h_t + L_k e_t / sqrt(w_t v_t),   e_t ~ Normal(0, I),   w_t ~ Gamma(nu / 2, nu / 2)
+
+An outlier does harm twice: in its own row, which w_t makes harmless, and as a lag of the next rows, where it would
+speak for the regimes that look least at their lags, and outweigh all other rows in the regression. So v_t is the weight
+of the row of the lag in the regime that explained it best, 1 for an ordinary one. That is a function of the past, so
+x_t | past, z_t = k stays a Student t density, with the scale matrix Sigma_k / v_t. Updates hold v as it is.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+DEGREES = (1.0, 1000.0)  # of freedom: from Cauchy tails to what no series tells from Normal
+
+
+class Past(NamedTuple):
+    """Where rows find the rows of their lags.
+
+    Args:
+        lead: (M, m) rows [x, h] before the first.
+        rows: (P, n) int64, row t - ps in [lead, y]; -1 where it is not known, or has no evidence and so no weight.
+    """
+
+    lead: Tensor
+    rows: Tensor
+
+    @classmethod
+    def of(cls, y: Tensor, mask: Tensor, num_lags: int, stride: int) -> "Past":
+        """Of consecutive rows y (M, n) with evidence where mask (n,)."""
+        count = torch.arange(y.shape[1], device=y.device)
+        rows = count - stride * torch.arange(1, num_lags + 1, device=y.device)[:, None]
+        return cls(y[:, :0], torch.where((rows >= 0) & mask[rows.clamp_min(0)], rows, -1))
+
+    def cut(self, y: Tensor, start: int, stop: int) -> "Past":
+        """Of the rows [start, stop) of y alone."""
+        rows, first = self.rows[:, start:stop], self.lead.shape[1] + start
+        known = rows[rows >= 0]
+        low = min(first, int(known.min())) if len(known) else first
+        lead = torch.cat([self.lead, y[:, :start]], dim=1)[:, low:]
+        return Past(lead, torch.where(rows >= 0, rows - low, -1))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Past"]) -> "Past":
+        """Of several stretches after one another."""
+        leads = sum(part.lead.shape[1] for part in parts)
+        before, offset, rows = 0, leads, []
+        for part in parts:
+            m, n = part.lead.shape[1], part.rows.shape[1]
+            moved = torch.where(part.rows < m, part.rows + before, part.rows - m + offset)
+            rows.append(torch.where(part.rows >= 0, moved, -1))
+            before, offset = before + m, offset + n
+        return cls(torch.cat([part.lead for part in parts], dim=1), torch.cat(rows, dim=1))
+
+
+def bounded(squares: Tensor) -> Tensor:
+    """A square beyond all numbers is an outlier like any other; infinity would end as NaN."""
+    return squares.clamp_max(torch.finfo(squares.dtype).max)
+
+
+def doubt(squares: Tensor, degrees: Tensor, num_channels: int, past: Past) -> Tensor:
+    """1 / v_t of the rows behind the lead, (..., n): the largest over their lags, 1 where nothing is known of them.
+
+    Args:
+        squares: (..., K, m + n) squared whitened residuals r^2 of [lead, y]. degrees: (..., 1).
+    """
+    best = bounded(squares.amin(-2))
+    inverse = ((degrees.to(best) + best) / (degrees.to(best) + num_channels)).clamp_min(1)
+    inverse = torch.cat([inverse, torch.ones_like(inverse[..., :1])], dim=-1)  # where -1 leads
+    return inverse[..., past.rows].amax(-2)
+
+
+def log_ratio(squares: Tensor, degrees: Tensor, doubts: Tensor | None) -> Tensor:
+    """log(1 + v r^2 / nu), (..., K, n)."""
+    ratio = bounded(squares) / degrees.to(squares)[..., None]
+    return ratio.log1p() if doubts is None else (ratio / doubts[..., None, :]).log1p()
+
+
+def log_density(
+    squares: Tensor, log_det: Tensor, degrees: Tensor, num_channels: int, doubts: Tensor | None = None
+) -> Tensor:
+    """log t = log G((nu + D) / 2) - log G(nu / 2) - D / 2 log(pi nu / v) - log |L| - (nu + D) / 2 log(1 + v r^2 / nu).
+
+    Args:
+        squares: (..., K, n) r^2. log_det: (..., K) log |L_k| + D / 2 log 2 pi. degrees: (..., 1).
+        doubts: (..., n) 1 / v.
+    """
+    half = 0.5 * degrees.double()
+    gammas = torch.lgamma(half + 0.5 * num_channels) - torch.lgamma(half) - 0.5 * num_channels * half.log()
+    peak, power = (gammas - log_det).to(squares), (half + 0.5 * num_channels).to(squares)
+    scores = peak[..., None] - power[..., None] * log_ratio(squares, degrees, doubts)
+    return scores if doubts is None else scores - 0.5 * num_channels * doubts.log()[..., None, :]
+
+
+class Weights(NamedTuple):
+    """What rows weigh in each regime, each (..., K, n).
+
+    Args:
+        total: E[w_t v_t | x, h, k], by which moments are weighted. mean: E[w_t | ..].
+        slope, curvature: first and second derivative of the row's log density in nu.
+    """
+
+    total: Tensor
+    mean: Tensor
+    slope: Tensor
+    curvature: Tensor
+
+
+def row_weights(squares: Tensor, degrees: Tensor, num_channels: int, doubts: Tensor | None) -> Weights:
+    """E[w | x, h, k] = (nu + D) / (nu + v r^2), below w, and what the update of nu sums.
+
+    d/dnu log t = (a(nu / 2) - a((nu + D) / 2) + 1 + log w - w) / 2  with a(u) = log u - digamma(u), and
+    dw/dnu = w (1 - w) / (nu + D)                                            [Liu and Rubin 1995, Statistica Sinica 5]
+    """
+    half, whole = 0.5 * degrees, 0.5 * (degrees + num_channels)
+    log_mean = (whole / half).log().to(squares)[..., None] - log_ratio(squares, degrees, doubts)
+    excess = log_mean.expm1()  # w - 1, which for large nu is small; so is all that is summed
+    level = half.log() - torch.digamma(half) - whole.log() + torch.digamma(whole)
+    bend = 0.5 / half - 0.5 * torch.polygamma(1, half) - 0.5 / whole + 0.5 * torch.polygamma(1, whole)
+    slope = 0.5 * (level.to(squares)[..., None] + (log_mean - excess))
+    curvature = 0.5 * (bend.to(squares)[..., None] + (0.5 / whole).to(squares)[..., None] * excess.square())
+    mean = excess + 1
+    return Weights(mean if doubts is None else mean / doubts[..., None, :], mean, slope, curvature)
+
+
+def update_degrees(degrees: Tensor, slope: Tensor, curvature: Tensor) -> Tensor:
+    """A Newton step in 1 / nu, in which the expected log-likelihood is nearly quadratic, at most by a factor of 2.
+
+    The EM algorithm's own step takes hundreds of passes where nu is large.     [ECME: Liu, Rubin 1994, Biometrika 81]
+
+    Args:
+        degrees: (..., 1) as they were. slope, curvature: (..., 1) of the expected log-likelihood in nu, over all rows.
+    Returns:
+        (..., 1) within `DEGREES`.
+    """
+    inverse = 1 / degrees
+    first, second = -slope * degrees**2, curvature * degrees**4 + 2 * slope * degrees**3
+    newton = torch.where(second < 0, inverse - first / second, torch.where(first > 0, torch.inf, 0))
+    inverse = newton.clamp(inverse / 2, inverse * 2)
+    return (1 / inverse).clamp(*DEGREES)
