@@ -49,17 +49,17 @@ class Usage(NamedTuple):
     peak: int
 
 
-def command(*arguments: str, status: int = 0) -> Usage:
+def command(*arguments: str, expected: int = 0) -> Usage:
     """Run gmvae in a fresh process, which is to end with this exit status.
 
     This process imports next to nothing, because a child's peak is never below what its parent held when it was born.
     """
     started = time.perf_counter()
-    silence = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL if status else None}
+    silence = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL if expected else None}
     child = subprocess.Popen([GMVAE, *arguments], **silence)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != status:
+    if child.returncode != expected:
         raise SystemExit(f"gmvae {' '.join(arguments)}: exit status {child.returncode}")
     return Usage(time.perf_counter() - started, usage.ru_maxrss * (1 if platform.system() == "Darwin" else 1024))
 
@@ -251,14 +251,14 @@ def many_files(folder: str) -> Iterator[Figure]:
     path, inputs, output = persistent(folder, MEDIUM_ROWS), os.path.join(folder, "many"), os.path.join(folder, "out")
     in_child(write_files, path, inputs)
     arguments = ("infer", inputs, "--model", f"{path}.truth", "--output", output, "--quiet")
-    usage = command(*arguments, status=1)
+    usage = command(*arguments, expected=1)
     done = len(os.listdir(output))
     if done != 999:
         raise SystemExit(f"{done} files were labelled, not 999")
     yield Figure("infer, 1,000 CSV files of 2,000 rows, one broken", usage.seconds, "s wall")
     yield Figure("  its peak", usage.peak / MIB, "MiB", 700)
     yield Figure(
-        "  the broken one alone, --skip-existing", command(*arguments, "--skip-existing", status=1).seconds, "s wall"
+        "  the broken one alone, --skip-existing", command(*arguments, "--skip-existing", expected=1).seconds, "s wall"
     )
 
 
