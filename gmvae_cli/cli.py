@@ -392,6 +392,74 @@ def select(
 
 
 @app.command()
+def segment(
+    input_file: options.OneInput,
+    output: options.OneOutput,
+    regimes: options.RegimesToFind = "auto",
+    plot: options.FigureOut = None,
+    model: options.ModelOfSegment = None,
+    segments: options.Segments = None,
+    expect_dwell: options.ExpectDwell = TrainConfig.expect_dwell,
+    posterior: options.PosteriorOption = InferConfig.posterior,
+    time: options.Time = SeriesConfig.time,
+    no_time: options.NoTime = SeriesConfig.no_time,
+    series: options.Series = SeriesConfig.series,
+    channels: options.Channels = None,
+    delimiter: options.Delimiter = SeriesConfig.delimiter,
+    decimal: options.Decimal = SeriesConfig.decimal,
+    sort: options.Sort = SeriesConfig.sort,
+    max_gap: options.MaxGap = SeriesConfig.max_gap,
+    regular: options.Regular = SeriesConfig.regular,
+    device: options.Device = TrainConfig.device,
+    seed: options.Seed = TrainConfig.seed,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Find the regimes of a recording in one step: from a raw file to labels."""
+    found = number_or(regimes, "regimes", "auto")
+    config = TrainConfig(
+        model=ModelConfig(regimes=1 if found is None else found),
+        expect_dwell=expect_dwell,
+        calibrate_all=True,
+        choose_regimes=found is None,
+        device=device,
+        seed=seed,
+    )
+    labels = InferConfig(posterior=posterior, device=device)
+    files = SeriesConfig(
+        time=time,
+        no_time=no_time,
+        series=series,
+        channels=options.names(channels),
+        delimiter=delimiter,
+        decimal=decimal,
+        sort=sort,
+        max_gap=max_gap,
+        regular=regular,
+    )
+    _one_thing_on_stdout(output, as_json)
+    from gmvae_cli.jobs import segment as job
+
+    with progress.show(quiet=quiet, log_file=log_file) as shown, job.prepared(input_file, output, model, plot) as paths:
+        from gmvae_cli.jobs import infer, train
+        from gmvae_cli.jobs import plot as picture
+
+        if dry_run:
+            plan = train.dry_run([paths.input], config, files, shown)
+            shown.close()
+            report.plan(plan, as_json, shown)
+            return
+        trained = train.train([paths.input], paths.model, config, files, False, shown)
+        labelled = infer.infer([paths.input], paths.model, output, labels, files, segments, False, shown)
+        if plot is not None:
+            picture.plot(output, plot, files, shown)
+        shown.close()
+        report.segment(job.summary(trained, labelled, model, plot), as_json, shown)
+
+
+@app.command()
 def evaluate(
     input_file: options.Input,
     truth: options.TruthColumn = EvaluateConfig.truth,

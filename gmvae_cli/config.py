@@ -117,6 +117,7 @@ class TrainConfig:
 
     Args:
         calibrate_stride, calibrate_summaries: the data say these of the model, whose own are left aside.
+        calibrate_all: both, and the time scale, as in `views`. choose_regimes: the number of regimes as well.
     """
 
     model: ModelConfig = ModelConfig()
@@ -133,6 +134,8 @@ class TrainConfig:
     evidence_scale: str = "auto"
     calibrate_stride: bool = False
     calibrate_summaries: bool = False
+    calibrate_all: bool = False
+    choose_regimes: bool = False
     validation: float = 0.1
     init: str | None = None
     align_to: str | None = None

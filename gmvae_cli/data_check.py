@@ -12,7 +12,7 @@ _SAME = 0.999  # correlation above which two channels are one
 _TREND = 0.9  # correlation with time
 _WANDERING = 0.98  # correlation of a tenth of a percent of the rows with the next ones
 _POINTS = 600
-_FAR, _FAR_SHARE = 10.0, 0.001  # robust standard deviations; share of steps that far out
+_FAR, _SPIKE_SHARE = 10.0, 0.001  # robust standard deviations; share of rows that far out
 _ROWS_PER_NUMBER = 5
 
 
@@ -56,10 +56,11 @@ def _of_channel(values: NDArray[Any], name: str) -> list[Note]:
             )
     steps = np.diff(values)
     spread = 1.4826 * np.median(np.abs(steps - np.median(steps)))
-    far = np.abs(steps - np.median(steps)) > _FAR * spread
-    if spread > 0 and far.mean() > _FAR_SHARE:
+    far = np.where(np.abs(steps - np.median(steps)) > _FAR * spread, np.sign(steps), 0)
+    spikes = (far[1:] * far[:-1] < 0).mean()  # out and back
+    if spread > 0 and spikes > _SPIKE_SHARE:
         sentence = (
-            f"{100 * far.mean():.2g} % of the steps of channel '{name}' are over {_FAR:.0f} times the usual size; "
+            f"{100 * spikes:.2g} % of the rows of channel '{name}' are spikes of over {_FAR:.0f} times a usual step; "
             "train --noise student is made for that"
         )
         notes.append(("heavy_tails", sentence))

@@ -71,6 +71,19 @@ ChannelsToDraw = Annotated[
 RegularRows = Annotated[bool, typer.Option("--regular", help="Join rows across holes in time.")]
 
 # The model
+RegimesToFind = Annotated[
+    str, typer.Option("--regimes", metavar="K|auto", help="Number of regimes; auto: the data say.")
+]
+FigureOut = Annotated[
+    str | None, typer.Option("--plot", metavar="FIG", help="Draw a picture as well: .png, .svg or .pdf.")
+]
+ModelOfSegment = Annotated[str | None, typer.Option("--model", metavar="CKPT", help="Keep the model here.")]
+OneInput = Annotated[
+    str, typer.Argument(metavar="INPUT", help="A series file; - is CSV from stdin.", show_default=False)
+]
+OneOutput = Annotated[
+    str, typer.Option("--output", metavar="OUT", help="The labelled file; - is stdout.", show_default=False)
+]
 Regimes = Annotated[int, typer.Option("--regimes", metavar="K", help="Number of regimes.")]
 Lags = Annotated[int, typer.Option("--lags", metavar="P", help="Autoregressive order.")]
 Stride = Annotated[

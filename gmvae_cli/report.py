@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gmvae_cli.jobs.infer import InferResult
     from gmvae_cli.jobs.inspect import InspectResult
     from gmvae_cli.jobs.plot import PlotResult
+    from gmvae_cli.jobs.segment import SegmentResult
     from gmvae_cli.jobs.select import SelectResult
     from gmvae_cli.jobs.simulate import SimulateResult
     from gmvae_cli.jobs.train import TrainResult
@@ -93,6 +94,31 @@ def infer(result: "InferResult", as_json: bool, shown: progress.Shown) -> None:
         ("rows", f"{result.rows:,} in {_count(result.segments, 'segment', 'segments')}"),
         *([("files", _files(result))] if result.files + result.skipped + len(result.failures) != 1 else []),
         ("log-likelihood", f"{log_likelihood} nats a row in data units; in training {trained}"),
+        ("time", f"{result.seconds:.1f} s"),
+    )
+
+
+def segment(result: "SegmentResult", as_json: bool, shown: progress.Shown) -> None:
+    """What was found and how the recording was seen; on stderr where the rows themselves went to stdout."""
+    _warn(result.warnings, shown)
+    if result.output == "-":
+        regimes = _count(result.regimes, "regime", "regimes")
+        shown.note(f"{result.rows:,} rows labelled, {regimes} in {_count(result.segments, 'segment', 'segments')}")
+        return
+    if as_json:
+        _print_json(result, leave_out=("ribbon",))
+        return
+    _print(_regimes(result.shares, result.expected_dwell))
+    if result.ribbon is not None and not (shown.quiet or progress.plain(sys.stdout)):
+        _print_ribbon(result.ribbon)
+    seen = f"blocks of {result.summarize:,} rows" if result.summarize > 1 else "rows"
+    apart = f", lags {result.stride} apart" if result.stride > 1 else ""
+    agreement = "a model of the rows describes them" if result.agreement is None else _number(result.agreement, 2)
+    _print_facts(
+        ("written to", ", ".join(name for name in (result.output, result.model, result.plot) if name)),
+        ("rows", f"{result.rows:,} in {_count(result.segments, 'segment', 'segments')}"),
+        ("seen as", f"{seen}{apart}; {_number(result.evidence_scale, 1)} carry the evidence of one"),
+        ("agreement", agreement if result.agreement is None else f"{agreement} with the other ways to see them"),
         ("time", f"{result.seconds:.1f} s"),
     )
 

@@ -29,7 +29,9 @@ from gmvae_cli.windows import Windows, view
 
 _BLOCK_COUNTS = (300, 600, 1200)  # blocks that a recording is cut into
 _SHORTEST_BLOCK = 4  # rows
+_MIDDLE_COUNT = 600
 _WINDOWS = (4.0, 2.7, 1.8)  # windows of n / (this * K) rows of a view
+_FEW_WINDOWS = (4.0, 1.8)
 _SHORT_WINDOWS = (10, 30, 100)  # rows, beside these, where rows themselves are seen
 _LONGEST_WINDOW = 2_000
 _ROUGH_CHANNELS = 6  # channels up to which blocks are also seen with their roughness
@@ -50,11 +52,13 @@ class View(NamedTuple):
 
     Args:
         kind: "rows", "blocks", or "rough": blocks with the log spread of their differences as well, which only vote.
-        block_rows: rows that each of these stands for. values: (n, D); steps: (n,) as a recording has them.
+        target: how many they were to be, 0 for rows. block_rows: rows that each stands for.
+        values: (n, D). steps: (n,) as a recording has them.
         edges: (n + 1,) first rows.
     """
 
     kind: str
+    target: int
     block_rows: int
     values: NDArray[np.float64]
     steps: NDArray[np.int64]
@@ -94,8 +98,10 @@ class Choice:
     agreement: float | None
 
 
-def choose(recording: Recording, regimes: int | None, config: TrainConfig, progress: Progress) -> Choice:
-    """The time scale, and the number of regimes where None is given.
+def choose(
+    recording: Recording, regimes: int | None, dwell: float | None, config: TrainConfig, progress: Progress
+) -> Choice:
+    """The time scale, or the model of an expected `dwell` in rows; and the number of regimes where None is given.
 
     Where a model of the rows is right, only the number of regimes needs to be chosen, by BIC. Else every view is
     clustered, and the labelling wins whose agreement, less 0.05 log(visits / K^2), is best.
@@ -106,15 +112,16 @@ def choose(recording: Recording, regimes: int | None, config: TrainConfig, progr
         if plain is not None:
             return Choice(plain.model, plain.fitted, None, None)
     seen = views(recording, spacing)
-    counts = [regimes] if regimes else list(range(2, _MOST_REGIMES + 1))
-    seeds = _SHORT_SEEDS if recording.rows < _SHORT else 1
-    tasks = [_Task(one, K, config.seed, seeds, recording.name) for K in counts for one in seen]
-    found: list[list[Candidate]] = [[] for _ in tasks]
-    for done, (index, candidates) in enumerate(in_processes(_fitted, tasks)):
-        found[index] = candidates
-        progress("views", done + 1, len(tasks))
-    best = max((_best(found, K, recording.rows) for K in counts), key=lambda entry: entry[0])
-    return _choice(best[1], best[2], config.model, recording)
+    if regimes is None:
+        few = [one for one in seen if one.kind == "rows" or (one.kind == "blocks") == (one.target == _MIDDLE_COUNT)]
+        few = few if any(one.kind == "rough" for one in seen) else seen
+        counts = range(2, _MOST_REGIMES + 1)
+        tasks = [_Task(one, K, config.seed, recording, dwell, _FEW_WINDOWS) for K in counts for one in few]
+        found = _all_fitted(tasks, "regimes", progress)
+        regimes = max(counts, key=lambda K: _best(found, K, recording.rows)[0])
+    tasks = [_Task(one, regimes, config.seed, recording, dwell) for one in seen]
+    _, best, agreement = _best(_all_fitted(tasks, "views", progress), regimes, recording.rows)
+    return _choice(best, agreement, config.model, recording)
 
 
 def stride(recording: Recording) -> int:
@@ -129,26 +136,44 @@ def views(recording: Recording, spacing: int) -> list[View]:
     found = []
     if recording.rows <= SAMPLE_ROWS * spacing:
         edges, steps = block_edges(recording, spacing)
-        found.append(View("rows", spacing, recording.read(0, recording.rows)[0][edges[:-1]], steps, edges))
+        found.append(View("rows", 0, spacing, recording.read(0, recording.rows)[0][edges[:-1]], steps, edges))
     for count in _BLOCK_COUNTS:
         block_rows = recording.rows // count
         if block_rows < _SHORTEST_BLOCK:
             continue
         blocks = Summaries(recording, block_rows, FLOOR * recording.scale)
         values, steps = blocks.read(0, blocks.rows)
-        found.append(View("blocks", block_rows, values, steps, blocks.edges))
+        found.append(View("blocks", count, block_rows, values, steps, blocks.edges))
         if len(recording.channels) <= _ROUGH_CHANNELS:
             rough = np.concatenate([values, roughness(blocks)], axis=1)
-            found.append(View("rough", block_rows, rough, steps, blocks.edges))
+            found.append(View("rough", count, block_rows, rough, steps, blocks.edges))
     return found
 
 
-class _Task(NamedTuple):
-    view: View
-    regimes: int
-    seed: int
-    seeds: int
-    name: str
+class _Task:
+    """A view to be fitted, with windows of n / (each of these * K) of its n rows."""
+
+    def __init__(
+        self,
+        one: View,
+        regimes: int,
+        seed: int,
+        recording: Recording,
+        dwell: float | None = None,
+        factors: Sequence[float] = _WINDOWS,
+    ) -> None:
+        self.view, self.regimes, self.seed, self.dwell, self.factors = one, regimes, seed, dwell, factors
+        self.seeds = _SHORT_SEEDS if recording.rows < _SHORT else 1
+        self.name = recording.name
+
+
+def _all_fitted(tasks: Sequence[_Task], stage: str, progress: Progress) -> list[list[Candidate]]:
+    """The candidates of every task, in their order."""
+    found: list[list[Candidate]] = [[] for _ in tasks]
+    for done, (index, candidates) in enumerate(in_processes(_fitted, tasks)):
+        found[index] = candidates
+        progress(stage, done + 1, len(tasks))
+    return found
 
 
 def _fitted(task: _Task) -> list[Candidate]:
@@ -161,7 +186,7 @@ def _fitted(task: _Task) -> list[Candidate]:
         windows = view(recording, model)
         rows = windows.rows(0, len(windows))
         few = thin(rows, _FIT_ROWS)
-        for window in _window_lengths(len(rows), K, one.kind == "rows"):
+        for window in _window_lengths(len(rows), task):
             closed = ClosedForm.over(few, model, len(windows.mean), float(window))
             for seed in range(task.seeds):
                 generator = torch.Generator().manual_seed(1_000 * task.seed + seed)
@@ -174,10 +199,13 @@ def _fitted(task: _Task) -> list[Candidate]:
     return found
 
 
-def _window_lengths(rows: int, regimes: int, short: bool) -> list[int]:
-    long = [min(round(rows / (factor * regimes)), _LONGEST_WINDOW) for factor in _WINDOWS]
-    lengths = [length for length in _SHORT_WINDOWS if short and length < 0.35 * long[0]] + long
-    return sorted({length for length in lengths if length >= 4})
+def _window_lengths(rows: int, task: _Task) -> list[int]:
+    """Half the expected dwell where it is known, in rows of the view."""
+    if task.dwell is not None:
+        return [max(2, round(task.dwell / (2 * task.view.block_rows)))]
+    long = [min(round(rows / (factor * task.regimes)), _LONGEST_WINDOW) for factor in task.factors]
+    short = [length for length in _SHORT_WINDOWS if task.view.kind == "rows" and length < 0.35 * long[0]]
+    return sorted({length for length in short + long if length >= 4})
 
 
 def _best(found: Sequence[Sequence[Candidate]], regimes: int, rows: int) -> tuple[float, Candidate, float]:
@@ -226,7 +254,7 @@ class _Plain(NamedTuple):
 def _right_model(recording: Recording, regimes: int | None, config: TrainConfig, progress: Progress) -> "_Plain | None":
     """A model of the rows that is right, if there is one.
 
-    It leaves white errors, its regimes do not flicker, and windows of most lengths lead to the same labels.
+    It leaves white errors, its regimes do not flicker, and windows of several lengths lead to the same labels.
     """
     plain = _plain(recording, replace(config.model, regimes=regimes or _GATE_REGIMES), config)
     if plain.credible and regimes is None:
@@ -235,9 +263,9 @@ def _right_model(recording: Recording, regimes: int | None, config: TrainConfig,
         return None
     if plain.model.regimes > 1:
         rows = views(recording, 1)[0]
-        found = _fitted(_Task(rows, plain.model.regimes, config.seed, 1, recording.name))
+        found = _fitted(_Task(rows, plain.model.regimes, config.seed, recording))
         alike = agreements(np.stack([plain.labels, *(candidate.labels for candidate in found)]))[0, 1:]
-        if np.median(alike) < _SAME_LABELS:
+        if np.quantile(alike, 2 / 3) < _SAME_LABELS:
             return None
     return plain
 

@@ -17,8 +17,9 @@ from gmvae_cli import apply, calibrate, describe, metrics, views
 from gmvae_cli.checkpoint import Checkpoint, load, write
 from gmvae_cli.config import SeriesConfig, TrainConfig
 from gmvae_cli.core import Encoder, Parameters
+from gmvae_cli.data_check import check
 from gmvae_cli.errors import CheckpointError
-from gmvae_cli.fit import Fit, fit, require_rows
+from gmvae_cli.fit import SAMPLE_ROWS, Fit, fit, require_rows
 from gmvae_cli.journal import ResumeFile
 from gmvae_cli.output import atomic, require_apart
 from gmvae_cli.plan import TRAIN_ROWS_PER_SECOND, TRAIN_SECONDS, Plan, plan
@@ -55,6 +56,8 @@ class TrainResult:
     expected_dwell: list[float]
     evidence_scale: float
     stride: int
+    summarize: int
+    agreement: float | None
     steps: int
     seconds: float
     rows_per_second: float
@@ -91,17 +94,18 @@ def train(
     reader = open_series(inputs, series)
     with atomic(model_path) as temporary, reader.recording(None, progress) as recording:
         journal = ResumeFile(f"{model_path}.resume", _identity(recording, config, series, device))
-        config = _calibrated(config, recording)
-        dwell = _dwell(config, recording)
+        config, chosen = _calibrated(config, recording, progress)
         windows = view(recording, config.model, device)
-        initial = _initial(older, config, recording.channels, windows.mean, windows.scale)
+        dwell = chosen.dwell if chosen else _dwell(config, recording, config.model.summarize)
+        initial = chosen.initial if chosen else _initial(older, config, recording.channels, windows.mean, windows.scale)
         resumed = resume and journal.load()
         with journal:
             result = fit(windows, config, dwell, progress, initial, journal)
             trained = _checkpoint(result.parameters, result.encoder, windows, result.standard_errors)
             trained, counts = _named(trained, reference, config, recording, progress)
             figures = _figures(trained, result, windows, counts)
-            warnings = [{"code": code, "sentence": sentence} for code, sentence in recording.notes]
+            notes = [*recording.notes, *(_checked(recording, config) if chosen else [])]
+            warnings = [{"code": code, "sentence": sentence} for code, sentence in notes]
             warnings += _warnings(trained, figures, result)
             summary = figures | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
             summary |= _origin(reader, recording, config)
@@ -116,6 +120,8 @@ def train(
         channels=list(recording.channels),
         evidence_scale=float(result.parameters.evidence_scale),
         stride=config.model.stride,
+        summarize=config.model.summarize,
+        agreement=chosen.agreement if chosen else None,
         steps=result.steps,
         seconds=seconds,
         rows_per_second=recording.rows / seconds,
@@ -131,21 +137,35 @@ def train(
     )
 
 
-def _calibrated(config: TrainConfig, recording: Recording) -> TrainConfig:
-    """The configuration with a stride and a block size that the data say, where the user leaves that to them."""
+def _calibrated(
+    config: TrainConfig, recording: Recording, progress: Progress
+) -> tuple[TrainConfig, views.Choice | None]:
+    """The configuration with what the user leaves to the data; and where that has said where to start."""
     model = config.model
+    if config.calibrate_all:
+        regimes = None if config.choose_regimes else model.regimes
+        chosen = views.choose(recording, regimes, _dwell(config, recording, 1), config, progress)
+        return replace(config, model=chosen.model), chosen
     if config.calibrate_summaries:
         model = replace(model, summarize=calibrate.summary_rows(recording.rows))
     if config.calibrate_stride and model.summarize == 1:
         model = replace(model, stride=views.stride(recording))
-    return replace(config, model=model)
+    return replace(config, model=model), None
+
+
+def _checked(recording: Recording, config: TrainConfig) -> list[tuple[str, str]]:
+    """Notes on what in the rows, or the first of very many, misleads a model."""
+    values, _ = recording.read(0, min(recording.rows, SAMPLE_ROWS))
+    model = config.model
+    return check(values, recording.channels, views.stride(recording), model.regimes, model.lags)
 
 
 def dry_run(inputs: Sequence[str], config: TrainConfig, series: SeriesConfig, progress: Progress) -> Plan:
     """What `train` would read and need, refused where it would be; nothing is trained or written."""
     device = resolve(config.device)
     with open_series(inputs, series).recording(None, progress) as recording:
-        config = _calibrated(config, recording)
+        config = replace(config, calibrate_all=False)  # which would take as long as training
+        config, _ = _calibrated(config, recording, progress)
         require_rows(view(recording, config.model, device), config)
         needed = 8 * recording.rows  # the labelling that counts the regimes' rows
         return plan(recording, needed, None, rows_per_second=TRAIN_ROWS_PER_SECOND, seconds=TRAIN_SECONDS)
@@ -175,11 +195,12 @@ def _content(path: str | None) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _dwell(config: TrainConfig, recording: Recording) -> float | None:
+def _dwell(config: TrainConfig, recording: Recording, block_rows: int) -> float | None:
+    """The expected dwell in rows or blocks, if one is given."""
     if config.expect_dwell is None:
         return None
     rows = duration_rows(config.expect_dwell, recording.step, recording.time_unit, "expect-dwell")
-    return max(1.0, rows / config.model.summarize)
+    return max(1.0, rows / block_rows)
 
 
 def _initial(
