@@ -391,7 +391,7 @@ class _Spans:
             first_of_all: NDArray[np.bool_] = begins & (first == 0)
             return first_of_all
         ids = as_text(spans["series"]).to_pylist()
-        before = [self.last_id, *ids[:-1]]
+        before = [self.last_id, *ids][: len(ids)]
         self.last_id = ids[-1] if ids else self.last_id
         changed = np.array([now != then for now, then in zip(ids, before, strict=True)], dtype=np.bool_)
         new: NDArray[np.bool_] = begins & changed
