@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 GMVAE := $(BIN)/gmvae
 
 .DELETE_ON_ERROR:
-.PHONY: install test test-all lint types check demo sample-data bench recovery clean
+.PHONY: install test test-all lint types check demo sample-data bench recovery fuzz faults clean
 
 # make .venv, with gmvae and its tools at the tested versions
 install: $(INSTALLED)
@@ -61,6 +61,14 @@ bench: $(INSTALLED)
 # what training finds in simulated series, beside what the true parameters get; minutes
 recovery: $(INSTALLED)
 	$(BIN)/python tests/recovery.py
+
+# damaged models and series files, 2,000 of them, each refused in one line or read; figures printed
+fuzz: $(INSTALLED)
+	$(BIN)/python tests/fuzz.py
+
+# train and infer killed at random moments, 50 times each, and resumed; minutes
+faults: $(INSTALLED)
+	$(BIN)/python tests/faults.py
 
 # remove all that the other targets made
 clean:

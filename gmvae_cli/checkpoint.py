@@ -20,6 +20,7 @@ from gmvae_cli.tensorfile import content, is_number, opened, require_finite
 
 FORMAT = 2
 _ENCODER = "encoder."
+_LARGEST = 1e15  # what decoder and encoder of standardised columns can hold; farther out sums overflow
 _PARAMETERS = tuple(entry.name for entry in fields(Parameters))
 
 
@@ -262,6 +263,9 @@ def _check_values(path: str, tensors: Mapping[str, Tensor]) -> None:
     tril = tensors["scale_tril"]
     if bool((tril.triu(1) != 0).any()) or bool((tril.diagonal(dim1=-2, dim2=-1) <= 0).any()):
         raise CheckpointError(f"{path}: 'scale_tril' must be lower triangular with a positive diagonal")
+    if bool((tril.diagonal(dim1=-2, dim2=-1) < 1 / _LARGEST).any()):
+        raise CheckpointError(f"{path}: 'scale_tril' is too close to a covariance that is not positive definite")
+    _require_moderate(path, {name: tensors[name] for name in ("ar_weights", "ar_bias", "scale_tril")})
     if "standard_errors" in tensors and bool((tensors["standard_errors"] < 0).any()):
         raise CheckpointError(f"{path}: 'standard_errors' must not be negative")
     if float(tensors["evidence_scale"]) < 1:
@@ -277,4 +281,12 @@ def _check_encoder(path: str, state: Mapping[str, Tensor]) -> None:
     for name, tensor in state.items():
         if tensor.dtype != torch.float32:
             raise CheckpointError(f"{path}: tensor '{_ENCODER}{name}' is {tensor.dtype}, but must be float32")
-    require_finite(path, {f"{_ENCODER}{name}": tensor for name, tensor in state.items()})
+    named = {f"{_ENCODER}{name}": tensor for name, tensor in state.items()}
+    require_finite(path, named)
+    _require_moderate(path, named)
+
+
+def _require_moderate(path: str, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if bool((tensor.abs() > _LARGEST).any()):
+            raise CheckpointError(f"{path}: tensor '{name}' holds numbers beyond {_LARGEST:g}")

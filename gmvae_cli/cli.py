@@ -34,7 +34,7 @@ class _Terminated(BaseException):
 
 
 def _terminate(signal_number: int, frame: FrameType | None) -> NoReturn:
-    raise _Terminated
+    raise _Terminated("terminated")
 
 
 @contextmanager
@@ -287,6 +287,8 @@ def infer(
     segments: options.Segments = None,
     only_regimes: options.OnlyRegimes = InferConfig.only_regimes,
     skip_existing: options.SkipExisting = False,
+    manifest: options.Manifest = InferConfig.manifest,
+    fail_under: options.FailUnder = None,
     time: options.Time = SeriesConfig.time,
     no_time: options.NoTime = SeriesConfig.no_time,
     series: options.Series = SeriesConfig.series,
@@ -303,7 +305,13 @@ def infer(
     log_file: options.LogFile = None,
 ) -> None:
     """Give every row its regime and the probabilities of all regimes."""
-    config = InferConfig(posterior=posterior, only_regimes=only_regimes, device=device)
+    config = InferConfig(
+        posterior=posterior,
+        only_regimes=only_regimes,
+        manifest=manifest,
+        fail_under=tuple(fail_under or ()),
+        device=device,
+    )
     files = SeriesConfig(
         time=time,
         no_time=no_time,
@@ -331,6 +339,8 @@ def infer(
         report.infer(result, as_json, shown)
     if result.failures:
         raise typer.Exit(1)
+    if result.missed:
+        raise typer.Exit(3)
 
 
 @app.command()

@@ -282,6 +282,8 @@ class InferConfig:
 
     posterior: Posterior = "smooth"
     only_regimes: bool = False
+    manifest: bool = False
+    fail_under: tuple[str, ...] = ()
     device: str = "cpu"
 
     def __post_init__(self) -> None:

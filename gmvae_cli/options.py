@@ -36,6 +36,9 @@ TruthOut = Annotated[str | None, typer.Option("--truth", metavar="CKPT_OUT", hel
 Segments = Annotated[
     str | None, typer.Option("--segments", metavar="OUT", help="Write the list of segments here as well.")
 ]
+Manifest = Annotated[
+    bool, typer.Option("--manifest", help="Write what the output was made of to OUT.meta.json as well.")
+]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that are there as they are.")]
 
 InferredFile = Annotated[
@@ -175,7 +178,7 @@ Tolerance = Annotated[int, typer.Option("--tolerance", metavar="ROWS", help="How
 FailUnder = Annotated[
     list[str] | None,
     typer.Option(
-        "--fail-under", metavar="NAME=VALUE", help="Exit with status 3 if this score is worse; may be repeated."
+        "--fail-under", metavar="NAME=VALUE", help="Exit with status 3 if this figure is worse; may be repeated."
     ),
 ]
 

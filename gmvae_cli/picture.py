@@ -1,5 +1,6 @@
 """The picture of a labelled file: where its axes stand, and what is drawn on each."""
 
+import logging
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ def format_of(path: str) -> str:
 
 def save(path: str, kind: str, labelled: Labelled) -> None:
     """Draw the picture into a file, as png, svg or pdf. The same rows give the same bytes, whoever's settings hold."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it would tell of caches and folders that it misses
     import matplotlib
 
     metadata: dict[str, None] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})

@@ -97,9 +97,10 @@ class Shown:
         self._write_log(one_line(sentence))
         self._print(one_line(sentence))
 
-    def log_error(self, error: GmvaeError) -> None:
-        """Keep a copy of an error whose line the boundary is about to print."""
-        self._write_log(one_line(str(error)))
+    def log_error(self, error: BaseException) -> None:
+        """Keep a copy of an error or an interruption whose line the boundary is about to print."""
+        word = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        self._write_log(one_line("; ".join([word, *getattr(error, "__notes__", ())])))
 
     def close(self) -> None:
         """Take the bar away."""
@@ -166,6 +167,7 @@ def show(*, quiet: bool, log_file: str | None) -> Iterator[Shown]:
         stack.callback(shown.close)
         try:
             yield shown
-        except GmvaeError as error:
-            shown.log_error(error)
+        except BaseException as error:
+            if isinstance(error, GmvaeError) or not isinstance(error, Exception):
+                shown.log_error(error)
             raise

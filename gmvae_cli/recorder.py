@@ -20,6 +20,9 @@ Where = Callable[[int], str]  # row of a block -> how a message names it, "senso
 Problem = tuple[int, str]  # row of a block, what is wrong with it
 
 LARGEST = 1e150  # whose square is still a number
+_EXACT = 2.0**53  # up to here every whole number is a double
+_FAR = 20.0  # standard deviations; or one value with half of the variance
+_ENOUGH_ROWS = 100
 
 
 class Recorder:
@@ -41,6 +44,7 @@ class Recorder:
         self._last_cell: object = None
         self._last_id: object = None
         self._ids: set[object] = set()
+        self._rounded: set[str] = set()
         self._num_series = 0
         self._unit: TimeUnit = "units"
 
@@ -65,8 +69,20 @@ class Recorder:
         elif max_gap is not None:
             duration_rows(max_gap, None, None)
         if not keep_constant:
+            self._note_numbers(recording)
             self._leave_out_constant(recording)
         return recording
+
+    def _note_numbers(self, recording: Recording) -> None:
+        """What training has to live with: numbers that lost digits, and values far from all others."""
+        for name in self.channels:
+            if name in self._rounded:
+                sentence = f"channel '{name}' holds whole numbers beyond 2^53, which are rounded to 53 binary digits"
+                recording.notes.append(("rounded_numbers", sentence))
+        for name, farthest, rows in zip(self.channels, self._summary.farthest, self._summary.observed, strict=True):
+            if rows >= _ENOUGH_ROWS and (farthest > _FAR or farthest**2 > rows / 2):
+                sentence = f"channel '{name}' holds a value {farthest:.0f} standard deviations from its mean"
+                recording.notes.append(("far_value", f"{sentence}; if that is no measurement, empty the cell"))
 
     def _leave_out_constant(self, recording: Recording) -> None:
         constant = self._summary.constant
@@ -75,7 +91,7 @@ class Recorder:
                 f"{recording.name}: no channel varies ({', '.join(self.channels)}); a model needs one that does"
             )
         for index in np.flatnonzero(constant):
-            found = "has no value" if not self._summary.observed[index] else "is constant"
+            found = "is constant" if self._summary.observed[index] else "has no value"
             recording.notes.append(("constant_channel", f"channel '{self.channels[index]}' {found} and is left out"))
         if constant.any():
             recording.keep_only(np.flatnonzero(~constant))
@@ -143,12 +159,22 @@ class Recorder:
             hint = "if that is a decimal comma, give --decimal ," if comma else "an empty cell means missing"
             problems.append((row, f"column '{name}' holds '{_spell(cell)}', not a number; {hint}"))
             return np.full(len(column), np.nan)
-        infinite = np.abs(values) > LARGEST
+        magnitude = np.abs(values)
+        if name not in self._rounded and (magnitude > _EXACT).any() and _whole(column, magnitude > _EXACT):
+            self._rounded.add(name)
+        infinite = magnitude > LARGEST
         if infinite.any():
             row = int(infinite.argmax())
             cell = _spell(column[row].as_py())
             problems.append((row, f"column '{name}' holds '{cell}'; expected a finite number or an empty cell"))
         return values
+
+
+def _whole(column: Any, chosen: NDArray[np.bool_]) -> bool:
+    """Whether one of the chosen cells was written as a whole number."""
+    if not pa.types.is_string(column.type):
+        return bool(pa.types.is_integer(column.type))
+    return bool(pc.any(pc.match_substring_regex(column.filter(pa.array(chosen)), r"^\s*[+-]?\d+\s*$")).as_py())
 
 
 def numbers(column: Any, decimal: str = ".") -> NDArray[np.float64] | None:

@@ -12,6 +12,7 @@ from gmvae_cli.scratch import Scratch
 from gmvae_cli.timeline import BUSINESS_DAY_SHARE, StepCounter, StepRule, TimeUnit, duration_rows
 
 READ_ROWS = 1 << 18
+SMALLEST_RANGE = 1e-140  # whose square is still a number
 
 
 class Recording:
@@ -168,8 +169,18 @@ class ChannelSummary:
 
     @property
     def constant(self) -> NDArray[np.bool_]:
-        """(D,) whether a channel has at most one value."""
-        return self._low >= self._high
+        """(D,) whether a channel has at most one value, or varies so little that squares of it vanish."""
+        with np.errstate(invalid="ignore"):  # a channel without any value
+            constant: NDArray[np.bool_] = ~(self._high - self._low > SMALLEST_RANGE)
+        return constant
+
+    @property
+    def farthest(self) -> NDArray[np.float64]:
+        """(D,) how far out a value lies, in standard deviations."""
+        mean = self.mean
+        with np.errstate(invalid="ignore"):
+            farthest: NDArray[np.float64] = np.maximum(self._high - mean, mean - self._low) / self.scale
+        return farthest
 
     @property
     def mean(self) -> NDArray[np.float64]:

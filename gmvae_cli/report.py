@@ -76,13 +76,13 @@ def train(result: "TrainResult", as_json: bool, shown: progress.Shown) -> None:
 def infer(result: "InferResult", as_json: bool, shown: progress.Shown) -> None:
     """What the labels say; on stderr where the rows themselves went to stdout, as are files that failed."""
     _warn(result.warnings, shown)
-    for sentence in result.failures:
+    for sentence in (*result.failures, *result.missed):
         shown.error(sentence)
     if result.output == "-":
         shown.note(f"{result.rows:,} rows labelled, {_count(result.segments, 'segment', 'segments')}")
         return
     if as_json:
-        _print_json(result, leave_out=("ribbon",))
+        _print_json(result, leave_out=("ribbon", "missed"))
         return
     _print(_regimes(result.shares, result.expected_dwell))
     if result.ribbon is not None and result.rows and not (shown.quiet or progress.plain(sys.stdout)):

@@ -340,6 +340,8 @@ class _Refusals:
             raise SeriesError(f"{self.name}: is not a CSV file ({error})") from error
         if isinstance(error, pa.ArrowInvalid):
             self._refuse_content(error)
+        if isinstance(error, pa.ArrowMemoryError):  # a damaged length, more likely than a cell that large
+            raise SeriesError(f"{self.name}: cannot be read, is it damaged? ({_shorten(str(error), 120)})") from error
         if isinstance(error, (OSError, EOFError)) and not isinstance(error, BrokenPipeError):
             raise SeriesError(f"{self.name}: cannot be read ({_shorten(_reason(error), 120)})") from error
 

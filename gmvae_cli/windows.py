@@ -14,6 +14,7 @@ from gmvae_cli.recording import Recording
 from gmvae_cli.student import Past
 from gmvae_cli.summaries import FLOOR, Summaries
 
+_LARGEST_POWER = 0.25  # of the largest number of a dtype: beyond it, a value is as far out as it can count
 _CPU = torch.device("cpu")
 SAMPLED_ROWS = 1 << 18  # of a long file, for its quartiles
 _PIECES = 64
@@ -145,8 +146,10 @@ class Windows:
         standard = np.full((values.shape[1], short + len(values)), np.nan)
         for row, column, mean, scale in zip(standard[:, short:], values.T, self.mean, self.scale, strict=True):
             np.subtract(column, mean, out=row)
-            row /= scale
-        x = torch.as_tensor(standard).to(self.device, self.dtype)
+            with np.errstate(over="ignore"):
+                row /= scale
+        limit = torch.finfo(self.dtype).max ** _LARGEST_POWER
+        x = torch.as_tensor(standard).to(self.device, self.dtype).clamp_(-limit, limit)
         y = context(x, self.model.lags, self.model.stride, self.model.intercept)
         breaks = np.where(steps != 1, np.arange(first, stop), first)
         unbroken = np.arange(start, stop) - np.maximum.accumulate(breaks)[start - first :] >= lost

@@ -248,3 +248,12 @@ def test_segments_are_laid_out_like_the_rows(run, simulated):
     assert run("infer", semicolons, *arguments, "--decimal", ",").exit_code == 0
     assert ";" in listed.read_text().splitlines()[0]
     assert pd.read_csv(listed, sep=";", decimal=",")["mean_prob"].between(0.3, 1).all()
+
+
+def test_a_series_that_is_one_segment_is_labelled(run, tmp_path, simulated):
+    path, model = tmp_path / "short.csv", simulated[1]
+    path.write_text("series,t,x0,x1\n" + "".join(f"a,{t},0.1,0.2\n" for t in range(5)))
+    listed = tmp_path / "segments.csv"
+    result = run("infer", path, "--model", model, "--output", tmp_path / "o.csv", "--segments", listed)
+    assert result.exit_code == 0, result.output
+    assert len(listed.read_text().splitlines()) == 2

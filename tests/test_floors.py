@@ -47,8 +47,9 @@ FLOORS = {
         "parallel",
         "runtime",
         "progress",
+        "manifest",
     },
-    0: {"__init__", "config", "errors"},
+    0: {"__init__", "config", "errors", "gates"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 WORLD = FLOORS[1] - MATHS

@@ -1,6 +1,5 @@
 """`gmvae evaluate`: judge labels against the truth, and a model by its likelihood."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +8,8 @@ import pyarrow as pa
 
 from gmvae_cli import metrics
 from gmvae_cli.config import EvaluateConfig, SeriesConfig
-from gmvae_cli.errors import ConfigError, SeriesError
+from gmvae_cli.errors import SeriesError
+from gmvae_cli.gates import missed, parse
 from gmvae_cli.progress import Progress
 from gmvae_cli.series import SeriesReader, open_series
 
@@ -74,7 +74,7 @@ def evaluate(
     Args:
         model: labels the rows and adds its likelihoods; then the file may lack the truth (likelihoods only).
     """
-    gates = [_gate(text) for text in config.fail_under]
+    gates = parse(config.fail_under, GATES)
     if model is None:
         reader = open_series([path], series)
         tally = _Tally(reader.name, config)
@@ -83,8 +83,7 @@ def evaluate(
         result = _scores(tally)
     else:
         result = _with_model(path, series, model, config, progress)
-    missed = (_missed(name, limit, getattr(result, name)) for name, limit in gates)
-    return replace(result, missed=tuple(sentence for sentence in missed if sentence))
+    return replace(result, missed=missed(gates, result, SMALLER_IS_BETTER))
 
 
 def _columns(reader: SeriesReader, names: Sequence[str], progress: Progress) -> Iterator[list[pa.ChunkedArray]]:
@@ -228,26 +227,3 @@ def _with_model(
         else:
             result = EvaluateResult(rows=judged.rows, unlabelled=judged.rows)
         return replace(result, log_likelihood_per_row=judged.log_likelihood, elbo_per_row=judged.elbo)
-
-
-def _gate(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    if name not in GATES:
-        raise ConfigError(f"--fail-under names '{name}', but must name one of {', '.join(GATES)}, as in ari=0.9")
-    try:
-        limit = float(value)
-    except ValueError:
-        limit = math.nan
-    if not math.isfinite(limit):
-        raise ConfigError(f"--fail-under {name} is given '{value}', but needs a number, as in {name}=0.9")
-    return name, limit
-
-
-def _missed(name: str, limit: float, value: float | None) -> str | None:
-    if value is None:
-        return f"missed --fail-under {name}={limit:g}: {name} is undefined here"
-    excess = value - limit if name in SMALLER_IS_BETTER else limit - value
-    if excess <= 0:
-        return None
-    side = "above" if name in SMALLER_IS_BETTER else "below"
-    return f"missed --fail-under {name}={limit:g}: {name} is {value:.6g}, {excess:.3g} {side}"

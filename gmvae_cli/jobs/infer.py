@@ -4,17 +4,18 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gmvae_cli import apply
+from gmvae_cli import apply, manifest
 from gmvae_cli.checkpoint import Checkpoint, load
 from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.errors import ConfigError, GmvaeError, SeriesError
-from gmvae_cli.output import TableWriter, require_apart, writer
+from gmvae_cli.gates import missed, parse
+from gmvae_cli.output import TableWriter, atomic, require_apart, writer
 from gmvae_cli.plan import INFER_ROWS_PER_SECOND, Plan, joined, plan
 from gmvae_cli.progress import Progress, silent
 from gmvae_cli.recording import Recording
@@ -23,6 +24,7 @@ from gmvae_cli.segments import Ribbon, segments
 from gmvae_cli.series import SeriesReader, open_series
 from gmvae_cli.tables import InputFile, as_text, expand, suffix_of
 
+_NO_FIGURES = ("seconds", "output", "skipped", "ribbon", "missed")
 _UNLIKE_TRAINING = 1.0  # nats a row below training
 
 
@@ -35,6 +37,7 @@ class InferResult:
     expected_dwell: list[float]
     log_likelihood_per_row: float | None
     training_log_likelihood_per_row: float | None
+    log_likelihood_above_training: float | None
     segments: int
     seconds: float
     warnings: list[dict[str, str]]
@@ -43,6 +46,10 @@ class InferResult:
     skipped: int = 0
     failures: list[str] = field(default_factory=list)
     ribbon: Ribbon | None = None
+    missed: tuple[str, ...] = ()
+
+
+GATES = ("log_likelihood_per_row", "log_likelihood_above_training")
 
 
 def infer(
@@ -60,7 +67,11 @@ def infer(
     A file among several that cannot be labelled is reported in `failures`; the others are done.
     """
     started = time.perf_counter()
-    require_apart({"--segments": segments_path}, [*inputs, model_path, output])
+    gates = parse(config.fail_under, GATES)
+    if config.manifest and output == "-":
+        raise ConfigError("--manifest describes a file, but --output is -; name a file for the output")
+    described = manifest.beside(output) if config.manifest else None
+    require_apart({"--segments": segments_path, "--manifest": described}, [*inputs, model_path, output])
     if output != "-":
         require_apart({"--output": output}, [model_path])
     checkpoint = load(model_path)
@@ -79,7 +90,11 @@ def infer(
         if output == "-" or suffix_of(output) is not None:
             raise ConfigError(f"--output is '{output}', but several inputs need a folder to write to")
         job.label_all(files, output, skip_existing)
-    return job.result(output, started)
+    result = job.result(output, started)
+    if described is not None and job.written:
+        with atomic(described) as temporary:
+            job.describe(temporary, result, segments_path)
+    return replace(result, missed=missed(gates, result) if result.files else ())
 
 
 def dry_run(
@@ -143,6 +158,7 @@ class _Job:
         self.ribbon = Ribbon(checkpoint.model.regimes)
         self.failures: list[str] = []
         self.warnings: list[dict[str, str]] = []
+        self.written: list[tuple[str, str]] = []  # input, output
 
     def label_all(self, files: Sequence[InputFile], folder: str, skip_existing: bool) -> None:
         """Files into a folder. With a series column the good ones are one table, else each is a series of its own."""
@@ -213,6 +229,7 @@ class _Job:
             self.rows += recording.rows
             self.files += len(files)
             self.warnings += [{"code": code, "sentence": sentence} for code, sentence in recording.notes]
+        self.written += [(file.path, output) for file, output in zip(files, outputs, strict=True)]
 
     def _segments_writer(self, path: str) -> AbstractContextManager[TableWriter]:
         return writer(path, delimiter=self.series.delimiter, decimal=self.series.decimal)
@@ -277,6 +294,16 @@ class _Job:
         self.segments += int((block.starts | (block.regimes != before)).sum())
         self.last_regime = int(block.regimes[-1])
 
+    def describe(self, path: str, result: InferResult, segments_path: str | None) -> None:
+        """The manifest: what was read, with what and how, and what came out."""
+        inputs, outputs = zip(*self.written, strict=True)
+        files: dict[str, Sequence[str]] = {"inputs": inputs, "model": [self.model_path], "outputs": outputs}
+        if segments_path is not None:
+            files["segments"] = [segments_path]
+        options = asdict(self.config) | asdict(self.series)
+        figures = {name: value for name, value in vars(result).items() if name not in _NO_FIGURES}
+        manifest.write(path, "infer", files, options, figures)
+
     def result(self, output: str, started: float) -> InferResult:
         """The totals."""
         rows, evidence = self.rows, self.evidence_rows
@@ -294,6 +321,7 @@ class _Job:
             expected_dwell=self.checkpoint.expected_dwell,
             log_likelihood_per_row=mean,
             training_log_likelihood_per_row=training,
+            log_likelihood_above_training=None if mean is None or training is None else mean - training,
             segments=self.segments,
             seconds=time.perf_counter() - started,
             warnings=self.warnings,
@@ -391,7 +419,7 @@ class _Spans:
             first_of_all: NDArray[np.bool_] = begins & (first == 0)
             return first_of_all
         ids = as_text(spans["series"]).to_pylist()
-        before = [self.last_id, *ids[:-1]]
+        before = [self.last_id, *ids][: len(ids)]
         self.last_id = ids[-1] if ids else self.last_id
         changed = np.array([now != then for now, then in zip(ids, before, strict=True)], dtype=np.bool_)
         new: NDArray[np.bool_] = begins & changed

@@ -38,6 +38,8 @@ _RARE_SHARE = 0.01
 _SAME_REGIMES = 0.01  # nats a row between the predictions of two regimes
 _SHORT_VISIT = 3.0  # rows
 _WIDE_GAP = 0.1  # nats a row
+_SAME_CHANNELS = 1 - 1e-4  # correlation of what two channels do beyond the prediction, in every regime
+_FAR_FROM_ZERO = 100.0  # standard deviations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,7 @@ def train(
             figures = _figures(trained, result, windows, counts)
             notes = [*recording.notes, *(_checked(recording, config) if chosen else [])]
             warnings = [{"code": code, "sentence": sentence} for code, sentence in notes]
-            warnings += _warnings(trained, figures, result)
+            warnings += _warnings(trained, figures, result, windows.recording.mean)
             summary = figures | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
             summary |= _origin(reader, recording, config)
             write(temporary, replace(trained, training=summary | {"warnings": warnings}))
@@ -342,7 +344,9 @@ def _figures(trained: Checkpoint, result: Fit, windows: Windows, counts: NDArray
     }
 
 
-def _warnings(trained: Checkpoint, figures: dict[str, Any], result: Fit) -> list[dict[str, str]]:
+def _warnings(
+    trained: Checkpoint, figures: dict[str, Any], result: Fit, mean: NDArray[np.float64]
+) -> list[dict[str, str]]:
     parameters, found = trained.parameters, []
     for regime, share in enumerate(figures["shares"]):
         if share < _RARE_SHARE:
@@ -370,6 +374,7 @@ def _warnings(trained: Checkpoint, figures: dict[str, Any], result: Fit) -> list
                         f"visits to regime {regime} last {dwell:.1f} rows; try --expect-dwell or fewer --regimes",
                     )
                 )
+    found += _warnings_about_channels(trained, mean)
     gap = figures["amortisation_gap"]
     if gap is not None and gap > _WIDE_GAP:
         found.append(
@@ -381,6 +386,22 @@ def _warnings(trained: Checkpoint, figures: dict[str, Any], result: Fit) -> list
             ("not_converged", f"{gained if np.isfinite(result.gain) else 'too few passes to tell'}; try more --polish")
         )
     return [{"code": code, "sentence": sentence} for code, sentence in found]
+
+
+def _warnings_about_channels(trained: Checkpoint, mean: NDArray[np.float64]) -> list[tuple[str, str]]:
+    found, names = [], trained.modelled
+    tril = trained.parameters.scale_tril
+    covariance = tril @ tril.mT
+    spread = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+    likeness = (covariance / (spread[..., :, None] * spread[..., None, :])).abs().amin(0)
+    for i, j in (likeness > _SAME_CHANNELS).triu(1).nonzero().tolist():
+        found.append(("same_channels", f"channels '{names[i]}' and '{names[j]}' vary as one; leave one of them out"))
+    if not trained.model.intercept:
+        for name, distance in zip(names, (torch.as_tensor(mean) / trained.scale).abs().tolist(), strict=True):
+            if distance > _FAR_FROM_ZERO:
+                sentence = f"channel '{name}' lies {distance:.2g} standard deviations from 0, beyond --no-intercept"
+                found.append(("far_from_zero", sentence))
+    return found
 
 
 def _origin(reader: SeriesReader, recording: Recording, config: TrainConfig) -> dict[str, Any]:
