@@ -452,7 +452,10 @@ def segment(
     _one_thing_on_stdout(output, as_json)
     from gmvae_cli.jobs import segment as job
 
-    with progress.show(quiet=quiet, log_file=log_file) as shown, job.prepared(input_file, output, model, plot) as paths:
+    with (
+        progress.show(quiet=quiet, log_file=log_file) as shown,
+        job.prepared(input_file, output, model, plot, segments) as paths,
+    ):
         from gmvae_cli.jobs import infer, train
         from gmvae_cli.jobs import plot as picture
 

@@ -1,5 +1,6 @@
 """Files written whole or not at all: any file by `atomic`, tables as CSV or Parquet by `writer`."""
 
+import errno
 import fcntl
 import gzip
 import os
@@ -84,6 +85,21 @@ def require_apart(outputs: Mapping[str, str | None], inputs: Sequence[str] = ())
         other = seen.setdefault(os.path.realpath(path), option)
         if other != option:
             raise ConfigError(f"{option} is '{path}', the same file as {other}; name another one")
+
+
+def require_writable(path: str) -> None:
+    """Refuse an output that cannot be made where it is to be, before long work; '-' always can.
+
+    Raises:
+        SeriesError: no such folder, or nothing may be written there.
+    """
+    target = Path(os.path.realpath(path))
+    if path != "-" and target.is_dir():
+        raise SeriesError(f"{path}: is a folder, not a file that can be written")
+    if path != "-" and not target.parent.is_dir():
+        raise SeriesError(f"{path}: cannot be written (there is no folder '{os.path.dirname(path)}')")
+    if path != "-" and not os.access(target.parent, os.W_OK):
+        raise SeriesError(f"{path}: cannot be written ({os.strerror(errno.EACCES)})")
 
 
 @contextmanager

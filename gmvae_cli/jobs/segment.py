@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gmvae_cli.errors import ConfigError, SeriesError
+from gmvae_cli.output import require_apart, require_writable
+from gmvae_cli.picture import format_of
 from gmvae_cli.segments import Ribbon
+from gmvae_cli.tables import SUFFIXES, suffix_of
 
 
 class Paths(NamedTuple):
@@ -49,14 +52,27 @@ class SegmentResult:
 
 
 @contextmanager
-def prepared(input_file: str, output: str, model: str | None, plot: str | None) -> Iterator[Paths]:
+def prepared(
+    input_file: str, output: str, model: str | None, plot: str | None, segments: str | None
+) -> Iterator[Paths]:
     """The input as a file that can be read twice, and a place for the model if it is not to be kept.
 
     Raises:
-        ConfigError: a picture of what goes to stdout. SeriesError: stdin cannot be kept.
+        ConfigError: an output of no known format, or two that are one. SeriesError: an output cannot be made, or stdin
+            cannot be kept.
     """
     if plot is not None and output == "-":
         raise ConfigError("--plot draws the labelled file, but --output is -; name a file for the output")
+    if output != "-":
+        require_apart({"--output": output})
+        if suffix_of(output) is None:
+            raise ConfigError(f"{output}: the name ends in none of {', '.join(SUFFIXES)}, so the format is unknown")
+    if plot is not None:
+        format_of(plot)
+    require_apart({"--model": model, "--plot": plot, "--segments": segments}, [input_file, output])
+    for path in (output, model, plot, segments):
+        if path is not None:
+            require_writable(path)
     with tempfile.TemporaryDirectory() as folder:
         if input_file == "-":
             input_file = os.path.join(folder, "stdin.csv")

@@ -1,0 +1,88 @@
+import json
+
+import numpy as np
+import pyarrow.csv
+import pytest
+
+from gmvae_cli.checkpoint import load
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """A file of 3,000 rows: two levels under slow noise, in four stretches, with the truth beside them."""
+    rng = np.random.default_rng(0)
+    true = np.repeat([0, 1, 0, 1], 750)
+    noise = np.convolve(rng.normal(size=3_000 + 19), np.ones(20) / 20, "valid")
+    values = np.column_stack([true * 1.5 + noise, rng.normal(size=3_000) * (1 + 2 * true)])
+    rows = (f"{t},{a:.5f},{b:.5f},{label}" for t, ((a, b), label) in enumerate(zip(values, true, strict=True)))
+    path = tmp_path / "recorded.csv"
+    path.write_text("\n".join(["t,x0,x1,true_regime", *rows, ""]))
+    return path
+
+
+def test_one_command_gives_labels_picture_segments_and_model(run, recorded, tmp_path):
+    out, picture, model, listed = (tmp_path / name for name in ("out.csv", "out.png", "out.safetensors", "list.csv"))
+    options = ["--regimes", 2, "--plot", picture, "--model", model, "--segments", listed, "--json"]
+    result = run("segment", recorded, "--output", out, *options)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["rows"] == 3_000 and found["regimes"] == 2
+    assert found["output"] == str(out) and found["plot"] == str(picture) and found["model"] == str(model)
+    assert len(found["shares"]) == len(found["expected_dwell"]) == 2
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert load(str(model)).model.summarize == found["summarize"]
+    assert len(pyarrow.csv.read_csv(listed)) == found["segments"]
+    scores = json.loads(run("evaluate", out, "--json").stdout)
+    assert scores["ari"] > 0.9
+
+
+def test_the_same_command_gives_the_same_bytes_and_tomorrow_uses_the_model(run, recorded, tmp_path):
+    outputs = []
+    for name in ("one", "two"):
+        out, model = tmp_path / f"{name}.csv", tmp_path / f"{name}.safetensors"
+        assert run("segment", recorded, "--output", out, "--model", model, "--regimes", 2).exit_code == 0
+        outputs.append((out.read_bytes(), model.read_bytes()))
+    assert outputs[0] == outputs[1]
+    again = tmp_path / "again.csv"
+    assert run("infer", recorded, "--model", tmp_path / "one.safetensors", "--output", again).exit_code == 0
+    assert again.read_bytes() == outputs[0][0]
+
+
+def test_rows_from_stdin_go_to_stdout(run, recorded):
+    result = run("segment", "-", "--output", "-", "--regimes", 2, stdin=recorded.read_text())
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert len(lines) == 3_001
+    assert lines[0].startswith("t,x0,x1,true_regime,regime,prob_0,prob_1")
+    assert "3,000 rows labelled" in result.stderr
+
+
+def test_an_expected_dwell_leads(run, recorded, tmp_path):
+    result = run("segment", recorded, "--output", tmp_path / "o.csv", "--regimes", 2, "--expect-dwell", 750, "--json")
+    found = json.loads(result.stdout)
+    assert min(found["expected_dwell"]) > 200
+
+
+def test_a_dry_run_writes_nothing(run, recorded, tmp_path):
+    result = run("segment", recorded, "--output", tmp_path / "o.csv", "--dry-run")
+    assert result.exit_code == 0, result.stderr
+    assert "3,000" in result.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["recorded.csv"]
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        pytest.param(["--output", "-", "--plot", "a.png"], 2, "--plot draws the labelled file", id="picture of stdout"),
+        pytest.param(["--output", "o.xyz"], 2, "ends in none of .csv", id="unknown table"),
+        pytest.param(["--output", "recorded.csv", "--model", "recorded.csv"], 2, "the same file", id="one for two"),
+        pytest.param(["--output", "no/o.csv"], 1, "there is no folder 'no'", id="no folder"),
+        pytest.param(["--output", "o.csv", "--regimes", "many"], 2, "must be auto or a number", id="regimes in words"),
+        pytest.param(["--output", "o.csv", "--regimes", "0"], 2, "must be at least 1", id="no regimes"),
+        pytest.param(["--output", "o.csv", "--plot", "a.bmp"], 2, "ends in none of .png", id="unknown picture"),
+    ],
+)
+def test_refusals(refusal, recorded, tmp_path, monkeypatch, options, status, words):
+    monkeypatch.chdir(tmp_path)
+    assert words in refusal("segment", recorded, *options, status=status)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["recorded.csv"]

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import recovery
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import adjusted_rand_score
+
+from gmvae_cli import synthetic, views
+from gmvae_cli.config import TrainConfig
+from gmvae_cli.metrics import agreements
+from gmvae_cli.progress import silent
+from gmvae_cli.recording import Recording
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1_000), st.integers(2, 60), st.integers(1, 5))
+def test_agreements_are_those_of_scikit_learn(seed, rows, regimes):
+    labels = np.random.default_rng(seed).integers(regimes, size=(4, rows))
+    found = agreements(labels)
+    for i in range(4):
+        for j in range(4):
+            alone = len(set(labels[i])) == len(set(labels[j])) == 1
+            expected = 0.0 if alone else adjusted_rand_score(labels[i], labels[j])
+            several = len(set(labels[i])) == len(set(labels[j])) == rows
+            assert several or found[i, j] == pytest.approx(expected, abs=1e-9)
+
+
+def waveforms(rng):
+    """Two waveforms of one level and one spread, that come back; 6,000 rows and their truth."""
+    true = np.repeat([0, 1, 0, 1, 0, 1], 1_000)
+    phase = np.cumsum(2 * np.pi / 50 * np.ones(6_000))
+    tooth = np.where(true == 0, np.sin(phase), np.sign(np.sin(phase)) * 0.7)
+    return (tooth + 0.1 * rng.normal(size=6_000))[:, None], true
+
+
+def test_waveforms_are_told_apart_by_the_views_that_agree(generator):
+    values, true = waveforms(generator)
+    with Recording.from_arrays(values) as recording:
+        choice = views.choose(recording, 2, None, TrainConfig(), silent)
+    assert choice.agreement is not None and choice.agreement > 0.3
+    assert choice.model.regimes == 2
+    assert choice.dwell is not None
+
+
+def test_a_model_that_is_right_is_left_to_likelihood():
+    """Simulated regimes that last 50 rows: stride and blocks stay 1, and no view is asked."""
+    rng = np.random.default_rng(0)
+    process = synthetic.random_process(3, 4, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
+    values, _ = recovery.drawn(process, 6_000, rng)
+    with Recording.from_arrays(values) as recording:
+        choice = views.choose(recording, 3, None, TrainConfig(), silent)
+    assert (choice.agreement, choice.model.stride, choice.model.summarize) == (None, 1, 1)
+    assert float(choice.initial.evidence_scale) == 1
+
+
+def test_one_autoregression_is_one_regime():
+    rng = np.random.default_rng(1)
+    process = synthetic.random_process(1, 2, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
+    values, _ = recovery.drawn(process, 4_000, rng)
+    with Recording.from_arrays(values) as recording:
+        choice = views.choose(recording, None, None, TrainConfig(), silent)
+    assert choice.model.regimes == 1
+
+
+def test_every_view_stands_for_every_row():
+    rng = np.random.default_rng(2)
+    values = rng.normal(size=(5_000, 2))
+    values[rng.random(5_000) < 0.1] = np.nan
+    steps = rng.choice([1, 1, 1, 1, 1, 1, 4, 0], size=5_000, p=[0.2, 0.2, 0.2, 0.2, 0.1, 0.08, 0.01, 0.01])
+    steps[0] = 0
+    with Recording.from_arrays(values, steps) as recording:
+        seen = views.views(recording, 2)
+    assert {one.kind for one in seen} == {"rows", "blocks", "rough"}
+    for one in seen:
+        assert one.edges[0] == 0 and one.edges[-1] == 5_000
+        assert (np.diff(one.edges) > 0).all()
+        assert len(one.values) == len(one.steps) == len(one.edges) - 1
+        starts = one.edges[:-1][one.steps == 0]
+        np.testing.assert_array_equal(starts, np.flatnonzero(steps == 0))
