@@ -153,7 +153,7 @@ def _whole(windows: Windows, models: list[Model], config: TrainConfig) -> tuple[
     evidence = statistics.evidence_rows
     free = Parameters.of(model[0].emission, model[0].chain, config.model).free
     share = np.bincount(closed.labels(rows, model[0]), minlength=config.model.regimes).min() / len(rows)
-    bic = free * np.log(evidence) - 2 * float(statistics.log_marginal[0])
+    bic = free * np.log(evidence) - 2 * float(statistics.predictive[0])
     return bic, free, labels, float(share)
 
 
@@ -163,8 +163,8 @@ def _whole(windows: Windows, models: list[Model], config: TrainConfig) -> tuple[
 def score_all(job: Job, candidates: Sequence[ModelConfig], progress: Progress) -> list[Scored]:
     """The candidates' scores, in their order, from as many processes as there are processors for us.
 
-    The large ones, which take longest, begin first. The answer does not depend on the number of processes, and however
-    this ends, none is left behind.
+    The large ones, which take longest and may ask for too many rows, begin first. The answer does not depend on the
+    number of processes, and however this ends, none is left behind.
 
     Raises:
         SeriesError: too few rows. GmvaeError: a process was ended from outside.

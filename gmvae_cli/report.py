@@ -144,7 +144,7 @@ def select(result: "SelectResult", as_json: bool, shown: progress.Shown) -> None
         return
     shapes = [name for name in ("lags", "covariance") if len({one[name] for one in result.candidates}) > 1]
     table = _table(
-        "K", *(_SHORT.get(name, name) for name in shapes), "held-out", "below", "± SE", "BIC", "agree", "least"
+        "K", *(_SHORT.get(name, name) for name in shapes), "held-out", "below", "± SE", "BIC", "ARI", "least"
     )
     for one in result.candidates:
         table.add_row(

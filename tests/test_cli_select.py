@@ -109,8 +109,8 @@ def test_select_finds_the_number_of_regimes_and_keeps_the_model(run, series, mon
     out = series.parent / "out.csv"
     assert json.loads(run("infer", series, "--model", model, "--output", out, "--json").stdout)["rows"] == 1500
     monkeypatch.setattr(parallel, "_processors", lambda: 1)
-    alone = json.loads(run("select", series, "--regimes", "1:3", "--restarts", "2", "--json", "--quiet").stdout)
-    assert alone | {"seconds": 0} == figures | {"seconds": 0}  # the number of processes changes nothing
+    alone = json.loads(run("select", series, "--regimes", "2", "--restarts", "2", "--json", "--quiet").stdout)
+    assert alone["candidates"][0] | {"difference": 0, "standard_error": 0} == figures["candidates"][1]
 
 
 def _processes_of(group):
@@ -131,14 +131,16 @@ def test_a_run_that_is_broken_off_leaves_no_process(run, tmp_path, sent, to_all,
     assert run("simulate", path, "--steps", "20000").exit_code == 0
     arguments = [sys.executable, "-m", "gmvae_cli", "select", path, "--regimes", "4:8", "--quiet"]
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while _processes_of(process.pid) <= (parallel._processors() > 1) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 300
+    others = 3 if parallel._processors() > 1 else 0  # two that work, and what keeps track of shared resources
+    while _processes_of(process.pid) <= others and time.monotonic() < deadline:
         time.sleep(0.2)
     time.sleep(0.5)
     (os.killpg if to_all else os.kill)(process.pid, sent)
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == status
     assert line is None or stderr.strip() == line
+    deadline = time.monotonic() + 300  # what is still starting notices when it has started
     while _processes_of(process.pid) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert _processes_of(process.pid) == 0
@@ -161,5 +163,6 @@ def test_whole_numbers():
         pytest.param(("--lags", "200"), 1, "10 blocks needs at least 2020", id="too few rows for the lags"),
     ],
 )
-def test_bad_choices_are_one_line(refusal, series, options, status, expected):
+def test_bad_choices_are_one_line(refusal, series, monkeypatch, options, status, expected):
+    monkeypatch.setattr(parallel, "_processors", lambda: 1)
     assert expected in refusal("select", series, "--quiet", *options, status=status)
