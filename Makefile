@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 GMVAE := $(BIN)/gmvae
 
 .DELETE_ON_ERROR:
-.PHONY: install test test-all lint types check demo sample-data bench recovery fuzz faults clean
+.PHONY: install test test-all lint types check demo sample-data bench recovery quality fuzz faults clean
 
 # make .venv, with gmvae and its tools at the tested versions
 install: $(INSTALLED)
@@ -69,6 +69,10 @@ fuzz: $(INSTALLED)
 # train and infer killed at random moments, 50 times each, and resumed; minutes
 faults: $(INSTALLED)
 	$(BIN)/python tests/faults.py
+
+# how well segment finds the regimes of the labelled recordings in DATA, a folder of folders; many minutes
+quality: $(INSTALLED)
+	$(BIN)/python tests/quality/quality.py $(DATA)
 
 # remove all that the other targets made
 clean:

@@ -6,10 +6,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from gmvae_cli import synthetic, views
-from gmvae_cli.config import TrainConfig
+from gmvae_cli.config import ModelConfig, TrainConfig
+from gmvae_cli.fit import fit
 from gmvae_cli.metrics import agreements
+from gmvae_cli.polish import ClosedForm, Model
 from gmvae_cli.progress import silent
 from gmvae_cli.recording import Recording
+from gmvae_cli.windows import view
 
 
 @settings(max_examples=30, deadline=None)
@@ -25,6 +28,11 @@ def test_agreements_are_those_of_scikit_learn(seed, rows, regimes):
             assert several or found[i, j] == pytest.approx(expected, abs=1e-9)
 
 
+def labels_of(windows, model):
+    rows = windows.rows(0, len(windows))
+    return ClosedForm.over(rows, windows.model, len(windows.mean), None).labels(rows, model)
+
+
 def waveforms(rng):
     """Two waveforms of one level and one spread, that come back; 6,000 rows and their truth."""
     true = np.repeat([0, 1, 0, 1, 0, 1], 1_000)
@@ -34,12 +42,18 @@ def waveforms(rng):
 
 
 def test_waveforms_are_told_apart_by_the_views_that_agree(generator):
+    """ARI above 0.9; the plain model of the rows, chosen by likelihood, divides the waveforms and gets below 0.3."""
     values, true = waveforms(generator)
     with Recording.from_arrays(values) as recording:
         choice = views.choose(recording, 2, None, TrainConfig(), silent)
-    assert choice.agreement is not None and choice.agreement > 0.3
-    assert choice.model.regimes == 2
-    assert choice.dwell is not None
+        windows = view(recording, choice.model)
+        labels = labels_of(windows, choice.initial)
+        plain = view(recording, ModelConfig(regimes=2))
+        likeliest = fit(plain, TrainConfig(model=ModelConfig(regimes=2), steps=10), None, silent).parameters
+        flickering = labels_of(plain, Model(likeliest.emission(True), likeliest.chain, likeliest.evidence_scale))
+    edges = getattr(windows.recording, "edges", np.arange(6_001))
+    assert recovery.ari(true, np.repeat(labels, np.diff(edges))) > 0.9
+    assert recovery.ari(true, flickering) < 0.3
 
 
 def test_a_model_that_is_right_is_left_to_likelihood():
