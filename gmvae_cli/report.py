@@ -69,6 +69,7 @@ def train(result: "TrainResult", as_json: bool, shown: progress.Shown) -> None:
         ("ELBO", f"{_number(elbo, 4):>10} nats a row, on the same rows"),
         ("amortisation gap", f"{_number(gap, 4):>10} nats a row, the first less the second"),
         ("rows", f"{result.rows:,}, {_count(len(result.channels), 'channel', 'channels')}"),
+        ("seen as", _seen(result.summarize, result.stride, result.evidence_scale)),
         ("training", _training(result)),
     )
 
@@ -111,16 +112,22 @@ def segment(result: "SegmentResult", as_json: bool, shown: progress.Shown) -> No
     _print(_regimes(result.shares, result.expected_dwell))
     if result.ribbon is not None and not (shown.quiet or progress.plain(sys.stdout)):
         _print_ribbon(result.ribbon)
-    seen = f"blocks of {result.summarize:,} rows" if result.summarize > 1 else "rows"
-    apart = f", lags {result.stride} apart" if result.stride > 1 else ""
     agreement = "a model of the rows describes them" if result.agreement is None else _number(result.agreement, 2)
     _print_facts(
         ("written to", ", ".join(name for name in (result.output, result.model, result.plot) if name)),
         ("rows", f"{result.rows:,} in {_count(result.segments, 'segment', 'segments')}"),
-        ("seen as", f"{seen}{apart}; {_number(result.evidence_scale, 1)} carry the evidence of one"),
+        ("seen as", _seen(result.summarize, result.stride, result.evidence_scale)),
         ("agreement", agreement if result.agreement is None else f"{agreement} with the other ways to see them"),
         ("time", f"{result.seconds:.1f} s"),
     )
+
+
+def _seen(block_rows: int, stride: int, evidence_scale: float) -> str:
+    """What the model sees of a recording, and how much it believes of it."""
+    seen = "rows" if block_rows == 1 else f"blocks of {block_rows:,} rows"
+    apart = "" if stride == 1 else f", lags {stride:,} apart"
+    scaled = "" if evidence_scale == 1 else f"; {_number(evidence_scale, 1)} of them carry the evidence of one"
+    return seen + apart + scaled
 
 
 def evaluate(result: "EvaluateResult", as_json: bool, shown: progress.Shown) -> None:
@@ -207,11 +214,12 @@ def _print_weights(result: "InspectResult") -> None:
 
 def _origin(result: "InspectResult") -> list[tuple[str, str]]:
     shape, training = result.configuration, result.training
-    lags = _count(shape["lags"], "lag", "lags") + (f" {shape['stride']} rows apart" if shape["stride"] > 1 else "")
+    lags = _count(shape["lags"], "lag", "lags")
     intercept = "an intercept" if shape["intercept"] else "no intercept"
     regimes = _count(shape["regimes"], "regime", "regimes")
     facts = [
         ("model", f"{regimes}, {lags}, prior {shape['prior']}, covariance {shape['covariance']}, {intercept}"),
+        ("seen as", _seen(shape["summarize"], shape["stride"], result.evidence_scale)),
         ("channels", _wrapped(result.channels)),
     ]
     if result.degrees_of_freedom is not None:

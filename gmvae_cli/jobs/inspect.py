@@ -59,6 +59,7 @@ class InspectResult:
     regimes: list[Regime]
     transition_matrix: Tensor
     initial_probs: Tensor
+    evidence_scale: float
     step: float | None
     time_unit: str | None
     training: dict[str, Any]
@@ -78,6 +79,7 @@ def inspect(path: str, progress: Progress) -> InspectResult:
         regimes=_regimes(checkpoint, step if time_unit is not None else None),
         transition_matrix=checkpoint.parameters.transition_matrix,
         initial_probs=checkpoint.parameters.initial_probs,
+        evidence_scale=float(checkpoint.parameters.evidence_scale),
         step=step,
         time_unit=time_unit,
         training=checkpoint.training,
