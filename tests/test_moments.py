@@ -98,13 +98,18 @@ def test_laws_are_normalised_counts():
     np.testing.assert_allclose(update_iid(torch.tensor([30.0, 10.0]), fixed=False), [0.75, 0.25], atol=1e-2)
 
 
-def test_missing_channels_enter_with_their_conditional_mean_and_covariance():
-    """Row by row, by the rules for a conditional Normal in information form, which our code does not use."""
+@pytest.mark.parametrize("heavy", [False, True])
+def test_missing_channels_enter_with_their_conditional_mean_and_covariance(heavy):
+    """Row by row, by the rules for a conditional Normal in information form, which our code does not use.
+
+    A row of weight w enters w times, but its covariance is 1 / w of what it is for others.
+    """
     rng = np.random.default_rng(6)
     K, D, n = 2, 3, 50
     emission = random_parameters(rng, K, D, 1).emission(True)
     y = np.concatenate([rng.normal(size=(2 * D, n)), np.ones((1, n))])
     observed, q = random_observed(rng, D, n), rng.dirichlet(np.ones(K), size=n).T
+    weights = rng.gamma(2, size=(K, n)) if heavy else np.ones((K, n))
     expected = np.zeros((K, 7, 7))
     partial = (observed.any(0) & ~observed.all(0)).nonzero()[:, 0].tolist()
     for k in range(K):
@@ -116,11 +121,12 @@ def test_missing_channels_enter_with_their_conditional_mean_and_covariance():
             row = y[:, t].copy()
             row[:D][~o] = mean[~o] - spread @ precision[np.ix_(~o, o)] @ (row[:D][o] - mean[o])
             outer = np.outer(row, row)
-            outer[np.ix_(np.flatnonzero(~o), np.flatnonzero(~o))] += spread
-            expected[k] += q[k, t] * outer
+            outer[np.ix_(np.flatnonzero(~o), np.flatnonzero(~o))] += spread / weights[k, t]
+            expected[k] += q[k, t] * weights[k, t] * outer
     hidden = np.where(np.concatenate([observed.numpy(), np.ones((D + 1, n), bool)]), y, 0)
+    weighted = torch.as_tensor(q * weights) if heavy else None
     found = sum(
-        completed_moments(torch.as_tensor(hidden), torch.as_tensor(q), emission, pattern)
+        completed_moments(torch.as_tensor(hidden), torch.as_tensor(q), emission, pattern, weighted)
         for pattern in patterns(observed)
     )
     np.testing.assert_allclose(found, expected, atol=1e-10)
