@@ -256,39 +256,52 @@ def _right_model(recording: Recording, regimes: int | None, config: TrainConfig,
 
     It leaves white errors, its regimes do not flicker, and windows of several lengths lead to the same labels.
     """
-    plain = _plain(recording, replace(config.model, regimes=regimes or _GATE_REGIMES), config)
-    if plain.credible and regimes is None:
-        plain = _by_bic(recording, config, progress)
-    if not plain.credible or recording.rows > SAMPLE_ROWS:
+    if recording.rows > SAMPLE_ROWS:
         return None
-    if plain.model.regimes > 1:
+    values, steps = recording.read(0, recording.rows)
+    attempt = _Attempt(values, steps, replace(config.model, regimes=regimes or _GATE_REGIMES), config.seed)
+    plain = _plain(attempt)
+    if plain.credible and regimes is None:
+        plain = _by_bic(attempt, progress)
+    if plain.credible and plain.model.regimes > 1:
         rows = views(recording, 1)[0]
         found = _fitted(_Task(rows, plain.model.regimes, config.seed, recording))
         alike = agreements(np.stack([plain.labels, *(candidate.labels for candidate in found)]))[0, 1:]
         if np.quantile(alike, 2 / 3) < _SAME_LABELS:
             return None
-    return plain
+    return plain if plain.credible else None
 
 
-def _by_bic(recording: Recording, config: TrainConfig, progress: Progress) -> _Plain:
-    """The number of regimes of smallest BIC, tried upwards until two more have not lowered it."""
-    models = [replace(config.model, regimes=count) for count in range(1, _MOST_REGIMES + 1)]
-    tried: list[_Plain] = []
-    for model in models:
-        tried.append(_plain(recording, model, config))
-        progress("regimes", len(tried), len(models))
-        best = min(range(len(tried)), key=lambda index: tried[index].bic)
-        if best < len(tried) - 2:
-            break
-    return tried[best]
+class _Attempt(NamedTuple):
+    """Rows, as a recording gives them, and a model to be fitted to them."""
+
+    values: NDArray[np.float64]
+    steps: NDArray[np.int64]
+    model: ModelConfig
+    seed: int
 
 
-def _plain(recording: Recording, model: ModelConfig, config: TrainConfig) -> _Plain:
+def _by_bic(attempt: _Attempt, progress: Progress) -> _Plain:
+    """The number of regimes of smallest BIC."""
+    counts = range(_MOST_REGIMES, 0, -1)  # what takes longest begins first
+    attempts = [attempt._replace(model=replace(attempt.model, regimes=count)) for count in counts]
+    tried: dict[int, _Plain] = {}
+    for done, (index, plain) in enumerate(in_processes(_plain, attempts)):
+        tried[counts[index]] = plain
+        progress("regimes", done + 1, len(counts))
+    return tried[min(sorted(tried), key=lambda count: tried[count].bic)]
+
+
+def _plain(attempt: _Attempt) -> _Plain:
     """Fitted to pieces of a long recording, or to all of a short one."""
-    windows: Windows = view(recording, model)
-    rows = windows.rows(0, min(len(windows), SAMPLE_ROWS))
-    few = thin(rows, 2 * _FIT_ROWS)
-    fitted = fit_closed(few, replace(config, model=model, polish=_PASSES), len(windows.mean), config.seed, silent)
+    resolve("cpu")
+    model = attempt.model
+    with Recording.from_arrays(attempt.values, attempt.steps) as recording:
+        windows: Windows = view(recording, model)
+        rows = windows.rows(0, len(windows))
+    few = thin(rows, _FIT_ROWS)
+    config = TrainConfig(model=model, polish=_PASSES, restarts=_RESTARTS // 2)
+    fitted = fit_closed(few, config, len(windows.mean), attempt.seed, silent)
     closed = ClosedForm.over(few, model, len(windows.mean), None)
     labels = closed.labels(rows, fitted)
     visits = 1 + int((labels[1:] != labels[:-1]).sum())
