@@ -56,8 +56,7 @@ def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
                 process.terminate()
             if isinstance(error, BrokenProcessPool):
                 raise GmvaeError(
-                    "a process that compared candidates was ended from outside, perhaps for lack of memory; "
-                    "give fewer --regimes, or more memory"
+                    "a process that this command started was ended from outside, perhaps for lack of memory"
                 ) from None
             raise
 

@@ -100,13 +100,13 @@ def train(
         windows = view(recording, config.model, device)
         dwell = chosen.dwell if chosen else _dwell(config, recording, config.model.summarize)
         initial = chosen.initial if chosen else _initial(older, config, recording.channels, windows.mean, windows.scale)
+        notes = [*recording.notes, *(_checked(recording, config) if chosen else [])]
         resumed = resume and journal.load()
         with journal:
             result = fit(windows, config, dwell, progress, initial, journal)
             trained = _checkpoint(result.parameters, result.encoder, windows, result.standard_errors)
             trained, counts = _named(trained, reference, config, recording, progress)
             figures = _figures(trained, result, windows, counts)
-            notes = [*recording.notes, *(_checked(recording, config) if chosen else [])]
             warnings = [{"code": code, "sentence": sentence} for code, sentence in notes]
             warnings += _warnings(trained, figures, result, windows.recording.mean)
             summary = figures | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
