@@ -104,7 +104,7 @@ def training_seconds(path: str, options: dict[str, Any], threads: int | None, ru
     wall, cpu = [], []
     for run in range(runs + 1):
         before = time.perf_counter(), time.process_time()
-        train([path if run else few], f"{path}.model", config, SeriesConfig(), silent)
+        train([path if run else few], f"{path}.model", config, SeriesConfig(), False, silent)
         wall.append(time.perf_counter() - before[0])
         cpu.append(time.process_time() - before[1])
     return median(wall[1:]), median(cpu[1:])
