@@ -343,7 +343,7 @@ def _labels_from_file(values: np.ndarray, seed: int) -> np.ndarray:
         path, model_path = os.path.join(folder, "series.parquet"), os.path.join(folder, "model.safetensors")
         pq.write_table(pa.table({f"x{d}": column for d, column in enumerate(values.T)}), path)
         config = TrainConfig(model=ModelConfig(regimes=4), seed=seed)
-        train([path], model_path, config, SeriesConfig(), silent)
+        train([path], model_path, config, SeriesConfig(), False, silent)
         return judged(values, checkpoint.load(model_path)).regimes
 
 
