@@ -72,12 +72,15 @@ def fit(
     progress: Progress,
     initial: Model | None = None,
     journal: Journal = NOTHING,
+    hold: bool = False,
 ) -> Fit:
     """Train on a recording.
 
     Args:
         dwell: rows that a visit is expected to last, None where nothing is known.
         initial: parameters to start from instead of the start's own.
+        hold: stay with the initial parameters, which were chosen by more than likelihood: they are polished, and the
+            encoder learns from them, but nothing is annealed.
         journal: what an interrupted run has done already, and where this one notes what it has done.
     Raises:
         SeriesError: too few rows with evidence for the model.
@@ -96,7 +99,7 @@ def fit(
             generator,
         )[0]
     )
-    steps = round(config.steps * min(1.0, max(0.2, len(windows) / _FULL_STEPS_FROM)))
+    steps = 0 if hold else round(config.steps * min(1.0, max(0.2, len(windows) / _FULL_STEPS_FROM)))
     model = _annealed(started, sample, config, steps, generator, progress, journal)
     best, gain = _kept(
         "sample", closed, journal, lambda: _polished(closed, model, started, sample, held_out or sample, config.polish)

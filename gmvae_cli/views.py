@@ -37,7 +37,8 @@ _LONGEST_WINDOW = 2_000
 _ROUGH_CHANNELS = 6  # channels up to which blocks are also seen with their roughness
 _FIT_ROWS = 8_000  # rows of a view that a fit sees; all are labelled
 _PASSES, _RESTARTS = 12, 8
-_SHORT, _SHORT_SEEDS = 2_000, 3  # a recording of fewer rows has fewer views, so each is fitted from so many seeds
+_SEEDS = 2  # of each window length, once the number of regimes is known
+_SHORT, _SHORT_SEEDS = 2_000, 3  # a recording of fewer rows has fewer views, so each is fitted from more seeds
 _COMPARED_ROWS = 2_000
 _VISIT_COST = 0.05  # agreement that twice as many visits must bring, by log 2
 _REGIME_GAIN = 0.1  # and what more regimes may cost of it
@@ -88,14 +89,20 @@ class Choice:
 
     Args:
         model: with the stride, the block size and the number of regimes found. initial: where training starts, in the
-            units of `windows.view`. dwell: in rows of the model, None where likelihood says it.
+            units of `windows.view`; None where there are too few rows for windows, and it starts by itself.
+        dwell: in rows of the model, None where likelihood says it.
         agreement: root mean square ARI with all views; None where the model describes the rows, and likelihood decides.
     """
 
     model: ModelConfig
-    initial: Model
+    initial: Model | None
     dwell: float | None
     agreement: float | None
+
+    @property
+    def hold(self) -> bool:
+        """Whether training is to stay where it starts: agreement chose it, and likelihood would leave it again."""
+        return self.agreement is not None
 
 
 def choose(
@@ -118,10 +125,13 @@ def choose(
         counts = range(2, _MOST_REGIMES + 1)
         tasks = [_Task(one, K, config.seed, recording, dwell, _FEW_WINDOWS) for K in counts for one in few]
         found = _all_fitted(tasks, "regimes", progress)
-        regimes = max(counts, key=lambda K: _best(found, K, recording.rows)[0])
+        ranked = {K: best.score for K in counts if (best := _best(found, K, recording.rows)) is not None}
+        regimes = max(ranked, key=ranked.__getitem__, default=1)
     tasks = [_Task(one, regimes, config.seed, recording, dwell) for one in seen]
-    _, best, agreement = _best(_all_fitted(tasks, "views", progress), regimes, recording.rows)
-    return _choice(best, agreement, config.model, recording)
+    best = _best(_all_fitted(tasks, "views", progress), regimes, recording.rows)
+    if best is None:
+        return Choice(replace(config.model, regimes=regimes), None, dwell, None)
+    return _choice(best, config.model)
 
 
 def stride(recording: Recording) -> int:
@@ -163,7 +173,7 @@ class _Task:
         factors: Sequence[float] = _WINDOWS,
     ) -> None:
         self.view, self.regimes, self.seed, self.dwell, self.factors = one, regimes, seed, dwell, factors
-        self.seeds = _SHORT_SEEDS if recording.rows < _SHORT else 1
+        self.seeds = _SHORT_SEEDS if recording.rows < _SHORT else _SEEDS if factors is _WINDOWS else 1
         self.name = recording.name
 
 
@@ -208,9 +218,19 @@ def _window_lengths(rows: int, task: _Task) -> list[int]:
     return sorted({length for length in short + long if length >= 4})
 
 
-def _best(found: Sequence[Sequence[Candidate]], regimes: int, rows: int) -> tuple[float, Candidate, float]:
-    """Score, candidate and agreement of the best labelling with so many regimes."""
+class _Best(NamedTuple):
+    """The best labelling with some number of regimes."""
+
+    score: float
+    candidate: Candidate
+    agreement: float
+
+
+def _best(found: Sequence[Sequence[Candidate]], regimes: int, rows: int) -> _Best | None:
+    """The labelling with so many regimes that the others agree with best; None where no view has any."""
     candidates = [candidate for group in found for candidate in group if candidate.regimes == regimes]
+    if not candidates:
+        return None
     at = np.linspace(0, rows - 1, min(rows, _COMPARED_ROWS)).astype(int)
     labels = [one.labels[np.searchsorted(one.edges, at, side="right") - 1] for one in candidates]
     agreement = np.sqrt(np.square(np.maximum(agreements(np.stack(labels)), 0)).mean(1))
@@ -218,16 +238,18 @@ def _best(found: Sequence[Sequence[Candidate]], regimes: int, rows: int) -> tupl
     scores = agreement - _VISIT_COST * np.log(visits) + _REGIME_GAIN * np.log(regimes)
     scores[[candidate.kind == "rough" for candidate in candidates]] = -np.inf
     index = int(scores.argmax())
-    return float(scores[index]), candidates[index], float(agreement[index])
+    return _Best(float(scores[index]), candidates[index], float(agreement[index]))
 
 
-def _choice(best: Candidate, agreement: float, model: ModelConfig, recording: Recording) -> Choice:
+def _choice(found: _Best, model: ModelConfig) -> Choice:
     """The candidate as a start for training on all rows, or on blocks."""
-    model = replace(model, regimes=best.regimes)
+    best = found.candidate
+    model, dwell = replace(model, regimes=best.regimes), len(best.labels) / best.visits
     if best.kind == "blocks":
-        return Choice(replace(model, summarize=best.block_rows), best.model, float(best.window), agreement)
+        return Choice(replace(model, summarize=best.block_rows), best.model, dwell, found.agreement)
     model = replace(model, stride=best.block_rows)
-    return Choice(model, _at_every_row(best.model, best.block_rows), float(best.window * best.block_rows), agreement)
+    start = _at_every_row(best.model, best.block_rows)
+    return Choice(model, start, dwell * best.block_rows, found.agreement)
 
 
 def _at_every_row(model: Model, spacing: int) -> Model:

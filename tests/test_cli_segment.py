@@ -63,6 +63,20 @@ def test_an_expected_dwell_leads(run, recorded, tmp_path):
     assert min(found["expected_dwell"]) > 200
 
 
+@pytest.mark.parametrize("rows", [6, 40])
+def test_a_short_recording_gets_labels_or_one_line(run, recorded, tmp_path, rows):
+    """40 rows are enough for some answer; 6 rows are too few for two regimes of two channels."""
+    short, out = tmp_path / "short.csv", tmp_path / "o.csv"
+    short.write_text("".join(recorded.read_text().splitlines(keepends=True)[: rows + 1]))
+    result = run("segment", short, "--output", out, "--regimes", 2, "--quiet")
+    if rows == 6:
+        assert result.exit_code == 1 and "give more rows" in result.stderr
+        assert len(result.stderr.splitlines()) == 1 and not out.exists()
+    else:
+        assert result.exit_code == 0, result.stderr
+        assert len(out.read_text().splitlines()) == rows + 1
+
+
 def test_a_dry_run_writes_nothing(run, recorded, tmp_path):
     result = run("segment", recorded, "--output", tmp_path / "o.csv", "--dry-run")
     assert result.exit_code == 0, result.stderr

@@ -103,7 +103,7 @@ def train(
         notes = [*recording.notes, *(_checked(recording, config) if chosen else [])]
         resumed = resume and journal.load()
         with journal:
-            result = fit(windows, config, dwell, progress, initial, journal)
+            result = fit(windows, config, dwell, progress, initial, journal, hold=chosen is not None and chosen.hold)
             trained = _checkpoint(result.parameters, result.encoder, windows, result.standard_errors)
             trained, counts = _named(trained, reference, config, recording, progress)
             figures = _figures(trained, result, windows, counts)
