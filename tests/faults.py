@@ -75,7 +75,10 @@ class Trial:
 
 def _print(name, trial):
     counts = {key: trial.counts[key] for key in ("kills", "old file", "new file", "rests", "same bytes in the end")}
-    print(f"{name}: " + ", ".join(f"{count} {key}" for key, count in counts.items()) + f", {len(trial.faults)} faults")
+    print(
+        f"{name}: " + ", ".join(f"{count} {key}" for key, count in counts.items()) + f", {len(trial.faults)} faults",
+        flush=True,
+    )
     for fault in trial.faults:
         print(f"  {fault}")
 
@@ -89,8 +92,8 @@ def main():
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        simulate = [sys.executable, "-m", "gmvae_cli", "simulate", "a.csv", "--steps", "60000", "--quiet"]
-        subprocess.run([*simulate, "--truth", "truth.safetensors"], cwd=folder, check=True)
+        simulate = [sys.executable, "-m", "gmvae_cli", "simulate", "a.csv", "--steps", "20000", "--quiet"]
+        subprocess.run([*simulate, "--truth", "truth.safetensors"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
         train = Trial(folder, "m.safetensors", "train", "a.csv", "--model", "m.safetensors", "--steps", "60")
         while train.counts["kills"] < options.kills:
             for _ in range(chance.randint(1, 4)):  # killed, resumed, killed again
