@@ -88,12 +88,13 @@ class Choice:
 
     Args:
         model: with the stride, the block size and the number of regimes found. initial: where training starts, in the
-            units of `windows.view`. dwell: in rows of the model, None where likelihood says it.
-        agreement: root mean square ARI with all views; None where the model describes the rows, and likelihood decides.
+            units of `windows.view`; None where there are too few rows for any window. dwell: in rows of the model,
+            None where likelihood says it.
+        agreement: root mean square ARI with all views; None where likelihood decides alone.
     """
 
     model: ModelConfig
-    initial: Model
+    initial: Model | None
     dwell: float | None
     agreement: float | None
 
@@ -112,15 +113,22 @@ def choose(
         if plain is not None:
             return Choice(plain.model, plain.fitted, None, None)
     seen = views(recording, spacing)
+    without = Choice(replace(config.model, regimes=regimes or 1, stride=spacing), None, dwell, None)
     if regimes is None:
         few = [one for one in seen if one.kind == "rows" or (one.kind == "blocks") == (one.target == _MIDDLE_COUNT)]
         few = few if any(one.kind == "rough" for one in seen) else seen
         counts = range(2, _MOST_REGIMES + 1)
         tasks = [_Task(one, K, config.seed, recording, dwell, _FEW_WINDOWS) for K in counts for one in few]
         found = _all_fitted(tasks, "regimes", progress)
-        regimes = max(counts, key=lambda K: _best(found, K, recording.rows)[0])
+        if not any(found):
+            return without
+        judged = {one.regimes for group in found for one in group}
+        regimes = max(sorted(judged), key=lambda K: _best(found, K, recording.rows)[0])
     tasks = [_Task(one, regimes, config.seed, recording, dwell) for one in seen]
-    _, best, agreement = _best(_all_fitted(tasks, "views", progress), regimes, recording.rows)
+    fitted = _all_fitted(tasks, "views", progress)
+    if not any(fitted):
+        return without
+    _, best, agreement = _best(fitted, regimes, recording.rows)
     return _choice(best, agreement, config.model, recording)
 
 
@@ -266,6 +274,8 @@ def _right_model(recording: Recording, regimes: int | None, config: TrainConfig,
     if plain.credible and plain.model.regimes > 1:
         rows = views(recording, 1)[0]
         found = _fitted(_Task(rows, plain.model.regimes, config.seed, recording))
+        if not found:
+            return None
         alike = agreements(np.stack([plain.labels, *(candidate.labels for candidate in found)]))[0, 1:]
         if np.quantile(alike, 2 / 3) < _SAME_LABELS:
             return None
