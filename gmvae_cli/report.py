@@ -112,7 +112,7 @@ def segment(result: "SegmentResult", as_json: bool, shown: progress.Shown) -> No
     _print(_regimes(result.shares, result.expected_dwell))
     if result.ribbon is not None and not (shown.quiet or progress.plain(sys.stdout)):
         _print_ribbon(result.ribbon)
-    agreement = "a model of the rows describes them" if result.agreement is None else _number(result.agreement, 2)
+    agreement = "not needed: likelihood alone decides" if result.agreement is None else _number(result.agreement, 2)
     _print_facts(
         ("written to", ", ".join(name for name in (result.output, result.model, result.plot) if name)),
         ("rows", f"{result.rows:,} in {_count(result.segments, 'segment', 'segments')}"),

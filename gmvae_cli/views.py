@@ -91,7 +91,7 @@ class Choice:
         model: with the stride, the block size and the number of regimes found. initial: where training starts, in the
             units of `windows.view`; None where there are too few rows for windows, and it starts by itself.
         dwell: in rows of the model, None where likelihood says it.
-        agreement: root mean square ARI with all views; None where the model describes the rows, and likelihood decides.
+        agreement: root mean square ARI with all views; None where likelihood decides alone.
     """
 
     model: ModelConfig
@@ -127,10 +127,10 @@ def choose(
         found = _all_fitted(tasks, "regimes", progress)
         ranked = {K: best.score for K in counts if (best := _best(found, K, recording.rows)) is not None}
         regimes = max(ranked, key=ranked.__getitem__, default=1)
-    tasks = [_Task(one, regimes, config.seed, recording, dwell) for one in seen]
+    tasks = [_Task(one, regimes, config.seed, recording, dwell) for one in seen if regimes > 1]
     best = _best(_all_fitted(tasks, "views", progress), regimes, recording.rows)
     if best is None:
-        return Choice(replace(config.model, regimes=regimes), None, dwell, None)
+        return Choice(replace(config.model, regimes=regimes, stride=spacing), None, dwell, None)
     return _choice(best, config.model)
 
 
@@ -288,6 +288,8 @@ def _right_model(recording: Recording, regimes: int | None, config: TrainConfig,
     if plain.credible and plain.model.regimes > 1:
         rows = views(recording, 1)[0]
         found = _fitted(_Task(rows, plain.model.regimes, config.seed, recording))
+        if not found:
+            return None
         alike = agreements(np.stack([plain.labels, *(candidate.labels for candidate in found)]))[0, 1:]
         if np.quantile(alike, 2 / 3) < _SAME_LABELS:
             return None

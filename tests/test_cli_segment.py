@@ -84,6 +84,25 @@ def test_a_dry_run_writes_nothing(run, recorded, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recorded.csv"]
 
 
+@pytest.mark.parametrize(("options", "regimes"), [([], 1), (["--regimes", 2], 2)], ids=["auto", "given"])
+def test_few_rows_are_labelled_without_windows(run, tmp_path, options, regimes):
+    """12 rows on two levels hold no window of 4 rows for each of two regimes, so there is no view to choose."""
+    path = tmp_path / "few.csv"
+    levels = np.repeat([0.0, 9.0], 6) + np.random.default_rng(0).normal(size=12)
+    path.write_text("x0\n" + "\n".join(f"{x:.4f}" for x in levels) + "\n")
+    result = run("segment", path, "--output", tmp_path / "o.csv", *options, "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert (found["rows"], found["regimes"], found["agreement"]) == (12, regimes, None)
+
+
+def test_too_few_rows_are_refused_before_the_search(refusal, tmp_path):
+    path = tmp_path / "few.csv"
+    path.write_text("x0\n0.1\n0.5\n0.2\n")
+    assert "give more rows" in refusal("segment", path, "--output", tmp_path / "o.csv", status=1)
+    assert "40 regimes" in refusal("segment", path, "--output", tmp_path / "o.csv", "--regimes", 40, status=1)
+
+
 @pytest.mark.parametrize(
     ("options", "status", "words"),
     [

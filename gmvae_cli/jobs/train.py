@@ -145,6 +145,7 @@ def _calibrated(
     """The configuration with what the user leaves to the data; and where that has said where to start."""
     model = config.model
     if config.calibrate_all:
+        require_rows(view(recording, model), config)  # the search would only find out later
         regimes = None if config.choose_regimes else model.regimes
         chosen = views.choose(recording, regimes, _dwell(config, recording, 1), config, progress)
         return replace(config, model=chosen.model), chosen
