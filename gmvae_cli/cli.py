@@ -33,21 +33,36 @@ class _Terminated(BaseException):
     """SIGTERM arrived; whoever holds a temporary file removes it on the way up."""
 
 
-def _terminate(signal_number: int, frame: FrameType | None) -> NoReturn:
-    raise _Terminated("terminated")
-
-
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM unwinds the work inside as Ctrl-C does, so that nothing half-written stays behind."""
+    """SIGTERM unwinds the work inside as Ctrl-C does, so that nothing half-written stays behind.
+
+    A library in whose midst a signal arrives may swallow it and raise an error of its own; that is an interruption too.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _terminate)
+    arrived: list[BaseException] = []
+
+    def interrupt(signal_number: int, frame: FrameType | None) -> NoReturn:
+        arrived.append(_Terminated("terminated") if signal_number == signal.SIGTERM else KeyboardInterrupt())
+        raise arrived[-1]
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, interrupt)
     try:
         yield
+    except Exception as error:
+        if not arrived:
+            raise
+        for note in getattr(error, "__notes__", ()):
+            arrived[-1].add_note(note)
+        raise arrived[-1] from error
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

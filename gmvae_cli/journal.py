@@ -17,7 +17,7 @@ from typing import Any, Self
 import torch
 from torch import Generator, Tensor
 
-from gmvae_cli.errors import CheckpointError, SeriesError
+from gmvae_cli.errors import CheckpointError, GmvaeError, SeriesError
 from gmvae_cli.output import atomic
 from gmvae_cli.tensorfile import content, opened
 
@@ -156,7 +156,7 @@ class ResumeFile(Journal):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and not isinstance(error, Exception):  # a signal; an error would come again
+        if error is not None and not isinstance(error, GmvaeError):  # which would come again, unlike a signal
             self.write()
             error.add_note(f"{self.path} keeps what is done, --resume goes on from there")
 

@@ -1,5 +1,6 @@
 """An interrupted training goes on where it stopped and ends with the same tensors, bit for bit."""
 
+import contextlib
 import json
 import os
 import signal
@@ -149,6 +150,18 @@ def test_sigterm_saves_and_is_143(run, stops, series):
     stopped = stops(series, "anneal", 5, error=_Terminated)
     assert stopped.exit_code == 143
     assert stopped.stderr.startswith("terminated; ")
+    assert train(run, series, "--resume").exit_code == 0
+
+
+def test_a_signal_that_a_library_swallows_is_an_interruption_all_the_same(stops, run, series):
+    class SwallowedError(AttributeError):
+        def __init__(self):
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+
+    stopped = stops(series, "anneal", 5, error=SwallowedError)
+    assert stopped.exit_code == 130
+    assert stopped.stderr == "interrupted; m.safetensors.resume keeps what is done, --resume goes on from there\n"
     assert train(run, series, "--resume").exit_code == 0
 
 
