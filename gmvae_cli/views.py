@@ -117,7 +117,7 @@ def choose(
     if spacing == 1:
         plain = _right_model(recording, regimes, config, progress)
         if plain is not None:
-            return Choice(plain.model, plain.fitted, None, None)
+            return Choice(plain.model, plain.fitted, dwell, None)
     seen = views(recording, spacing)
     if regimes is None:
         few = [one for one in seen if one.kind == "rows" or (one.kind == "blocks") == (one.target == _MIDDLE_COUNT)]
@@ -131,7 +131,7 @@ def choose(
     best = _best(_all_fitted(tasks, "views", progress), regimes, recording.rows)
     if best is None:
         return Choice(replace(config.model, regimes=regimes, stride=spacing), None, dwell, None)
-    return _choice(best, config.model)
+    return _choice(best, dwell, config.model)
 
 
 def stride(recording: Recording) -> int:
@@ -241,10 +241,11 @@ def _best(found: Sequence[Sequence[Candidate]], regimes: int, rows: int) -> _Bes
     return _Best(float(scores[index]), candidates[index], float(agreement[index]))
 
 
-def _choice(found: _Best, model: ModelConfig) -> Choice:
-    """The candidate as a start for training on all rows, or on blocks."""
+def _choice(found: _Best, expected: float | None, model: ModelConfig) -> Choice:
+    """The candidate as a start for training on all rows, or on blocks, with the expected dwell, or else its own."""
     best = found.candidate
-    model, dwell = replace(model, regimes=best.regimes), len(best.labels) / best.visits
+    model = replace(model, regimes=best.regimes)
+    dwell = len(best.labels) / best.visits if expected is None else max(1.0, expected / best.block_rows)
     if best.kind == "blocks":
         return Choice(replace(model, summarize=best.block_rows), best.model, dwell, found.agreement)
     model = replace(model, stride=best.block_rows)

@@ -67,6 +67,20 @@ def test_a_model_that_is_right_is_left_to_likelihood():
     assert float(choice.initial.evidence_scale) == 1
 
 
+def test_training_is_told_the_whole_dwell_that_the_user_expects(generator):
+    """Also where windows of half of it were clustered, and where a model of the rows is right."""
+    values, _ = waveforms(generator)
+    with Recording.from_arrays(values) as recording:
+        choice = views.choose(recording, 2, 1_000, TrainConfig(), silent)
+    assert choice.dwell * choice.model.summarize == 1_000
+    rng = np.random.default_rng(0)
+    process = synthetic.random_process(2, 2, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
+    values, _ = recovery.drawn(process, 2_000, rng)
+    with Recording.from_arrays(values) as recording:
+        choice = views.choose(recording, 2, 80, TrainConfig(), silent)
+    assert (choice.agreement, choice.dwell) == (None, 80)
+
+
 def test_one_autoregression_is_one_regime():
     rng = np.random.default_rng(1)
     process = synthetic.random_process(1, 2, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
