@@ -156,7 +156,8 @@ class ResumeFile(Journal):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and not isinstance(error, GmvaeError):  # which would come again, unlike a signal
+        would_come_again = isinstance(error, (GmvaeError, OSError))  # unlike a signal
+        if error is not None and not would_come_again:
             self.write()
             error.add_note(f"{self.path} keeps what is done, --resume goes on from there")
 
