@@ -411,7 +411,7 @@ def select(
     with progress.show(quiet=quiet, log_file=log_file) as shown:
         result = job.select(inputs, config, files, shown)
         if model is not None:
-            training.train(inputs, model, config.training(result.choice), files, False, shown)
+            training.train(inputs, model, config.training(result.choice), files, None, shown)
         shown.close()
         report.select(result, as_json, shown)
 
@@ -479,7 +479,7 @@ def segment(
             shown.close()
             report.plan(plan, as_json, shown)
             return
-        trained = train.train([paths.input], paths.model, config, files, False, shown)
+        trained = train.train([paths.input], paths.model, config, files, None, shown)
         labelled = infer.infer([paths.input], paths.model, output, labels, files, segments, False, shown)
         if plot is not None:
             picture.plot(output, plot, files, shown)

@@ -31,7 +31,24 @@ State = dict[str, Tensor]
 
 
 class Journal:
-    """One that forgets: for runs that nobody resumes."""
+    """One that forgets: for runs that nobody resumes. A context manager, as the one that a file keeps."""
+
+    problem = ""
+
+    def load(self) -> bool:
+        """Take up what an earlier run has recorded; False where there is nothing."""
+        return False
+
+    def remove(self) -> None:
+        """The run is done: nothing is left to resume."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave what is known as it is."""
 
     def recall(self, phase: str, like: Mapping[str, Tensor], generator: Generator | None = None) -> State | None:
         """What was recorded of a phase, or None; the generator is put back to where it was then.
@@ -146,12 +163,9 @@ class ResumeFile(Journal):
         self.problem = ""
 
     def remove(self) -> None:
-        """The run is done: nothing is left to resume."""
+        """As in `Journal`."""
         with suppress(OSError):
             os.unlink(self.path)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -315,3 +315,23 @@ def test_sigterm_reaches_a_run_in_a_process_of_its_own(series):
     assert process.returncode == 143
     assert line == "terminated; m.safetensors.resume keeps what is done, --resume goes on from there\n"
     assert os.listdir() == ["m.safetensors.resume"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(["segment", "few.csv", "--output", "o.csv"], id="segment"),
+        pytest.param(["select", "few.csv", "--regimes", "1"], id="select"),
+    ],
+)
+def test_commands_that_cannot_resume_leave_nothing_to_resume(run, tmp_path, monkeypatch, command):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gmvae_cli.jobs.train.fit", interrupted)
+    rows = np.random.default_rng(0).normal(size=300)
+    Path("few.csv").write_text("x0\n" + "\n".join(f"{x:.4f}" for x in rows) + "\n")
+    result = run(*command, "--model", "m.safetensors", "--quiet")
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+    assert os.listdir() == ["few.csv"]

@@ -20,7 +20,7 @@ from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.data_check import check
 from gmvae_cli.errors import CheckpointError
 from gmvae_cli.fit import SAMPLE_ROWS, Fit, fit, require_rows
-from gmvae_cli.journal import ResumeFile
+from gmvae_cli.journal import NOTHING, ResumeFile
 from gmvae_cli.output import atomic, require_apart
 from gmvae_cli.plan import TRAIN_ROWS_PER_SECOND, TRAIN_SECONDS, Plan, plan
 from gmvae_cli.polish import Model
@@ -78,7 +78,7 @@ def train(
     model_path: str,
     config: TrainConfig,
     series: SeriesConfig,
-    resume: bool,
+    resume: bool | None,
     progress: Progress,
 ) -> TrainResult:
     """Train on one table and write the model, whole or not at all.
@@ -86,7 +86,7 @@ def train(
     What is done is kept in a resume file beside the model, which is removed at success.
 
     Args:
-        resume: go on from the resume file, if there is one.
+        resume: go on from the resume file, if there is one; None keeps none, for a command that cannot go on.
     """
     started = time.perf_counter()
     require_apart({"--model": model_path}, inputs)
@@ -95,13 +95,15 @@ def train(
     reference = load(config.align_to) if config.align_to else None
     reader = open_series(inputs, series)
     with atomic(model_path) as temporary, reader.recording(None, progress) as recording:
-        journal = ResumeFile(f"{model_path}.resume", _identity(recording, config, series, device))
+        journal = NOTHING
+        if resume is not None:
+            journal = ResumeFile(f"{model_path}.resume", _identity(recording, config, series, device))
         config, chosen = _calibrated(config, recording, progress)
         windows = view(recording, config.model, device)
         dwell = chosen.dwell if chosen else _dwell(config, recording, config.model.summarize)
         initial = chosen.initial if chosen else _initial(older, config, recording.channels, windows.mean, windows.scale)
         notes = [*recording.notes, *(_checked(recording, config) if chosen else [])]
-        resumed = resume and journal.load()
+        resumed = bool(resume) and journal.load()
         with journal:
             result = fit(windows, config, dwell, progress, initial, journal, hold=chosen is not None and chosen.hold)
             trained = _checkpoint(result.parameters, result.encoder, windows, result.standard_errors)
