@@ -50,7 +50,8 @@ def _of_channel(values: NDArray[Any], name: str) -> list[Note]:
         notes.append(("trend", sentence))
     else:
         few = values[np.linspace(0, len(values) - 1, min(_POINTS, len(values))).astype(int)]
-        if few.std() > 0 and np.corrcoef(few[1:], few[:-1])[0, 1] > _WANDERING:
+        now, before = few[1:], few[:-1]  # either may be constant where one value at an end is not
+        if min(now.std(), before.std()) > 0 and np.corrcoef(now, before)[0, 1] > _WANDERING:
             notes.append(
                 ("unit_root", f"channel '{name}' wanders as a sum of its steps would; its differences may say more")
             )

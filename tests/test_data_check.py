@@ -51,3 +51,11 @@ def test_missing_values_and_constants_do_no_harm(plain):
     plain[:500, 0] = np.nan
     plain[:, 1] = 7.0
     assert codes(plain) == []
+
+
+@pytest.mark.parametrize("odd", [0, 500, 999])
+def test_one_row_that_differs_is_no_trend_and_no_unit_root(odd):
+    """Also where it is the first or the last: a numpy warning would be an error here."""
+    values = np.zeros((1_000, 1))
+    values[odd] = 1.0
+    assert check(values, ("a",), 1, 2, 1) == []
