@@ -224,6 +224,18 @@ class ClosedForm:
             errors = errors * (1 + 2 / (model.emission.degrees + D)).sqrt()[:, None, None]
         return errors.reshape(-1, D, config.lags, D).transpose(1, 2)
 
+    def labelled(self, rows: Rows, labels: NDArray[np.integer[Any]]) -> Model:
+        """The model optimal for given labels (n,), with visits as long as they are expected to be."""
+        regimes = self.config.regimes
+        probs = (torch.as_tensor(labels) == torch.arange(regimes)[:, None])[None].to(rows.y)
+        weights = probs[0] * self.regular(rows)
+        moments, counts = weighted_moments(rows.y, weights), weights.sum(1)
+        emission = update_emission(moments[None], counts[None], self.pooled, self.num_channels, self.shared)
+        visits = 1 + np.count_nonzero(np.diff(labels))
+        matrix = persistent(regimes, self.dwell or len(labels) / visits)[None]
+        model = self.with_noise(Model(emission, Chain(stationary(matrix), matrix), matrix.new_ones(1)))
+        return replace(model, evidence_scale=self._scale(rows, model, probs))[0]
+
     def prior_counts(self) -> Tensor | None:
         """Dirichlet counts (K, K) of the transition rows: what the expected dwell says."""
         if self.dwell is None:

@@ -1,9 +1,9 @@
-"""A recording seen at several time scales, and the labelling that most of these views agree on.
+"""A recording seen at several time scales, and the labelling that these views agree on.
 
 Where the model is wrong, and on recordings it always is, likelihood does not say how long a regime should last: it
 prefers many short visits. What a regime is shows in another way: it is there whatever the scale at which one looks. So
 the recording is seen as rows, and as blocks of several lengths; windows of several lengths are clustered in each view;
-and the labelling that agrees best with all the others is the one that goes on.
+and the consensus of all these labellings is what goes on.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gmvae_cli import calibrate
 from gmvae_cli.config import ModelConfig, TrainConfig
+from gmvae_cli.consensus import Consensus, consensus
 from gmvae_cli.fit import SAMPLE_ROWS, fit_closed, start_from_windows, thin
 from gmvae_cli.markov import Chain, stationary
 from gmvae_cli.metrics import agreements
@@ -40,8 +41,7 @@ _PASSES, _RESTARTS = 12, 8
 _SEEDS = 2  # of each window length, once the number of regimes is known
 _SHORT, _SHORT_SEEDS = 2_000, 3  # a recording of fewer rows has fewer views, so each is fitted from more seeds
 _COMPARED_ROWS = 2_000
-_VISIT_COST = 0.05  # agreement that twice as many visits must bring, by log 2
-_REGIME_GAIN = 0.1  # and what more regimes may cost of it
+_REGIME_GAIN = 0.15  # agreement that e times as many regimes may cost
 _MOST_REGIMES = 9
 _GATE_REGIMES = 5  # with so many a correct model of fewer regimes is still white
 _FLICKER = 12  # rows; regimes whose visits are shorter on average describe noise
@@ -67,20 +67,15 @@ class View(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A labelling: of which view, with windows of how many of its rows; labels (n,) of the view's rows."""
+    """A labelling of a view: labels (n,) of its rows, with so many regimes."""
 
-    kind: str
-    block_rows: int
-    window: int
+    view: View
     regimes: int
-    model: Model
     labels: NDArray[np.int16]
-    edges: NDArray[np.int64]
 
-    @property
-    def visits(self) -> int:
-        """Segments of the labelling."""
-        return 1 + int((self.labels[1:] != self.labels[:-1]).sum())
+    def at(self, rows: NDArray[np.int64]) -> NDArray[np.int16]:
+        """The labels of rows of the recording, (m,)."""
+        return self.labels[np.searchsorted(self.view.edges, rows, side="right") - 1]
 
 
 @dataclass(frozen=True)
@@ -91,7 +86,7 @@ class Choice:
         model: with the stride, the block size and the number of regimes found. initial: where training starts, in the
             units of `windows.view`; None where there are too few rows for windows, and it starts by itself.
         dwell: in rows of the model, None where likelihood says it.
-        agreement: root mean square ARI with all views; None where likelihood decides alone.
+        agreement: root mean square ARI of the consensus with all labellings; None where likelihood decides alone.
     """
 
     model: ModelConfig
@@ -101,17 +96,18 @@ class Choice:
 
     @property
     def hold(self) -> bool:
-        """Whether training is to stay where it starts: agreement chose it, and likelihood would leave it again."""
+        """Whether training is to stay where it starts: a consensus, which likelihood would leave again."""
         return self.agreement is not None
 
 
 def choose(
     recording: Recording, regimes: int | None, dwell: float | None, config: TrainConfig, progress: Progress
 ) -> Choice:
-    """The time scale, or the model of an expected `dwell` in rows; and the number of regimes where None is given.
+    """Regimes at the time scale, or of the expected `dwell` in rows; and how many of them where None is given.
 
     Where a model of the rows is right, only the number of regimes needs to be chosen, by BIC. Else every view is
-    clustered, and the labelling wins whose agreement, less 0.05 log(visits / K^2), is best.
+    clustered, and the consensus is what all labellings agree on; of several numbers K of regimes, the one whose
+    consensus agrees best with its labellings, where e times as many may agree 0.15 less.
     """
     spacing = stride(recording)
     if spacing == 1:
@@ -125,13 +121,15 @@ def choose(
         counts = range(2, _MOST_REGIMES + 1)
         tasks = [_Task(one, K, config.seed, recording, dwell, _FEW_WINDOWS) for K in counts for one in few]
         found = _all_fitted(tasks, "regimes", progress)
-        ranked = {K: best.score for K in counts if (best := _best(found, K, recording.rows)) is not None}
-        regimes = max(ranked, key=ranked.__getitem__, default=1)
+        agreed = {K: _consensus(found, K, recording.rows, config.seed) for K in counts}
+        scores = {K: one.agreement + _REGIME_GAIN * np.log(K) for K, one in agreed.items() if one is not None}
+        regimes = max(scores, key=scores.__getitem__, default=1)
     tasks = [_Task(one, regimes, config.seed, recording, dwell) for one in seen if regimes > 1]
-    best = _best(_all_fitted(tasks, "views", progress), regimes, recording.rows)
+    found = _all_fitted(tasks, "views", progress)
+    best = _consensus(found, regimes, recording.rows, config.seed)
     if best is None:
         return Choice(replace(config.model, regimes=regimes, stride=spacing), None, dwell, None)
-    return _choice(best, dwell, config.model)
+    return _choice(found, best, dwell, replace(config.model, regimes=regimes))
 
 
 def stride(recording: Recording) -> int:
@@ -177,20 +175,21 @@ class _Task:
         self.name = recording.name
 
 
-def _all_fitted(tasks: Sequence[_Task], stage: str, progress: Progress) -> list[list[Candidate]]:
-    """The candidates of every task, in their order."""
+def _all_fitted(tasks: Sequence[_Task], stage: str, progress: Progress) -> list[Candidate]:
+    """The candidates of all tasks, in their order."""
     found: list[list[Candidate]] = [[] for _ in tasks]
-    for done, (index, candidates) in enumerate(in_processes(_fitted, tasks)):
-        found[index] = candidates
+    for done, (index, labellings) in enumerate(in_processes(_fitted, tasks)):
+        task = tasks[index]
+        found[index] = [Candidate(task.view, task.regimes, labels) for labels in labellings]
         progress(stage, done + 1, len(tasks))
-    return found
+    return [candidate for group in found for candidate in group]
 
 
-def _fitted(task: _Task) -> list[Candidate]:
+def _fitted(task: _Task) -> list[NDArray[np.int16]]:
     """The labellings of one view, one for each window length and seed."""
     resolve("cpu")
-    one, K = task.view, task.regimes
-    model = ModelConfig(regimes=K)
+    one = task.view
+    model = ModelConfig(regimes=task.regimes)
     found = []
     with Recording.from_arrays(one.values, one.steps, name=task.name) as recording:
         windows = view(recording, model)
@@ -201,11 +200,9 @@ def _fitted(task: _Task) -> list[Candidate]:
             for seed in range(task.seeds):
                 generator = torch.Generator().manual_seed(1_000 * task.seed + seed)
                 started = start_from_windows(closed, few, window, _RESTARTS, generator)
-                if started is None:
-                    continue
-                fitted = closed.polish(few, started[None], _PASSES, calibrate=True)[0][0]
-                labels = closed.labels(rows, fitted).astype(np.int16)
-                found.append(Candidate(one.kind, one.block_rows, window, K, fitted, labels, one.edges))
+                if started is not None:
+                    fitted = closed.polish(few, started[None], _PASSES, calibrate=True)[0][0]
+                    found.append(closed.labels(rows, fitted).astype(np.int16))
     return found
 
 
@@ -218,39 +215,33 @@ def _window_lengths(rows: int, task: _Task) -> list[int]:
     return sorted({length for length in short + long if length >= 4})
 
 
-class _Best(NamedTuple):
-    """The best labelling with some number of regimes."""
-
-    score: float
-    candidate: Candidate
-    agreement: float
-
-
-def _best(found: Sequence[Sequence[Candidate]], regimes: int, rows: int) -> _Best | None:
-    """The labelling with so many regimes that the others agree with best; None where no view has any."""
-    candidates = [candidate for group in found for candidate in group if candidate.regimes == regimes]
-    if not candidates:
-        return None
+def _consensus(found: Sequence[Candidate], regimes: int, rows: int, seed: int) -> Consensus | None:
+    """Of the candidates with so many regimes; None where there are none."""
     at = np.linspace(0, rows - 1, min(rows, _COMPARED_ROWS)).astype(int)
-    labels = [one.labels[np.searchsorted(one.edges, at, side="right") - 1] for one in candidates]
-    agreement = np.sqrt(np.square(np.maximum(agreements(np.stack(labels)), 0)).mean(1))
-    visits = np.array([candidate.visits for candidate in candidates])
-    scores = agreement - _VISIT_COST * np.log(visits) + _REGIME_GAIN * np.log(regimes)
-    scores[[candidate.kind == "rough" for candidate in candidates]] = -np.inf
-    index = int(scores.argmax())
-    return _Best(float(scores[index]), candidates[index], float(agreement[index]))
+    labels = [candidate.at(at) for candidate in found if candidate.regimes == regimes]
+    return consensus(np.stack(labels), regimes, seed) if labels else None
 
 
-def _choice(found: _Best, expected: float | None, model: ModelConfig) -> Choice:
-    """The candidate as a start for training on all rows, or on blocks, with the expected dwell, or else its own."""
-    best = found.candidate
-    model = replace(model, regimes=best.regimes)
-    dwell = len(best.labels) / best.visits if expected is None else max(1.0, expected / best.block_rows)
-    if best.kind == "blocks":
-        return Choice(replace(model, summarize=best.block_rows), best.model, dwell, found.agreement)
-    model = replace(model, stride=best.block_rows)
-    start = _at_every_row(best.model, best.block_rows)
-    return Choice(model, start, dwell * best.block_rows, found.agreement)
+def _choice(found: Sequence[Candidate], agreed: Consensus, expected: float | None, model: ModelConfig) -> Choice:
+    """The consensus as a start for training, in the view whose own labelling came closest to it.
+
+    Training is told the expected dwell, in rows of that view, or else the one of the consensus.
+    """
+    eligible = [index for index, candidate in enumerate(found) if candidate.view.kind != "rough"]
+    one = found[max(eligible, key=agreed.agreed.__getitem__)].view
+    middles = (one.edges[:-1] + one.edges[1:]) // 2
+    labels = agreed.labels(np.stack([candidate.at(middles) for candidate in found]))
+    dwell = len(labels) / (1 + int(np.count_nonzero(np.diff(labels))))
+    with Recording.from_arrays(one.values, one.steps) as recording:
+        windows = view(recording, replace(model, stride=1, summarize=1))
+        rows = windows.rows(0, len(windows))
+        start = ClosedForm.over(rows, windows.model, len(windows.mean), dwell).labelled(rows, labels)
+    if expected is not None:
+        dwell = max(1.0, expected / one.block_rows)
+    if one.kind == "blocks":
+        return Choice(replace(model, summarize=one.block_rows), start, dwell, agreed.agreement)
+    start = _at_every_row(start, one.block_rows)
+    return Choice(replace(model, stride=one.block_rows), start, dwell * one.block_rows, agreed.agreement)
 
 
 def _at_every_row(model: Model, spacing: int) -> Model:
@@ -291,7 +282,7 @@ def _right_model(recording: Recording, regimes: int | None, config: TrainConfig,
         found = _fitted(_Task(rows, plain.model.regimes, config.seed, recording))
         if not found:
             return None
-        alike = agreements(np.stack([plain.labels, *(candidate.labels for candidate in found)]))[0, 1:]
+        alike = agreements(np.stack([plain.labels, *found]))[0, 1:]
         if np.quantile(alike, 2 / 3) < _SAME_LABELS:
             return None
     return plain if plain.credible else None

@@ -20,6 +20,7 @@ MATHS = {
     "moments",
     "start",
     "calibrate",
+    "consensus",
     "data_check",
     "describe",
     "metrics",
