@@ -5,6 +5,8 @@ it, and these descriptions are clustered; so a labelling that is right about one
 with the one, which none that is chosen as a whole could do.                      [Strehl, Ghosh, 2002; Topchy, 2005]
 """
 
+import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,14 +14,15 @@ from numpy.typing import NDArray
 
 from gmvae_cli.metrics import agreements
 
-_STARTS = 20  # of k-means: with half as many it now and then finds less
+_STARTS = 10  # of k-means
+_COMPONENTS = 20  # principal ones, of what the labellings say, that clustering looks at
 
 
 class Consensus(NamedTuple):
     """What many labellings agree on.
 
     Args:
-        votes: (C, K, K) what a row's regime in each of C labellings says for each regime of the consensus.
+        votes: (C, L, K) what each of up to L regimes of C labellings says for each of K regimes of the consensus.
         threshold: (K,) that the sum of votes is compared with.
         agreement: root mean square ARI of the consensus with the labellings.
         agreed: (C,) ARI with each.
@@ -30,6 +33,11 @@ class Consensus(NamedTuple):
     agreement: float
     agreed: NDArray[np.float64]
 
+    @property
+    def regimes(self) -> int:
+        """K."""
+        return len(self.threshold)
+
     def labels(self, labels: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """The regimes of rows that the labellings, in the order of `consensus`, label so: (C, n) -> (n,)."""
         score: NDArray[np.float64] = -np.repeat(self.threshold[None], labels.shape[1], axis=0)
@@ -39,27 +47,37 @@ class Consensus(NamedTuple):
         return best
 
 
-def consensus(labels: NDArray[np.integer[Any]], regimes: int, seed: int) -> Consensus:
-    """Cluster rows by the regimes that all labellings give them.
+def consensus(labels: NDArray[np.integer[Any]], counts: Sequence[int], seed: int) -> Consensus:
+    """Cluster rows by the regimes that all labellings give them; of several numbers of clusters the best.
 
     The distance of two rows is the weight of the labellings that part them, where each weighs its mean squared ARI with
-    all, negative ones taken as 0; k-means finds the clusters.
+    all, negative ones taken as 0; k-means finds the clusters. Best is the consensus of the largest agreement.
 
     Args:
-        labels: (C, n) of regimes from 0, of rows enough for their agreement.
-        regimes: K, of each labelling and of the consensus.
+        labels: (C, n) of regimes from 0; of rows enough for their agreement, and each with regimes of its own number.
+        counts: numbers of regimes that the consensus may have.
     """
     from sklearn.cluster import KMeans
+    from sklearn.decomposition import PCA
+    from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
     C, n = labels.shape
-    weights = np.square(np.maximum(agreements(labels), 0)).mean(1)
-    indicators = np.eye(regimes)[labels] * np.sqrt(weights)[:, None, None]  # (C, n, K)
-    rows = indicators.transpose(1, 0, 2).reshape(n, C * regimes)
-    with threadpool_limits(1):  # the order in which threads add up is left to chance
-        found = KMeans(regimes, n_init=_STARTS, random_state=seed).fit(rows)
-    centres = found.cluster_centers_
-    votes = centres.reshape(regimes, C, regimes).transpose(1, 2, 0) * np.sqrt(weights)[:, None, None]
-    agreed = agreements(np.concatenate([found.labels_[None], labels]))[0, 1:]
-    agreement = float(np.sqrt(np.square(np.maximum(agreed, 0)).mean()))
-    return Consensus(votes, np.square(centres).sum(1) / 2, agreement, agreed)
+    most = int(labels.max()) + 1
+    weights = np.square(np.maximum(agreements(labels), 0)).mean(1)[:, None, None]
+    indicators = np.eye(most, dtype=np.float32)[labels] * np.sqrt(weights)  # (C, n, L)
+    rows = indicators.transpose(1, 0, 2).reshape(n, C * most)
+    with threadpool_limits(1), warnings.catch_warnings():  # the order in which threads add up is left to chance
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer rows that differ than regimes: some stay empty
+        components = PCA(min(_COMPONENTS, *rows.shape), svd_solver="randomized", random_state=seed).fit(rows)
+        seen = components.transform(rows).astype(np.float64)
+        found = [KMeans(K, n_init=_STARTS, random_state=seed).fit(seen) for K in counts]
+    merged = np.stack([one.labels_ for one in found])
+    agreed = agreements(np.concatenate([merged, labels]))[: len(found), len(found) :]
+    agreement = np.sqrt(np.square(np.maximum(agreed, 0)).mean(1))
+    best = int(agreement.argmax())
+    centres = found[best].cluster_centers_
+    directions = components.components_.T.astype(np.float64) @ centres.T  # (C L, K)
+    votes = directions.reshape(C, most, -1) * np.sqrt(weights)
+    threshold = np.square(centres).sum(1) / 2 + components.mean_ @ directions
+    return Consensus(votes, threshold, float(agreement[best]), agreed[best])

@@ -87,7 +87,7 @@ class ClosedForm:
 
     Args:
         pooled: (M, M) second moments of all rows, a row (noise "student": robust ones).
-        dwell: rows that a visit is expected to last, or None.
+        dwell: rows that a visit is expected to last, or None; `dwells`, instead of it, has one for each restart.
         evidence_scale: of every model, or None: `calibrated` takes it from the rows.
     """
 
@@ -96,6 +96,7 @@ class ClosedForm:
     num_channels: int
     dwell: float | None = None
     evidence_scale: float | None = None
+    dwells: tuple[float, ...] = ()
 
     @classmethod
     def over(
@@ -237,10 +238,12 @@ class ClosedForm:
         return replace(model, evidence_scale=self._scale(rows, model, probs))[0]
 
     def prior_counts(self) -> Tensor | None:
-        """Dirichlet counts (K, K) of the transition rows: what the expected dwell says."""
-        if self.dwell is None:
+        """Dirichlet counts (K, K), or (R, K, K), of the transition rows: what the expected dwell says."""
+        expected = self.dwells or (() if self.dwell is None else (self.dwell,))
+        if not expected:
             return None
-        return persistent(self.config.regimes, self.dwell) * self.dwell * _DWELL_VISITS
+        counts = torch.stack([persistent(self.config.regimes, dwell) * dwell * _DWELL_VISITS for dwell in expected])
+        return counts if self.dwells else counts[0]
 
     def polish(self, rows: Rows, model: Model, passes: int, calibrate: bool = False) -> tuple[Model, float]:
         """Closed-form updates until a pass gains less than the tolerance in every restart, and the last gain.

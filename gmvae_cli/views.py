@@ -30,19 +30,15 @@ from gmvae_cli.windows import Windows, view
 
 _BLOCK_COUNTS = (300, 600, 1200)  # blocks that a recording is cut into
 _SHORTEST_BLOCK = 4  # rows
-_MIDDLE_COUNT = 600
 _WINDOWS = (4.0, 2.7, 1.8)  # windows of n / (this * K) rows of a view
-_FEW_WINDOWS = (4.0, 1.8)
 _SHORT_WINDOWS = (10, 30, 100)  # rows, beside these, where rows themselves are seen
 _LONGEST_WINDOW = 2_000
 _ROUGH_CHANNELS = 6  # channels up to which blocks are also seen with their roughness
 _FIT_ROWS = 8_000  # rows of a view that a fit sees; all are labelled
 _PASSES, _RESTARTS = 12, 8
-_SEEDS = 2  # of each window length, once the number of regimes is known
 _SHORT, _SHORT_SEEDS = 2_000, 3  # a recording of fewer rows has fewer views, so each is fitted from more seeds
 _COMPARED_ROWS = 2_000
-_REGIME_GAIN = 0.15  # agreement that e times as many regimes may cost
-_MOST_REGIMES = 9
+_COUNTS = range(2, 10)  # numbers of regimes that are tried
 _GATE_REGIMES = 5  # with so many a correct model of fewer regimes is still white
 _FLICKER = 12  # rows; regimes whose visits are shorter on average describe noise
 _SAME_LABELS = 0.8  # ARI of labels that are the same but for the odd row
@@ -67,10 +63,9 @@ class View(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A labelling of a view: labels (n,) of its rows, with so many regimes."""
+    """A labelling of a view: labels (n,) of its rows."""
 
     view: View
-    regimes: int
     labels: NDArray[np.int16]
 
     def at(self, rows: NDArray[np.int64]) -> NDArray[np.int16]:
@@ -106,30 +101,24 @@ def choose(
     """Regimes at the time scale, or of the expected `dwell` in rows; and how many of them where None is given.
 
     Where a model of the rows is right, only the number of regimes needs to be chosen, by BIC. Else every view is
-    clustered, and the consensus is what all labellings agree on; of several numbers K of regimes, the one whose
-    consensus agrees best with its labellings, where e times as many may agree 0.15 less.
+    clustered into every number of regimes, and the consensus of all labellings goes on: with the number of regimes
+    given, or that whose consensus agrees best with all of them.
     """
     spacing = stride(recording)
     if spacing == 1:
         plain = _right_model(recording, regimes, config, progress)
         if plain is not None:
             return Choice(plain.model, plain.fitted, dwell, None)
+    counts = _COUNTS if regimes is None or regimes in _COUNTS else [*_COUNTS, regimes]
     seen = views(recording, spacing)
-    if regimes is None:
-        few = [one for one in seen if one.kind == "rows" or (one.kind == "blocks") == (one.target == _MIDDLE_COUNT)]
-        few = few if any(one.kind == "rough" for one in seen) else seen
-        counts = range(2, _MOST_REGIMES + 1)
-        tasks = [_Task(one, K, config.seed, recording, dwell, _FEW_WINDOWS) for K in counts for one in few]
-        found = _all_fitted(tasks, "regimes", progress)
-        agreed = {K: _consensus(found, K, recording.rows, config.seed) for K in counts}
-        scores = {K: one.agreement + _REGIME_GAIN * np.log(K) for K, one in agreed.items() if one is not None}
-        regimes = max(scores, key=scores.__getitem__, default=1)
-    tasks = [_Task(one, regimes, config.seed, recording, dwell) for one in seen if regimes > 1]
-    found = _all_fitted(tasks, "views", progress)
-    best = _consensus(found, regimes, recording.rows, config.seed)
-    if best is None:
-        return Choice(replace(config.model, regimes=regimes, stride=spacing), None, dwell, None)
-    return _choice(found, best, dwell, replace(config.model, regimes=regimes))
+    tasks = [_Task(one, K, config.seed, recording, dwell) for K in reversed(counts) for one in seen]
+    found = _all_fitted(tasks, progress) if regimes != 1 else []
+    if not found:
+        return Choice(replace(config.model, regimes=regimes or 1, stride=spacing), None, dwell, None)
+    at = np.linspace(0, recording.rows - 1, min(recording.rows, _COMPARED_ROWS)).astype(int)
+    labels = np.stack([candidate.at(at) for candidate in found])
+    agreed = consensus(labels, _COUNTS if regimes is None else [regimes], config.seed)
+    return _choice(found, agreed, dwell, config.model)
 
 
 def stride(recording: Recording) -> int:
@@ -159,29 +148,21 @@ def views(recording: Recording, spacing: int) -> list[View]:
 
 
 class _Task:
-    """A view to be fitted, with windows of n / (each of these * K) of its n rows."""
+    """A view to be fitted, with so many regimes."""
 
-    def __init__(
-        self,
-        one: View,
-        regimes: int,
-        seed: int,
-        recording: Recording,
-        dwell: float | None = None,
-        factors: Sequence[float] = _WINDOWS,
-    ) -> None:
-        self.view, self.regimes, self.seed, self.dwell, self.factors = one, regimes, seed, dwell, factors
-        self.seeds = _SHORT_SEEDS if recording.rows < _SHORT else _SEEDS if factors is _WINDOWS else 1
+    def __init__(self, one: View, regimes: int, seed: int, recording: Recording, dwell: float | None = None) -> None:
+        self.view, self.regimes, self.seed, self.dwell = one, regimes, seed, dwell
+        self.seeds = _SHORT_SEEDS if recording.rows < _SHORT else 1
         self.name = recording.name
 
 
-def _all_fitted(tasks: Sequence[_Task], stage: str, progress: Progress) -> list[Candidate]:
+def _all_fitted(tasks: Sequence[_Task], progress: Progress) -> list[Candidate]:
     """The candidates of all tasks, in their order."""
     found: list[list[Candidate]] = [[] for _ in tasks]
     for done, (index, labellings) in enumerate(in_processes(_fitted, tasks)):
         task = tasks[index]
-        found[index] = [Candidate(task.view, task.regimes, labels) for labels in labellings]
-        progress(stage, done + 1, len(tasks))
+        found[index] = [Candidate(task.view, labels) for labels in labellings]
+        progress("views", done + 1, len(tasks))
     return [candidate for group in found for candidate in group]
 
 
@@ -190,36 +171,33 @@ def _fitted(task: _Task) -> list[NDArray[np.int16]]:
     resolve("cpu")
     one = task.view
     model = ModelConfig(regimes=task.regimes)
-    found = []
     with Recording.from_arrays(one.values, one.steps, name=task.name) as recording:
         windows = view(recording, model)
         rows = windows.rows(0, len(windows))
         few = thin(rows, _FIT_ROWS)
+        closed = ClosedForm.over(few, model, len(windows.mean), None)
+        started, dwells = [], []
         for window in _window_lengths(len(rows), task):
-            closed = ClosedForm.over(few, model, len(windows.mean), float(window))
             for seed in range(task.seeds):
                 generator = torch.Generator().manual_seed(1_000 * task.seed + seed)
-                started = start_from_windows(closed, few, window, _RESTARTS, generator)
-                if started is not None:
-                    fitted = closed.polish(few, started[None], _PASSES, calibrate=True)[0][0]
-                    found.append(closed.labels(rows, fitted).astype(np.int16))
-    return found
+                start = start_from_windows(replace(closed, dwell=window), few, window, _RESTARTS, generator)
+                if start is not None:
+                    started.append(start)
+                    dwells.append(float(window))
+        if not started:
+            return []
+        closed = replace(closed, dwells=tuple(dwells))
+        fitted = closed.polish(few, Model.stacked(started), _PASSES, calibrate=True)[0]
+        return [closed.labels(rows, fitted[index]).astype(np.int16) for index in range(len(started))]
 
 
 def _window_lengths(rows: int, task: _Task) -> list[int]:
     """Half the expected dwell where it is known, in rows of the view."""
     if task.dwell is not None:
         return [max(2, round(task.dwell / (2 * task.view.block_rows)))]
-    long = [min(round(rows / (factor * task.regimes)), _LONGEST_WINDOW) for factor in task.factors]
+    long = [min(round(rows / (factor * task.regimes)), _LONGEST_WINDOW) for factor in _WINDOWS]
     short = [length for length in _SHORT_WINDOWS if task.view.kind == "rows" and length < 0.35 * long[0]]
     return sorted({length for length in short + long if length >= 4})
-
-
-def _consensus(found: Sequence[Candidate], regimes: int, rows: int, seed: int) -> Consensus | None:
-    """Of the candidates with so many regimes; None where there are none."""
-    at = np.linspace(0, rows - 1, min(rows, _COMPARED_ROWS)).astype(int)
-    labels = [candidate.at(at) for candidate in found if candidate.regimes == regimes]
-    return consensus(np.stack(labels), regimes, seed) if labels else None
 
 
 def _choice(found: Sequence[Candidate], agreed: Consensus, expected: float | None, model: ModelConfig) -> Choice:
@@ -229,6 +207,7 @@ def _choice(found: Sequence[Candidate], agreed: Consensus, expected: float | Non
     """
     eligible = [index for index, candidate in enumerate(found) if candidate.view.kind != "rough"]
     one = found[max(eligible, key=agreed.agreed.__getitem__)].view
+    model = replace(model, regimes=agreed.regimes)
     middles = (one.edges[:-1] + one.edges[1:]) // 2
     labels = agreed.labels(np.stack([candidate.at(middles) for candidate in found]))
     dwell = len(labels) / (1 + int(np.count_nonzero(np.diff(labels))))
@@ -299,7 +278,7 @@ class _Attempt(NamedTuple):
 
 def _by_bic(attempt: _Attempt, progress: Progress) -> _Plain:
     """The number of regimes of smallest BIC."""
-    counts = range(_MOST_REGIMES, 0, -1)  # what takes longest begins first
+    counts = [*reversed(_COUNTS), 1]  # what takes longest begins first
     attempts = [attempt._replace(model=replace(attempt.model, regimes=count)) for count in counts]
     tried: dict[int, _Plain] = {}
     for done, (index, plain) in enumerate(in_processes(_plain, attempts)):
