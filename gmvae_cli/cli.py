@@ -4,10 +4,11 @@ import os
 import signal
 import sys
 import threading
+import time as clock
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -28,6 +29,8 @@ from gmvae_cli.config import (
 )
 from gmvae_cli.errors import ConfigError, GmvaeError
 
+_UNWINDING_SECONDS = 5.0
+
 
 class _Terminated(BaseException):
     """SIGTERM arrived; whoever holds a temporary file removes it on the way up."""
@@ -38,13 +41,19 @@ def _terminable() -> Iterator[None]:
     """SIGTERM unwinds the work inside as Ctrl-C does, so that nothing half-written stays behind.
 
     A library in whose midst a signal arrives may swallow it and raise an error of its own; that is an interruption too.
+    Signals that follow within seconds do not disturb what unwinds.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     arrived: list[BaseException] = []
+    unwinds_until = 0.0
 
-    def interrupt(signal_number: int, frame: FrameType | None) -> NoReturn:
+    def interrupt(signal_number: int, frame: FrameType | None) -> None:
+        nonlocal unwinds_until
+        if clock.monotonic() < unwinds_until:
+            return
+        unwinds_until = clock.monotonic() + _UNWINDING_SECONDS
         arrived.append(_Terminated("terminated") if signal_number == signal.SIGTERM else KeyboardInterrupt())
         raise arrived[-1]
 
@@ -62,7 +71,8 @@ def _terminable() -> Iterator[None]:
         raise arrived[-1] from error
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if not arrived:  # else the process ends, and that is not to be disturbed either
+                signal.signal(number, handler)
 
 
 @contextmanager
@@ -424,6 +434,7 @@ def segment(
     plot: options.FigureOut = None,
     model: options.ModelOfSegment = None,
     segments: options.Segments = None,
+    noise: options.NoiseOption = ModelConfig.noise,
     expect_dwell: options.ExpectDwell = TrainConfig.expect_dwell,
     posterior: options.PosteriorOption = InferConfig.posterior,
     time: options.Time = SeriesConfig.time,
@@ -445,7 +456,7 @@ def segment(
     """Find the regimes of a recording in one step: from a raw file to labels."""
     found = number_or(regimes, "regimes", "auto")
     config = TrainConfig(
-        model=ModelConfig(regimes=1 if found is None else found),
+        model=ModelConfig(regimes=1 if found is None else found, noise=noise),
         expect_dwell=expect_dwell,
         calibrate_all=True,
         choose_regimes=found is None,

@@ -24,7 +24,9 @@ def check(values: Values, channels: tuple[str, ...], stride: int, regimes: int, 
     """
     notes: list[Note] = []
     if stride > 1:
-        sentence = f"rows hardly differ from one to the next; lags {stride} rows apart (--stride {stride}) say more"
+        sentence = (
+            f"rows hardly differ from one to the next; every {stride}th is looked at, as train --stride {stride} would"
+        )
         notes.append(("oversampled", sentence))
     for column, name in zip(values.T, channels, strict=True):
         notes += _of_channel(column[~np.isnan(column)], name)
@@ -62,7 +64,7 @@ def _of_channel(values: NDArray[Any], name: str) -> list[Note]:
     if spread > 0 and spikes > _SPIKE_SHARE:
         sentence = (
             f"{100 * spikes:.2g} % of the rows of channel '{name}' are spikes of over {_FAR:.0f} times a usual step; "
-            "train --noise student is made for that"
+            "--noise student is made for that"
         )
         notes.append(("heavy_tails", sentence))
     return notes

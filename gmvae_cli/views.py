@@ -41,6 +41,7 @@ _COMPARED_ROWS = 2_000
 _COUNTS = range(2, 10)  # numbers of regimes that are tried
 _GATE_REGIMES = 5  # with so many a correct model of fewer regimes is still white
 _FLICKER = 12  # rows; regimes whose visits are shorter on average describe noise
+_PASSING = 4  # rows; a regime of heavy tails whose visits are shorter on average is made of outliers
 _SAME_LABELS = 0.8  # ARI of labels that are the same but for the odd row
 
 
@@ -111,7 +112,8 @@ def choose(
             return Choice(plain.model, plain.fitted, dwell, None)
     counts = _COUNTS if regimes is None or regimes in _COUNTS else [*_COUNTS, regimes]
     seen = views(recording, spacing)
-    tasks = [_Task(one, K, config.seed, recording, dwell) for K in reversed(counts) for one in seen]
+    models = [replace(config.model, regimes=K) for K in reversed(counts)]  # what takes longest begins first
+    tasks = [_Task(one, model, config.seed, recording, dwell) for model in models for one in seen]
     found = _all_fitted(tasks, progress) if regimes != 1 else []
     if not found:
         return Choice(replace(config.model, regimes=regimes or 1, stride=spacing), None, dwell, None)
@@ -150,8 +152,9 @@ def views(recording: Recording, spacing: int) -> list[View]:
 class _Task:
     """A view to be fitted, with so many regimes."""
 
-    def __init__(self, one: View, regimes: int, seed: int, recording: Recording, dwell: float | None = None) -> None:
-        self.view, self.regimes, self.seed, self.dwell = one, regimes, seed, dwell
+    def __init__(self, one: View, model: ModelConfig, seed: int, recording: Recording, dwell: float | None) -> None:
+        self.view, self.seed, self.dwell = one, seed, dwell
+        self.model = replace(model, stride=1, summarize=1)
         self.seeds = _SHORT_SEEDS if recording.rows < _SHORT else 1
         self.name = recording.name
 
@@ -169,8 +172,7 @@ def _all_fitted(tasks: Sequence[_Task], progress: Progress) -> list[Candidate]:
 def _fitted(task: _Task) -> list[NDArray[np.int16]]:
     """The labellings of one view, one for each window length and seed."""
     resolve("cpu")
-    one = task.view
-    model = ModelConfig(regimes=task.regimes)
+    one, model = task.view, task.model
     with Recording.from_arrays(one.values, one.steps, name=task.name) as recording:
         windows = view(recording, model)
         rows = windows.rows(0, len(windows))
@@ -195,7 +197,7 @@ def _window_lengths(rows: int, task: _Task) -> list[int]:
     """Half the expected dwell where it is known, in rows of the view."""
     if task.dwell is not None:
         return [max(2, round(task.dwell / (2 * task.view.block_rows)))]
-    long = [min(round(rows / (factor * task.regimes)), _LONGEST_WINDOW) for factor in _WINDOWS]
+    long = [min(round(rows / (factor * task.model.regimes)), _LONGEST_WINDOW) for factor in _WINDOWS]
     short = [length for length in _SHORT_WINDOWS if task.view.kind == "rows" and length < 0.35 * long[0]]
     return sorted({length for length in short + long if length >= 4})
 
@@ -235,13 +237,17 @@ def _at_every_row(model: Model, spacing: int) -> Model:
 
 
 class _Plain(NamedTuple):
-    """The likeliest model of the rows with so many regimes: its labels, BIC, and whether it may be right."""
+    """The likeliest model of the rows with so many regimes: its labels, BIC, and whether it may be right.
+
+    shortest: rows that visits to the regime of the shortest ones last on average.
+    """
 
     model: ModelConfig
     fitted: Model
     labels: NDArray[np.int64]
     bic: float
     credible: bool
+    shortest: float
 
 
 def _right_model(recording: Recording, regimes: int | None, config: TrainConfig, progress: Progress) -> "_Plain | None":
@@ -258,7 +264,7 @@ def _right_model(recording: Recording, regimes: int | None, config: TrainConfig,
         plain = _by_bic(attempt, progress)
     if plain.credible and plain.model.regimes > 1:
         rows = views(recording, 1)[0]
-        found = _fitted(_Task(rows, plain.model.regimes, config.seed, recording))
+        found = _fitted(_Task(rows, plain.model, config.seed, recording, None))
         if not found:
             return None
         alike = agreements(np.stack([plain.labels, *found]))[0, 1:]
@@ -277,14 +283,16 @@ class _Attempt(NamedTuple):
 
 
 def _by_bic(attempt: _Attempt, progress: Progress) -> _Plain:
-    """The number of regimes of smallest BIC."""
-    counts = [*reversed(_COUNTS), 1]  # what takes longest begins first
+    """The number of regimes of smallest BIC; heavy tails need no regimes for outliers, which last a row or two."""
+    counts = [*reversed(_COUNTS), 1]
     attempts = [attempt._replace(model=replace(attempt.model, regimes=count)) for count in counts]
     tried: dict[int, _Plain] = {}
     for done, (index, plain) in enumerate(in_processes(_plain, attempts)):
         tried[counts[index]] = plain
         progress("regimes", done + 1, len(counts))
-    return tried[min(sorted(tried), key=lambda count: tried[count].bic)]
+    lasting = [count for count, plain in tried.items() if plain.shortest >= _PASSING]
+    eligible = lasting if attempt.model.noise == "student" and lasting else tried
+    return tried[min(sorted(eligible), key=lambda count: tried[count].bic)]
 
 
 def _plain(attempt: _Attempt) -> _Plain:
@@ -299,8 +307,11 @@ def _plain(attempt: _Attempt) -> _Plain:
     fitted = fit_closed(few, config, len(windows.mean), attempt.seed, silent)
     closed = ClosedForm.over(few, model, len(windows.mean), None)
     labels = closed.labels(rows, fitted)
-    visits = 1 + int((labels[1:] != labels[:-1]).sum())
+    first = np.flatnonzero(np.diff(labels, prepend=-1))
+    rows_of, visits_of = np.bincount(labels), np.bincount(labels[first])
+    shortest = float((rows_of / np.maximum(visits_of, 1))[visits_of > 0].min())
     count = int(few.mask.sum())
     likelihood = float(closed.score(few, fitted[None])[0]) * count
     bic = fitted.parameters(model).free * np.log(count) - 2 * likelihood
-    return _Plain(model, fitted, labels, bic, float(fitted.evidence_scale) == 1 and len(rows) >= _FLICKER * visits)
+    credible = float(fitted.evidence_scale) == 1 and len(rows) >= _FLICKER * len(first)
+    return _Plain(model, fitted, labels, bic, credible, shortest)

@@ -40,6 +40,7 @@ _SHORT_VISIT = 3.0  # rows
 _WIDE_GAP = 0.1  # nats a row
 _SAME_CHANNELS = 1 - 1e-4  # correlation of what two channels do beyond the prediction, in every regime
 _FAR_FROM_ZERO = 100.0  # standard deviations
+_LITTLE_AGREEMENT = 0.4  # root mean square ARI
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,15 +103,17 @@ def train(
         windows = view(recording, config.model, device)
         dwell = chosen.dwell if chosen else _dwell(config, recording, config.model.summarize)
         initial = chosen.initial if chosen else _initial(older, config, recording.channels, windows.mean, windows.scale)
-        notes = [*recording.notes, *(_checked(recording, config) if chosen else [])]
+        notes = [*recording.notes, *(_checked(recording, config, chosen) if chosen else [])]
         resumed = bool(resume) and journal.load()
         with journal:
             result = fit(windows, config, dwell, progress, initial, journal, hold=chosen is not None and chosen.hold)
             trained = _checkpoint(result.parameters, result.encoder, windows, result.standard_errors)
             trained, counts = _named(trained, reference, config, recording, progress)
             figures = _figures(trained, result, windows, counts)
-            warnings = [{"code": code, "sentence": sentence} for code, sentence in notes]
-            warnings += _warnings(trained, figures, result, windows.recording.mean)
+            warnings = _listed(notes)
+            warnings += _warnings(trained, figures, windows.recording.mean)
+            if chosen is None or not chosen.hold:
+                warnings += _warnings_about_training(figures, result)
             summary = figures | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
             summary |= _origin(reader, recording, config)
             write(temporary, replace(trained, training=summary | {"warnings": warnings}))
@@ -158,11 +161,18 @@ def _calibrated(
     return replace(config, model=model), None
 
 
-def _checked(recording: Recording, config: TrainConfig) -> list[tuple[str, str]]:
-    """Notes on what in the rows, or the first of very many, misleads a model."""
+def _checked(recording: Recording, config: TrainConfig, chosen: views.Choice) -> list[tuple[str, str]]:
+    """Notes on what in the rows, or the first of very many, misleads a model; and on a choice that hangs in the air."""
     values, _ = recording.read(0, min(recording.rows, SAMPLE_ROWS))
     model = config.model
-    return check(values, recording.channels, views.stride(recording), model.regimes, model.lags)
+    notes = check(values, recording.channels, views.stride(recording), model.regimes, model.lags)
+    if chosen.agreement is not None and chosen.agreement < _LITTLE_AGREEMENT:
+        sentence = (
+            f"regimes at different time scales have little in common (agreement {chosen.agreement:.2f}); look at a "
+            "--plot before you trust them, or say --regimes or --expect-dwell"
+        )
+        notes.append(("little_agreement", sentence))
+    return notes
 
 
 def dry_run(inputs: Sequence[str], config: TrainConfig, series: SeriesConfig, progress: Progress) -> Plan:
@@ -347,9 +357,7 @@ def _figures(trained: Checkpoint, result: Fit, windows: Windows, counts: NDArray
     }
 
 
-def _warnings(
-    trained: Checkpoint, figures: dict[str, Any], result: Fit, mean: NDArray[np.float64]
-) -> list[dict[str, str]]:
+def _warnings(trained: Checkpoint, figures: dict[str, Any], mean: NDArray[np.float64]) -> list[dict[str, str]]:
     parameters, found = trained.parameters, []
     for regime, share in enumerate(figures["shares"]):
         if share < _RARE_SHARE:
@@ -378,7 +386,12 @@ def _warnings(
                     )
                 )
     found += _warnings_about_channels(trained, mean)
-    gap = figures["amortisation_gap"]
+    return _listed(found)
+
+
+def _warnings_about_training(figures: dict[str, Any], result: Fit) -> list[dict[str, str]]:
+    """What more effort may mend; a consensus, which is held, is not improved by it."""
+    found, gap = [], figures["amortisation_gap"]
     if gap is not None and gap > _WIDE_GAP:
         found.append(
             ("amortisation_gap", f"the encoder loses {gap:.3f} nats a row to the exact posterior; try more --steps")
@@ -388,7 +401,11 @@ def _warnings(
         found.append(
             ("not_converged", f"{gained if np.isfinite(result.gain) else 'too few passes to tell'}; try more --polish")
         )
-    return [{"code": code, "sentence": sentence} for code, sentence in found]
+    return _listed(found)
+
+
+def _listed(notes: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"code": code, "sentence": sentence} for code, sentence in notes]
 
 
 def _warnings_about_channels(trained: Checkpoint, mean: NDArray[np.float64]) -> list[tuple[str, str]]:

@@ -38,7 +38,11 @@ def segmented(path, regimes, seed, folder):
     scored = subprocess.run([GMVAE, "evaluate", out, "--quiet", "--json"], check=True, capture_output=True).stdout
     scores = json.loads(scored)
     used = sum(share > 0 for share in found["shares"])
-    return {name: scores[name] for name in SCORES} | {"excess": used - true_regimes(path), "seconds": seconds}
+    return {name: scores[name] for name in SCORES} | {
+        "excess": used - true_regimes(path),
+        "seconds": seconds,
+        "agreement": found["agreement"],
+    }
 
 
 def main():
@@ -74,7 +78,11 @@ def report(name, mode, files, seeds):
                 run = segmented(path, true if mode == "given" else "auto", seed, folder)
                 runs.append(run)
                 line = ", ".join(f"{score} {run[score]:.3f}" for score in SCORES)
-                print(f"  {path.name} {mode} seed {seed}: {line}, {run['seconds']:.1f} s", file=sys.stderr, flush=True)
+                print(
+                    f"  {path.name} {mode} seed {seed}: {line}, {run['seconds']:.1f} s, agreement {run['agreement']}",
+                    file=sys.stderr,
+                    flush=True,
+                )
     if runs:
         scores = "".join(f"{mean(run[score] for run in runs):>10.3f}" for score in SCORES)
         excess, seconds = mean(run["excess"] for run in runs), [run["seconds"] for run in runs]
