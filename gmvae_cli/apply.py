@@ -344,15 +344,22 @@ class Inference:
         """Probabilities (n, K), and log p(x_t | past) of each row (n,)."""
         rows, scores, source = block
         if self.independent:
-            probs = (self.log_law + source).log_softmax(-1).exp()
-            return probs, self._marginal(scores)
+            evidence = torch.zeros_like(source) if self._unseen else source
+            return (self.log_law + evidence).log_softmax(-1).exp(), self._marginal(scores)
         sweep = self._relay.filter(index, source, rows.steps)
         if self.posterior == "encoder":
             marginal = self._predictive(self._exact.filter(index, self._scaled(scores), rows.steps), scores)
         else:
             marginal = self._predictive(sweep, scores)
+        if self._unseen:
+            return self._relay.predict(index, sweep.filtered_probs[0], rows.steps), marginal
         probs = sweep.filtered_probs[0] if self.posterior == "filter" else self._relay.smooth(index, sweep)
         return probs, marginal
+
+    @property
+    def _unseen(self) -> bool:
+        """Whether rows are labelled before their block is seen, since it holds later rows than they are."""
+        return self.posterior == "filter" and self.edges is not None
 
     @torch.no_grad()
     def _labelled(self, index: int) -> Labelled:

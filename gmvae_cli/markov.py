@@ -419,6 +419,22 @@ def filter(  # noqa: A001 - the field's word for it
     return Filtered(probs.reshape(*leading, *probs.shape[1:]), rows.reshape(*leading, rows.shape[-1]))
 
 
+def predict(filtered_probs: Tensor, chain: Chain, steps: np.ndarray, message: Tensor) -> Tensor:
+    """Regime probabilities given the past alone, p(z_t = k | x_1:t-1), from those of `filter`: (T, K).
+
+    Args:
+        filtered_probs: (T, K). chain: without leading dimensions. steps: (T,), see the module.
+        message: (K,) filtered law of the row before the first; where the chain starts, any law.
+    """
+    before = torch.cat([message[None].to(filtered_probs), filtered_probs[:-1]])
+    unique = np.unique(steps)
+    probs = torch.empty_like(before)
+    for step, matrix in zip(unique.tolist(), _powers(chain.transition_matrix[None], unique)[0], strict=True):
+        rows = torch.as_tensor(steps == step, device=before.device)
+        probs[rows] = before[rows] @ matrix.to(before) if step else chain.initial_probs.to(before)
+    return probs
+
+
 def smooth(
     log_likelihoods: Tensor, chain: Chain, steps: np.ndarray | None = None, block_rows: int | None = None
 ) -> Smoothed:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gmvae_cli.markov import Carried, Chain, Forward, Lattice, backward, carry, carry_back, forward
+from gmvae_cli.markov import Carried, Chain, Forward, Lattice, backward, carry, carry_back, forward, predict
 from gmvae_cli.scratch import Scratch
 
 _MEMORY_BYTES = 1 << 20  # what the messages may take before they move to disk
@@ -65,6 +65,10 @@ class Relay:
         """The forward sweep over the rows of a block. scores: (n, K) nats; steps: (n,) as in `markov`."""
         message = torch.as_tensor(self._message(index)) if index else None
         return forward(scores[None], self.chain, steps, message, known=self._carried(index))
+
+    def predict(self, index: int, filtered_probs: Tensor, steps: np.ndarray) -> Tensor:
+        """(n, K) the law of each row of a block before it is seen, from the filtered ones."""
+        return predict(filtered_probs, self.chain, steps, torch.as_tensor(self._message(index)[0]))
 
     def smooth(self, index: int, sweep: Forward) -> Tensor:
         """(n, K) smoothed probabilities, from the block's forward sweep, whose arrays are used up."""

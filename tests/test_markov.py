@@ -46,6 +46,18 @@ def test_filter_equals_the_recursion_for_every_block_size(seed):
 
 
 @pytest.mark.parametrize("seed", range(24))
+def test_predicted_laws_are_the_filters_of_rows_that_say_nothing(seed):
+    scores, pi, A, steps = draw(seed)
+    filtered, _ = filter_rows(scores, pi, A, steps)
+    unseen = [scores[: t + 1] * (np.arange(t + 1) < t)[:, None] for t in range(len(scores))]
+    expected = np.stack([filter_rows(seen, pi, A, steps[: len(seen)])[0][-1] for seen in unseen])
+    for cut in range(len(scores)):
+        message = torch.as_tensor(filtered[cut - 1] if cut else pi)
+        found = markov.predict(torch.as_tensor(filtered[cut:]), chain(pi, A), steps[cut:], message)
+        np.testing.assert_allclose(found, expected[cut:], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(24))
 def test_viterbi_equals_enumeration_for_every_block_size(seed):
     scores, pi, A, steps = draw(seed)
     _, _, _, joint = enumerate_paths(scores, pi, A, steps)
