@@ -117,7 +117,7 @@ def segment(result: "SegmentResult", as_json: bool, shown: progress.Shown) -> No
         ("written to", ", ".join(name for name in (result.output, result.model, result.plot) if name)),
         ("rows", f"{result.rows:,} in {_count(result.segments, 'segment', 'segments')}"),
         ("seen as", _seen(result.summarize, result.stride, result.evidence_scale)),
-        ("agreement", agreement if result.agreement is None else f"{agreement} with the other ways to see them"),
+        ("agreement", agreement if result.agreement is None else f"{agreement} with the labellings of all time scales"),
         ("time", f"{result.seconds:.1f} s"),
     )
 

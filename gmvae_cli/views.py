@@ -34,6 +34,8 @@ _WINDOWS = (4.0, 2.7, 1.8)  # windows of n / (this * K) rows of a view
 _SHORT_WINDOWS = (10, 30, 100)  # rows, beside these, where rows themselves are seen
 _LONGEST_WINDOW = 2_000
 _ROUGH_CHANNELS = 6  # channels up to which blocks are also seen with their roughness
+_ROWS_PER_NUMBER, _NUMBERS = 2, 3  # blocks that each regime needs: so many for each of D + so many numbers
+_BLOCKS_A_VISIT = 4
 _FIT_ROWS = 8_000  # rows of a view that a fit sees; all are labelled
 _PASSES, _RESTARTS = 12, 8
 _SHORT, _SHORT_SEEDS = 2_000, 3  # a recording of fewer rows has fewer views, so each is fitted from more seeds
@@ -61,6 +63,14 @@ class View(NamedTuple):
     values: NDArray[np.float64]
     steps: NDArray[np.int64]
     edges: NDArray[np.int64]
+
+    def supports(self, regimes: int, dwell: float | None) -> bool:
+        """Whether it is long enough for so many regimes, and fine enough for visits of `dwell` rows."""
+        if self.kind == "rows":
+            return True
+        complete = np.count_nonzero(~np.isnan(self.values).any(1))
+        needed = _ROWS_PER_NUMBER * regimes * (self.values.shape[1] + _NUMBERS)
+        return complete >= needed and (dwell is None or dwell >= _BLOCKS_A_VISIT * self.block_rows)
 
 
 class Candidate(NamedTuple):
@@ -113,13 +123,19 @@ def choose(
     counts = _COUNTS if regimes is None or regimes in _COUNTS else [*_COUNTS, regimes]
     seen = views(recording, spacing)
     models = [replace(config.model, regimes=K) for K in reversed(counts)]  # what takes longest begins first
-    tasks = [_Task(one, model, config.seed, recording, dwell) for model in models for one in seen]
-    found = _all_fitted(tasks, progress) if regimes != 1 else []
+    tasks = [
+        _Task(one, model, config.seed, recording, dwell)
+        for model in models
+        for one in seen
+        if regimes != 1 and one.supports(model.regimes, dwell)
+    ]
+    found = _all_fitted(tasks, progress)
     if not found:
         return Choice(replace(config.model, regimes=regimes or 1, stride=spacing), None, dwell, None)
     at = np.linspace(0, recording.rows - 1, min(recording.rows, _COMPARED_ROWS)).astype(int)
     labels = np.stack([candidate.at(at) for candidate in found])
-    agreed = consensus(labels, _COUNTS if regimes is None else [regimes], config.seed)
+    fitted = [K for K in _COUNTS if any(task.model.regimes == K for task in tasks)]
+    agreed = consensus(labels, fitted if regimes is None else [regimes], config.seed)
     return _choice(found, agreed, dwell, config.model)
 
 
@@ -207,9 +223,10 @@ def _choice(found: Sequence[Candidate], agreed: Consensus, expected: float | Non
 
     Training is told the expected dwell, in rows of that view, or else the one of the consensus.
     """
-    eligible = [index for index, candidate in enumerate(found) if candidate.view.kind != "rough"]
-    one = found[max(eligible, key=agreed.agreed.__getitem__)].view
     model = replace(model, regimes=agreed.regimes)
+    eligible = [index for index, candidate in enumerate(found) if candidate.view.kind != "rough"]
+    eligible = [index for index in eligible if found[index].view.supports(model.regimes, None)] or eligible
+    one = found[max(eligible, key=agreed.agreed.__getitem__)].view
     middles = (one.edges[:-1] + one.edges[1:]) // 2
     labels = agreed.labels(np.stack([candidate.at(middles) for candidate in found]))
     dwell = len(labels) / (1 + int(np.count_nonzero(np.diff(labels))))

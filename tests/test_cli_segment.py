@@ -63,6 +63,31 @@ def test_an_expected_dwell_leads(run, recorded, tmp_path):
     assert min(found["expected_dwell"]) > 200
 
 
+@pytest.mark.slow
+def test_spikes_are_named_and_heavy_tails_look_past_them(run, tmp_path):
+    """With Normal noise likelihood spends a regime on them."""
+    series, out, ari = tmp_path / "spiky.csv", tmp_path / "out.csv", {}
+    options = ["--steps", 5_000, "--channels", 3, "--dwell", 100, "--outliers", 0.01, "--seed", 3]
+    assert run("simulate", series, *options).exit_code == 0
+    for noise in ("normal", "student"):
+        result = run("segment", series, "--output", out, "--regimes", 3, "--noise", noise, "--json")
+        assert result.exit_code == 0, result.stderr
+        told = {one["code"]: one["sentence"] for one in json.loads(result.stdout)["warnings"]}
+        assert "--noise student is made for that" in told["heavy_tails"]
+        ari[noise] = json.loads(run("evaluate", out, "--json").stdout)["ari"]
+    assert ari["student"] > 0.9 > ari["normal"] + 0.2, ari
+
+
+def test_regimes_that_no_time_scales_agree_on_are_doubted(run, recorded, tmp_path):
+    """Skewed noise all through: some labelling is found, and said to hang in the air."""
+    rows = np.random.default_rng(0).exponential(size=3_000)
+    recorded.write_text("\n".join(["x0", *(f"{x:.5f}" for x in rows), ""]))
+    result = run("segment", recorded, "--output", tmp_path / "o.csv", "--json")
+    found = json.loads(result.stdout)
+    assert found["agreement"] < 0.4
+    assert "little_agreement" in [one["code"] for one in found["warnings"]]
+
+
 @pytest.mark.parametrize("rows", [6, 40])
 def test_a_short_recording_gets_labels_or_one_line(run, recorded, tmp_path, rows):
     """40 rows are enough for some answer; 6 rows are too few for two regimes of two channels."""

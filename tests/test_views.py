@@ -105,3 +105,15 @@ def test_every_view_stands_for_every_row():
         assert len(one.values) == len(one.steps) == len(one.edges) - 1
         starts = one.edges[:-1][one.steps == 0]
         np.testing.assert_array_equal(starts, np.flatnonzero(steps == 0))
+
+
+def test_views_are_long_enough_for_the_regimes_and_fine_enough_for_the_visits():
+    values = np.random.default_rng(3).normal(size=(3_000, 10))
+    with Recording.from_arrays(values) as recording:
+        rows, *blocks = views.views(recording, 1)
+    assert all(rows.supports(K, dwell) for K in (2, 9, 100) for dwell in (None, 1.0))
+    assert [(one.block_rows, one.supports(6, None), one.supports(9, None)) for one in blocks] == [
+        (10, True, False),
+        (5, True, True),
+    ]
+    assert [one.supports(2, 30) for one in blocks] == [False, True]
