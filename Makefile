@@ -16,7 +16,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# the tests that take about a minute
+# every test that takes seconds; some five minutes in all
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -q
 
