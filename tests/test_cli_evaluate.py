@@ -227,6 +227,12 @@ def test_scores_do_not_depend_on_how_the_rows_are_cut(seed, sizes):
     assert (whole.segments_true, whole.segments_predicted) == (spans["true"], spans["predicted"])
 
 
+def test_a_predicted_label_may_appear_first_beside_no_truth_at_all():
+    true = np.array(["0", "1", None, None], dtype=object)
+    predicted, ids = np.array(["a", "b", "c", "d"]), np.full(4, "s")
+    assert tallied(true, predicted, ids, [2, 2]) == tallied(true, predicted, ids, [4])
+
+
 def test_a_model_is_judged_block_by_block_as_it_is_at_once(run, tmp_path, monkeypatch):
     from gmvae_cli import apply
 

@@ -137,6 +137,7 @@ class _Tally:
             )
         self.rows += len(codes)
         columns = [column[labelled] for column in (codes, predicted, series)]
+        self._count(columns[0], columns[1])  # also where no row counts: its predicted labels are known from now on
         if not len(columns[0]):
             return
         changes = [np.diff(column, prepend=last) != 0 for column, last in zip(columns, self._last, strict=True)]
@@ -144,7 +145,6 @@ class _Tally:
             edges.append(self.labelled + np.flatnonzero(changed | changes[-1]))
         self.labelled += len(columns[0])
         self._last = (int(columns[0][-1]), int(columns[1][-1]), int(columns[2][-1]))
-        self._count(columns[0], columns[1])
 
     def edges(self) -> tuple[metrics.Labels, ...]:
         """First rows of true segments, of predicted segments and of series, among labelled rows."""
