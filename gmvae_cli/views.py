@@ -52,13 +52,12 @@ class View(NamedTuple):
 
     Args:
         kind: "rows", "blocks", or "rough": blocks with the log spread of their differences as well, which only vote.
-        target: how many they were to be, 0 for rows. block_rows: rows that each stands for.
+        block_rows: rows that each stands for.
         values: (n, D). steps: (n,) as a recording has them.
         edges: (n + 1,) first rows.
     """
 
     kind: str
-    target: int
     block_rows: int
     values: NDArray[np.float64]
     steps: NDArray[np.int64]
@@ -151,17 +150,17 @@ def views(recording: Recording, spacing: int) -> list[View]:
     found = []
     if recording.rows <= SAMPLE_ROWS * spacing:
         edges, steps = block_edges(recording, spacing)
-        found.append(View("rows", 0, spacing, recording.read(0, recording.rows)[0][edges[:-1]], steps, edges))
+        found.append(View("rows", spacing, recording.read(0, recording.rows)[0][edges[:-1]], steps, edges))
     for count in _BLOCK_COUNTS:
         block_rows = recording.rows // count
         if block_rows < _SHORTEST_BLOCK:
             continue
         blocks = Summaries(recording, block_rows, FLOOR * recording.scale)
         values, steps = blocks.read(0, blocks.rows)
-        found.append(View("blocks", count, block_rows, values, steps, blocks.edges))
+        found.append(View("blocks", block_rows, values, steps, blocks.edges))
         if len(recording.channels) <= _ROUGH_CHANNELS:
             rough = np.concatenate([values, roughness(blocks)], axis=1)
-            found.append(View("rough", count, block_rows, rough, steps, blocks.edges))
+            found.append(View("rough", block_rows, rough, steps, blocks.edges))
     return found
 
 

@@ -29,7 +29,7 @@ class SegmentResult:
 
     Args:
         stride, summarize: rows between lags, and rows in a block that stands for them (1: the rows themselves).
-        agreement: of the labels with those of all other views, as in `views`; None where likelihood decides alone.
+        agreement: of the consensus with the labellings of all views, as in `views`; None: likelihood decides alone.
     """
 
     rows: int
