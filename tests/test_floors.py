@@ -31,7 +31,20 @@ MATHS = {
 FLOORS = {
     4: {"__main__", "cli", "options", "report"},
     3: {"jobs"},
-    2: {"fit", "anneal", "polish", "apply", "relay", "windows", "checkpoint", "tensorfile", "journal", "plan", "views"}
+    2: {
+        "fit",
+        "anneal",
+        "polish",
+        "apply",
+        "posterior",
+        "relay",
+        "windows",
+        "checkpoint",
+        "tensorfile",
+        "journal",
+        "plan",
+        "views",
+    }
     | {"compare"}
     | {"figures", "labelled", "picture"},
     1: MATHS

@@ -209,7 +209,8 @@ def _in_order(coder: _Coder) -> tuple[list[int], list[str]]:
 def _with_model(
     path: str, series: SeriesConfig, model: str, config: EvaluateConfig, progress: Progress
 ) -> EvaluateResult:
-    from gmvae_cli.apply import in_portions, judge
+    from gmvae_cli.apply import judge
+    from gmvae_cli.posterior import in_portions
 
     with judge([path], series, model, config.device, progress) as judged:
         reader = judged.reader

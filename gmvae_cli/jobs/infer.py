@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gmvae_cli import apply, manifest
+from gmvae_cli import apply, manifest, posterior
 from gmvae_cli.checkpoint import Checkpoint, load
 from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.errors import ConfigError, GmvaeError, SeriesError
@@ -117,7 +117,7 @@ def dry_run(
 
     def planned(reader: SeriesReader, progress: Progress) -> Plan:
         with reader.recording(None, progress, keep_constant=True) as recording:
-            needed = apply.scratch_bytes(recording.rows, checkpoint.model.regimes, config.posterior)
+            needed = posterior.scratch_bytes(recording.rows, checkpoint.model.regimes, config.posterior)
             return plan(recording, needed, folder, rows_per_second=INFER_ROWS_PER_SECOND)
 
     if len(files) == 1:
@@ -217,7 +217,7 @@ class _Job:
                     progress=self.progress,
                 )
             )
-            take = apply.in_portions(inferred.blocks())
+            take = posterior.in_portions(inferred.blocks())
             if len(outputs) == 1:
                 self._write(out, listed, reader, recording, take, outputs[0], 0)
             else:
@@ -244,7 +244,7 @@ class _Job:
         listed: TableWriter | None,
         reader: SeriesReader,
         recording: Recording,
-        take: Callable[[int], apply.Labelled],
+        take: Callable[[int], posterior.Labelled],
         output: str,
         start: int,
     ) -> int:
@@ -261,7 +261,7 @@ class _Job:
             kept, new = [index for index in kept if reader.layout.columns[index] in parts], ["regime"]
         spans = _Spans(reader, recording) if listed is not None else None
         typed = reader.format == "csv" and suffix_of(output) == ".parquet"
-        for table in reader.tables(apply.BLOCK_ROWS, typed=typed):
+        for table in reader.tables(posterior.BLOCK_ROWS, typed=typed):
             stop = start + table.num_rows
             block = take(table.num_rows)
             columns = [
@@ -288,7 +288,7 @@ class _Job:
             listed.write(spans.finish())
         return start
 
-    def _count_segments(self, block: apply.Labelled) -> None:
+    def _count_segments(self, block: posterior.Labelled) -> None:
         """One that goes on from an earlier block, or from an earlier file of the table, was counted there."""
         before = np.concatenate([[self.last_regime], block.regimes[:-1]])
         self.segments += int((block.starts | (block.regimes != before)).sum())
@@ -359,7 +359,7 @@ class _Spans:
         self.carried: pa.Table | None = None
         self.last_id: str | None = None
 
-    def add(self, table: pa.Table, block: apply.Labelled, row: int) -> pa.Table:
+    def add(self, table: pa.Table, block: posterior.Labelled, row: int) -> pa.Table:
         """Take in a block of rows, the first of which is `row`; the segments that have ended."""
         found = segments(block.regimes, block.starts, block.probs)
         count = len(found)

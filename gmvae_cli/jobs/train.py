@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gmvae_cli import apply, calibrate, describe, metrics, views
+from gmvae_cli import advice, apply, calibrate, describe, metrics, posterior, views
 from gmvae_cli.checkpoint import Checkpoint, load, write
 from gmvae_cli.config import SeriesConfig, TrainConfig
 from gmvae_cli.core import Encoder, Parameters
@@ -34,13 +34,6 @@ from gmvae_cli.windows import Windows, view
 
 _PACKAGES = ("torch", "numpy", "pyarrow")
 _SAME_SHARE = 0.01  # shares this close are no order; the regime seen first comes first
-_RARE_SHARE = 0.01
-_SAME_REGIMES = 0.01  # nats a row between the predictions of two regimes
-_SHORT_VISIT = 3.0  # rows
-_WIDE_GAP = 0.1  # nats a row
-_SAME_CHANNELS = 1 - 1e-4  # correlation of what two channels do beyond the prediction, in every regime
-_FAR_FROM_ZERO = 100.0  # standard deviations
-_LITTLE_AGREEMENT = 0.4  # root mean square ARI
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,17 +96,19 @@ def train(
         windows = view(recording, config.model, device)
         dwell = chosen.dwell if chosen else _dwell(config, recording, config.model.summarize)
         initial = chosen.initial if chosen else _initial(older, config, recording.channels, windows.mean, windows.scale)
-        notes = [*recording.notes, *(_checked(recording, config, chosen) if chosen else [])]
+        notes = [*recording.notes, *(_checked(recording, config) if chosen else [])]
         resumed = bool(resume) and journal.load()
         with journal:
             result = fit(windows, config, dwell, progress, initial, journal, hold=chosen is not None and chosen.hold)
             trained = _checkpoint(result.parameters, result.encoder, windows, result.standard_errors)
             trained, counts = _named(trained, reference, config, recording, progress)
             figures = _figures(trained, result, windows, counts)
-            warnings = _listed(notes)
-            warnings += _warnings(trained, figures, windows.recording.mean)
-            if chosen is None or not chosen.hold:
-                warnings += _warnings_about_training(figures, result)
+            notes += advice.on_model(trained, figures, windows.recording.mean)
+            if chosen is not None and chosen.agreement is not None:
+                notes += advice.on_agreement(chosen.agreement)
+            else:
+                notes += advice.on_training(figures, result)
+            warnings = [{"code": code, "sentence": sentence} for code, sentence in notes]
             summary = figures | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
             summary |= _origin(reader, recording, config)
             write(temporary, replace(trained, training=summary | {"warnings": warnings}))
@@ -161,18 +156,11 @@ def _calibrated(
     return replace(config, model=model), None
 
 
-def _checked(recording: Recording, config: TrainConfig, chosen: views.Choice) -> list[tuple[str, str]]:
-    """Notes on what in the rows, or the first of very many, misleads a model; and on a choice that hangs in the air."""
+def _checked(recording: Recording, config: TrainConfig) -> list[tuple[str, str]]:
+    """Notes on what in the rows, or the first of very many, misleads a model."""
     values, _ = recording.read(0, min(recording.rows, SAMPLE_ROWS))
     model = config.model
-    notes = check(values, recording.channels, views.stride(recording), model.regimes, model.lags)
-    if chosen.agreement is not None and chosen.agreement < _LITTLE_AGREEMENT:
-        sentence = (
-            f"regimes at different time scales have little in common (agreement {chosen.agreement:.2f}); look at a "
-            "--plot before you trust them, or say --regimes or --expect-dwell"
-        )
-        notes.append(("little_agreement", sentence))
-    return notes
+    return check(values, recording.channels, views.stride(recording), model.regimes, model.lags)
 
 
 def dry_run(inputs: Sequence[str], config: TrainConfig, series: SeriesConfig, progress: Progress) -> Plan:
@@ -328,18 +316,18 @@ def _as_before(trained: Checkpoint, reference: Checkpoint, overlap: NDArray[np.i
     return np.argsort(named)
 
 
-# --- figures and warnings --------------------------------------------------------------------------------------------
+# --- figures ---------------------------------------------------------------------------------------------------------
 
 
 def _figures(trained: Checkpoint, result: Fit, windows: Windows, counts: NDArray[np.int64]) -> dict[str, Any]:
     """The numbers of a run, on held-out rows where there are any (then of the model that never saw them)."""
     windows = replace(windows, dtype=torch.float64)
-    source: apply.Source = windows.pieces(result.validation) if result.validation else windows
+    source: posterior.Source = windows.pieces(result.validation) if result.validation else windows
     judged = _checkpoint(*result.validated, windows) if result.validation else trained
     encoder = judged.build_encoder("model")
     with (
-        apply.Inference(source, judged, "smooth", evidence_scale=1.0) as exact,
-        apply.Inference(source, judged, "encoder", encoder, evidence_scale=1.0) as amortised,
+        posterior.Inference(source, judged, "smooth", evidence_scale=1.0) as exact,
+        posterior.Inference(source, judged, "encoder", encoder, evidence_scale=1.0) as amortised,
     ):
         rows = exact.evidence_rows * windows.model.summarize
         log_likelihood = exact.log_likelihood / rows if rows else None
@@ -355,73 +343,6 @@ def _figures(trained: Checkpoint, result: Fit, windows: Windows, counts: NDArray
         "shares": (counts / counts.sum()).tolist(),
         "expected_dwell": trained.expected_dwell,
     }
-
-
-def _warnings(trained: Checkpoint, figures: dict[str, Any], mean: NDArray[np.float64]) -> list[dict[str, str]]:
-    parameters, found = trained.parameters, []
-    for regime, share in enumerate(figures["shares"]):
-        if share < _RARE_SHARE:
-            found.append(
-                ("rare_regime", f"regime {regime} has {100 * share:.2g} % of the rows; fewer --regimes may do")
-            )
-    emission = parameters.emission(trained.model.intercept)
-    distances = describe.divergence(emission.weights, emission.scale_tril)
-    for i, j in (distances < _SAME_REGIMES).triu(1).nonzero().tolist():
-        found.append(("same_regimes", f"regimes {i} and {j} predict the same; fewer --regimes may do"))
-    for regime, radius in enumerate(describe.spectral_radius(parameters.ar_weights).tolist()):
-        if radius >= 1:
-            found.append(
-                (
-                    "unstable_regime",
-                    f"regime {regime} has spectral radius {radius:.3f}; left alone it would grow for ever",
-                )
-            )
-    if trained.model.prior == "markov":
-        for regime, dwell in enumerate(figures["expected_dwell"]):
-            if dwell < _SHORT_VISIT:
-                found.append(
-                    (
-                        "short_visits",
-                        f"visits to regime {regime} last {dwell:.1f} rows; try --expect-dwell or fewer --regimes",
-                    )
-                )
-    found += _warnings_about_channels(trained, mean)
-    return _listed(found)
-
-
-def _warnings_about_training(figures: dict[str, Any], result: Fit) -> list[dict[str, str]]:
-    """What more effort may mend; a consensus, which is held, is not improved by it."""
-    found, gap = [], figures["amortisation_gap"]
-    if gap is not None and gap > _WIDE_GAP:
-        found.append(
-            ("amortisation_gap", f"the encoder loses {gap:.3f} nats a row to the exact posterior; try more --steps")
-        )
-    if not result.converged:
-        gained = f"the last polish pass still changed {result.gain:.2g} nats a row"
-        found.append(
-            ("not_converged", f"{gained if np.isfinite(result.gain) else 'too few passes to tell'}; try more --polish")
-        )
-    return _listed(found)
-
-
-def _listed(notes: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
-    return [{"code": code, "sentence": sentence} for code, sentence in notes]
-
-
-def _warnings_about_channels(trained: Checkpoint, mean: NDArray[np.float64]) -> list[tuple[str, str]]:
-    found, names = [], trained.modelled
-    tril = trained.parameters.scale_tril
-    covariance = tril @ tril.mT
-    spread = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
-    likeness = (covariance / (spread[..., :, None] * spread[..., None, :])).abs().amin(0)
-    for i, j in (likeness > _SAME_CHANNELS).triu(1).nonzero().tolist():
-        found.append(("same_channels", f"channels '{names[i]}' and '{names[j]}' vary as one; leave one of them out"))
-    if not trained.model.intercept:
-        for name, distance in zip(names, (torch.as_tensor(mean) / trained.scale).abs().tolist(), strict=True):
-            if distance > _FAR_FROM_ZERO:
-                sentence = f"channel '{name}' lies {distance:.2g} standard deviations from 0, beyond --no-intercept"
-                found.append(("far_from_zero", sentence))
-    return found
 
 
 def _origin(reader: SeriesReader, recording: Recording, config: TrainConfig) -> dict[str, Any]:

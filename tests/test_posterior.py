@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from reference import random_chain
 from test_density import random_parameters
 
-from gmvae_cli import apply, markov
+from gmvae_cli import apply, markov, posterior
 from gmvae_cli.checkpoint import Checkpoint
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Encoder, Parameters
@@ -100,7 +100,7 @@ def test_posteriors_are_those_of_the_chain_and_differ():
 @pytest.mark.parametrize(("prior", "noise"), [("markov", "normal"), ("iid", "normal"), ("markov", "student")])
 def test_elbo_is_the_log_likelihood_where_the_encoder_is_the_decoder(prior, noise, monkeypatch):
     checkpoint, recording = random_checkpoint(4, prior=prior, noise=noise), random_recording(4, 150)
-    monkeypatch.setattr(apply.Inference, "_evidence", apply.Inference._scores)
+    monkeypatch.setattr(posterior.Inference, "_evidence", posterior.Inference._scores)
     *_, log_likelihood, elbo = collected(recording, checkpoint, "encoder", 40)
     assert elbo == pytest.approx(log_likelihood, abs=1e-5)
 
@@ -127,8 +127,8 @@ def test_rows_without_evidence_have_no_log_likelihood_and_keep_their_probabiliti
 def test_portions_are_the_rows_of_the_blocks(T, block_rows, data):
     checkpoint, recording = random_checkpoint(6), random_recording(6, T)
     with apply.infer(recording, checkpoint, "smooth", block_rows=block_rows) as inferred:
-        whole = apply.Labelled.joined(list(inferred.blocks()))
-        take = apply.in_portions(inferred.blocks())
+        whole = posterior.Labelled.joined(list(inferred.blocks()))
+        take = posterior.in_portions(inferred.blocks())
         start = 0
         while start < T:
             count = data.draw(st.integers(1, T - start))
