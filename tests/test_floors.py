@@ -31,21 +31,8 @@ MATHS = {
 FLOORS = {
     4: {"__main__", "cli", "options", "report"},
     3: {"jobs"},
-    2: {
-        "fit",
-        "anneal",
-        "polish",
-        "apply",
-        "posterior",
-        "relay",
-        "windows",
-        "checkpoint",
-        "tensorfile",
-        "journal",
-        "plan",
-        "views",
-    }
-    | {"compare"}
+    2: {"fit", "anneal", "polish", "views", "compare", "advice", "plan", "windows"}
+    | {"apply", "posterior", "relay", "checkpoint", "tensorfile", "journal"}
     | {"figures", "labelled", "picture"},
     1: MATHS
     | {
