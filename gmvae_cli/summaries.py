@@ -40,9 +40,9 @@ def summarized(
 
 
 class Summaries:
-    """A recording in blocks of `block_rows` rows; the last block of a series may be shorter, but not below half.
+    """A recording in blocks of `block_rows` rows; the last one of a series has half to one and a half times as many.
 
-    It is read as a recording is. A block follows the one before by so many steps as blocks fit between their
+    A series of fewer rows than that is one block. It is read as a recording is. A block follows the one before by so many steps as blocks fit between their
     beginnings.
 
     Attributes:
