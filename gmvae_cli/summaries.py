@@ -42,8 +42,8 @@ def summarized(
 class Summaries:
     """A recording in blocks of `block_rows` rows; the last one of a series has half to one and a half times as many.
 
-    A series of fewer rows than that is one block. It is read as a recording is. A block follows the one before by so many steps as blocks fit between their
-    beginnings.
+    A series of fewer rows than that is one block. It is read as a recording is. A block follows the one before by so
+    many steps as blocks fit between their beginnings.
 
     Attributes:
         recording: of the rows. rows: number of blocks. edges: (rows + 1,) their first rows.
