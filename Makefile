@@ -43,10 +43,8 @@ demo: $(INSTALLED)
 	$(GMVAE) infer sample_data/us_gnp_growth.csv --model demo/us_gnp_growth.safetensors --output demo/us_gnp_growth.csv --segments demo/us_gnp_growth_segments.csv
 	$(GMVAE) evaluate demo/us_gnp_growth.csv
 	$(GMVAE) plot demo/us_gnp_growth.csv --output demo/us_gnp_growth.png
-	$(GMVAE) train sample_data/exercise.csv --model demo/exercise.safetensors --regimes 6
-	$(GMVAE) infer sample_data/exercise.csv --model demo/exercise.safetensors --output demo/exercise.csv --segments demo/exercise_segments.csv
+	$(GMVAE) segment sample_data/exercise.csv --output demo/exercise.csv --segments demo/exercise_segments.csv --model demo/exercise.safetensors --plot demo/exercise.png
 	$(GMVAE) evaluate demo/exercise.csv
-	$(GMVAE) plot demo/exercise.csv --output demo/exercise.png
 	@echo "written to demo/: a model, the rows with their regimes, the segments and a picture for each series"
 
 # the simulated files of sample_data/, again from their seed

@@ -2,7 +2,7 @@
 
 Rows that most labellings put together belong together. Each row is described by the regimes that all labellings give
 it, and these descriptions are clustered; so a labelling that is right about one regime and wrong about another helps
-with the one, which none that is chosen as a whole could do.                      [Strehl, Ghosh, 2002; Topchy, 2005]
+with the one, which none that is chosen as a whole could do.          [Strehl, Ghosh, 2002; Topchy, Jain, Punch, 2005]
 """
 
 import warnings
