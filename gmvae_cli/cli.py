@@ -70,8 +70,8 @@ def _terminable() -> Iterator[None]:
             arrived[-1].add_note(note)
         raise arrived[-1] from error
     finally:
-        for number, handler in before.items():
-            if not arrived:  # else the process ends, and that is not to be disturbed either
+        if not arrived:  # else the process ends, and that is not to be disturbed either
+            for number, handler in before.items():
                 signal.signal(number, handler)
 
 

@@ -6,7 +6,7 @@ with the one, which none that is chosen as a whole could do.          [Strehl, G
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,16 +38,14 @@ class Consensus(NamedTuple):
         """K."""
         return len(self.threshold)
 
-    def labels(self, labels: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-        """The regimes of rows that the labellings, in the order of `consensus`, label so: (C, n) -> (n,)."""
-        score: NDArray[np.float64] = -np.repeat(self.threshold[None], labels.shape[1], axis=0)
-        for votes, given in zip(self.votes, labels, strict=True):
-            score += votes[given]
+    def labels(self, labels: Iterable[NDArray[np.integer[Any]]]) -> NDArray[np.int64]:
+        """The regimes of rows that the C labellings, in the order of `consensus`, label so: C of (n,) -> (n,)."""
+        score = sum(votes[given] for votes, given in zip(self.votes, labels, strict=True)) - self.threshold
         best: NDArray[np.int64] = score.argmax(1)
         return best
 
 
-def consensus(labels: NDArray[np.integer[Any]], counts: Sequence[int], seed: int) -> Consensus:
+def consensus(labels: NDArray[np.integer[Any]], counts: Sequence[int], most: int, seed: int) -> Consensus:
     """Cluster rows by the regimes that all labellings give them; of several numbers of clusters the best.
 
     The distance of two rows is the weight of the labellings that part them, where each weighs its mean squared ARI with
@@ -56,6 +54,7 @@ def consensus(labels: NDArray[np.integer[Any]], counts: Sequence[int], seed: int
     Args:
         labels: (C, n) of regimes from 0; of rows enough for their agreement, and each with regimes of its own number.
         counts: numbers of regimes that the consensus may have.
+        most: L, regimes that a labelling has at most, here or in rows that are labelled later.
     """
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
@@ -63,7 +62,7 @@ def consensus(labels: NDArray[np.integer[Any]], counts: Sequence[int], seed: int
     from threadpoolctl import threadpool_limits
 
     C, n = labels.shape
-    most = int(labels.max()) + 1
+    seed %= 1 << 32  # all that scikit-learn takes
     weights = np.square(np.maximum(agreements(labels), 0)).mean(1)[:, None, None]
     indicators = np.eye(most, dtype=np.float32)[labels] * np.sqrt(weights)  # (C, n, L)
     rows = indicators.transpose(1, 0, 2).reshape(n, C * most)

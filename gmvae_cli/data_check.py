@@ -1,4 +1,4 @@
-"""What in a recording will mislead a model of it, said before the model is trained."""
+"""What in a recording will mislead a model of it, found before the model is trained."""
 
 from typing import Any
 
@@ -24,9 +24,7 @@ def check(values: Values, channels: tuple[str, ...], stride: int, regimes: int, 
     """
     notes: list[Note] = []
     if stride > 1:
-        sentence = (
-            f"rows hardly differ from one to the next; every {stride}th is looked at, as train --stride {stride} would"
-        )
+        sentence = f"rows hardly differ from one to the next; one in {stride} says as much (train --stride {stride})"
         notes.append(("oversampled", sentence))
     for column, name in zip(values.T, channels, strict=True):
         notes += _of_channel(column[~np.isnan(column)], name)

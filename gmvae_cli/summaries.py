@@ -4,6 +4,8 @@ When a regime is a waveform or an activity rather than a level, the mean of a bl
 shows it. A recording seen this way is one again, with two channels for each, and the same model goes on top.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,27 +48,32 @@ class Summaries:
     many steps as blocks fit between their beginnings.
 
     Attributes:
-        recording: of the rows. rows: number of blocks. edges: (rows + 1,) their first rows.
+        recording: of the rows. rows: number of blocks. edges: (rows + 1,) their first rows. steps: (rows,) as a
+            recording has them.
         floor: (D,) as in `summarized`. mean, scale: (2 D,) of the summaries.
     """
 
     def __init__(self, recording: Recording, block_rows: int, floor: NDArray[np.float64]) -> None:
         self.recording, self.block_rows, self.floor = recording, block_rows, floor
         self.name = recording.name
-        self.edges, self._steps = block_edges(recording, block_rows)
-        self.rows = len(self._steps)
+        self.edges, self.steps = block_edges(recording, block_rows)
+        self.rows = len(self.steps)
         summary = ChannelSummary(summary_names(recording.channels))
-        blocks = max(1, READ_ROWS // block_rows)
-        for start in range(0, self.rows, blocks):
-            values = self.read(start, min(start + blocks, self.rows))[0]
+        for start, stop in self.portions():
+            values = self.read(start, stop)[0]
             summary.add([np.ascontiguousarray(column) for column in values.T])
         self.channels, self.mean, self.scale = summary.channels, summary.mean, summary.scale
+
+    def portions(self) -> Iterator[tuple[int, int]]:
+        """Ranges of blocks whose rows are no more than are read at once."""
+        blocks = max(1, READ_ROWS // self.block_rows)
+        return ((start, min(start + blocks, self.rows)) for start in range(0, self.rows, blocks))
 
     def read(self, start: int, stop: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Blocks [start, stop): values (n, 2 D), NaN = missing, and steps (n,) as a recording has them."""
         edges = self.edges[start : stop + 1]
         values = self.recording.read(int(edges[0]), int(edges[-1]))[0]
-        return summarized(values, edges, self.floor), self._steps[start:stop]
+        return summarized(values, edges, self.floor), self.steps[start:stop]
 
 
 def block_edges(recording: Recording, block_rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -95,8 +102,11 @@ def block_edges(recording: Recording, block_rows: int) -> tuple[NDArray[np.int64
 
 def roughness(blocks: Summaries) -> NDArray[np.float64]:
     """The log spread of the differences from row to row within each block, (B, D), beside what `read` gives."""
-    edges, recording = blocks.edges, blocks.recording
-    values = recording.read(0, recording.rows)[0]
-    differences = np.diff(values, axis=0, prepend=np.nan)
-    differences[edges[:-1]] = np.nan
-    return summarized(differences, edges, blocks.floor)[:, len(recording.channels) :]
+    found = []
+    for start, stop in blocks.portions():
+        edges = blocks.edges[start : stop + 1]
+        values = blocks.recording.read(int(edges[0]), int(edges[-1]))[0]
+        differences = np.diff(values, axis=0, prepend=np.nan)
+        differences[edges[:-1] - edges[0]] = np.nan
+        found.append(summarized(differences, edges, blocks.floor)[:, values.shape[1] :])
+    return np.concatenate(found)

@@ -23,7 +23,7 @@ from gmvae_cli.metrics import agreements
 from gmvae_cli.parallel import in_processes
 from gmvae_cli.polish import ClosedForm, Model
 from gmvae_cli.progress import Progress, silent
-from gmvae_cli.recording import Recording
+from gmvae_cli.recording import READ_ROWS, Recording
 from gmvae_cli.runtime import resolve
 from gmvae_cli.summaries import FLOOR, Summaries, block_edges, roughness
 from gmvae_cli.windows import Windows, view
@@ -34,7 +34,7 @@ _WINDOWS = (4.0, 2.7, 1.8)  # windows of n / (this * K) rows of a view
 _SHORT_WINDOWS = (10, 30, 100)  # rows, beside these, where rows themselves are seen
 _LONGEST_WINDOW = 2_000
 _ROUGH_CHANNELS = 6  # channels up to which blocks are also seen with their roughness
-_ROWS_PER_NUMBER, _NUMBERS = 2, 3  # blocks that each regime needs: so many for each of D + so many numbers
+_NUMBERS = 3  # a regime of D channels needs D + 3 rows
 _BLOCKS_A_VISIT = 4
 _FIT_ROWS = 8_000  # rows of a view that a fit sees; all are labelled
 _PASSES, _RESTARTS = 12, 8
@@ -63,19 +63,19 @@ class View(NamedTuple):
     steps: NDArray[np.int64]
     edges: NDArray[np.int64]
 
-    def supports(self, regimes: int, dwell: float | None) -> bool:
-        """Whether it is long enough for so many regimes, and fine enough for visits of `dwell` rows."""
-        if self.kind == "rows":
-            return True
-        complete = np.count_nonzero(~np.isnan(self.values).any(1))
-        needed = _ROWS_PER_NUMBER * regimes * (self.values.shape[1] + _NUMBERS)
-        return complete >= needed and (dwell is None or dwell >= _BLOCKS_A_VISIT * self.block_rows)
+    def supports(self, regimes: int) -> bool:
+        """Whether it has the complete rows that training asks for, of blocks twice as many."""
+        gaps = np.isnan(self.values).sum(axis=1)
+        usable = int(np.count_nonzero((gaps[1:] + gaps[:-1] == 0) & (self.steps[1:] == 1)))
+        spare = 1 if self.kind == "rows" else 2
+        return usable >= spare * regimes * (len(self.values.T) + _NUMBERS)
 
 
 class Candidate(NamedTuple):
-    """A labelling of a view: labels (n,) of its rows."""
+    """A labelling of a view: labels (n,) of its rows, of so many regimes."""
 
     view: View
+    regimes: int
     labels: NDArray[np.int16]
 
     def at(self, rows: NDArray[np.int64]) -> NDArray[np.int16]:
@@ -119,23 +119,35 @@ def choose(
         plain = _right_model(recording, regimes, config, progress)
         if plain is not None:
             return Choice(plain.model, plain.fitted, dwell, None)
-    counts = _COUNTS if regimes is None or regimes in _COUNTS else [*_COUNTS, regimes]
-    seen = views(recording, spacing)
-    models = [replace(config.model, regimes=K) for K in reversed(counts)]  # what takes longest begins first
-    tasks = [
-        _Task(one, model, config.seed, recording, dwell)
-        for model in models
-        for one in seen
-        if regimes != 1 and one.supports(model.regimes, dwell)
-    ]
+    tasks = [] if regimes == 1 else _tasks(recording, spacing, sorted({*_COUNTS, regimes or 2}), dwell, config)
     found = _all_fitted(tasks, progress)
     if not found:
         return Choice(replace(config.model, regimes=regimes or 1, stride=spacing), None, dwell, None)
     at = np.linspace(0, recording.rows - 1, min(recording.rows, _COMPARED_ROWS)).astype(int)
     labels = np.stack([candidate.at(at) for candidate in found])
-    fitted = [K for K in _COUNTS if any(task.model.regimes == K for task in tasks)]
-    agreed = consensus(labels, fitted if regimes is None else [regimes], config.seed)
-    return _choice(found, agreed, dwell, config.model)
+    tried = sorted({candidate.regimes for candidate in found})
+    counts = [K for K in tried if len(at) >= K] if regimes is None else [regimes]
+    return _choice(found, consensus(labels, counts, tried[-1], config.seed), dwell, config.model)
+
+
+def _tasks(
+    recording: Recording, spacing: int, counts: Sequence[int], dwell: float | None, config: TrainConfig
+) -> "list[_Task]":
+    """Every view that is fine enough for the expected dwell, with every number of regimes that it is long enough for.
+
+    What takes longest comes first.
+    """
+    seen = views(recording, spacing)
+    finest = min(one.block_rows for one in seen)
+    fine = finest if dwell is None else max(finest, dwell / _BLOCKS_A_VISIT)
+    seen = [one for one in seen if dwell is None or one.kind == "rows" or one.block_rows <= fine]
+    models = [replace(config.model, regimes=K) for K in reversed(counts)]
+    return [
+        _Task(one, model, config.seed, recording, dwell)
+        for model in models
+        for one in seen
+        if one.supports(model.regimes)
+    ]
 
 
 def stride(recording: Recording) -> int:
@@ -146,22 +158,29 @@ def stride(recording: Recording) -> int:
 
 
 def views(recording: Recording, spacing: int) -> list[View]:
-    """Every `spacing`-th row, and blocks of several lengths where there are rows enough."""
-    found = []
-    if recording.rows <= SAMPLE_ROWS * spacing:
-        edges, steps = block_edges(recording, spacing)
-        found.append(View("rows", spacing, recording.read(0, recording.rows)[0][edges[:-1]], steps, edges))
+    """Every `spacing`-th row, unless these are very many, and blocks of several lengths where there are rows enough."""
+    found = [_rows_view(recording, spacing)] if recording.rows <= SAMPLE_ROWS * spacing else []
     for count in _BLOCK_COUNTS:
         block_rows = recording.rows // count
         if block_rows < _SHORTEST_BLOCK:
             continue
         blocks = Summaries(recording, block_rows, FLOOR * recording.scale)
-        values, steps = blocks.read(0, blocks.rows)
-        found.append(View("blocks", block_rows, values, steps, blocks.edges))
+        values = np.concatenate([blocks.read(start, stop)[0] for start, stop in blocks.portions()])
+        found.append(View("blocks", block_rows, values, blocks.steps, blocks.edges))
         if len(recording.channels) <= _ROUGH_CHANNELS:
             rough = np.concatenate([values, roughness(blocks)], axis=1)
-            found.append(View("rough", block_rows, rough, steps, blocks.edges))
+            found.append(View("rough", block_rows, rough, blocks.steps, blocks.edges))
     return found
+
+
+def _rows_view(recording: Recording, spacing: int) -> View:
+    edges, steps = block_edges(recording, spacing)
+    parts = []
+    for start in range(0, recording.rows, READ_ROWS):
+        stop = min(start + READ_ROWS, recording.rows)
+        first = edges[:-1][(edges[:-1] >= start) & (edges[:-1] < stop)]
+        parts.append(recording.read(start, stop)[0][first - start])
+    return View("rows", spacing, np.concatenate(parts), steps, edges)
 
 
 class _Task:
@@ -179,7 +198,7 @@ def _all_fitted(tasks: Sequence[_Task], progress: Progress) -> list[Candidate]:
     found: list[list[Candidate]] = [[] for _ in tasks]
     for done, (index, labellings) in enumerate(in_processes(_fitted, tasks)):
         task = tasks[index]
-        found[index] = [Candidate(task.view, labels) for labels in labellings]
+        found[index] = [Candidate(task.view, task.model.regimes, labels) for labels in labellings]
         progress("views", done + 1, len(tasks))
     return [candidate for group in found for candidate in group]
 
@@ -204,15 +223,15 @@ def _fitted(task: _Task) -> list[NDArray[np.int16]]:
         if not started:
             return []
         closed = replace(closed, dwells=tuple(dwells))
-        fitted = closed.polish(few, Model.stacked(started), _PASSES, calibrate=True)[0]
+        fitted = closed.polish(few, closed.with_noise(Model.stacked(started)), _PASSES, calibrate=True)[0]
         return [closed.labels(rows, fitted[index]).astype(np.int16) for index in range(len(started))]
 
 
 def _window_lengths(rows: int, task: _Task) -> list[int]:
-    """Half the expected dwell where it is known, in rows of the view."""
-    if task.dwell is not None:
-        return [max(2, round(task.dwell / (2 * task.view.block_rows)))]
+    """Half the expected dwell where it is known, in rows of the view; but never so long that there are too few."""
     long = [min(round(rows / (factor * task.model.regimes)), _LONGEST_WINDOW) for factor in _WINDOWS]
+    if task.dwell is not None:
+        return [max(2, min(round(task.dwell / (2 * task.view.block_rows)), long[-1]))]
     short = [length for length in _SHORT_WINDOWS if task.view.kind == "rows" and length < 0.35 * long[0]]
     return sorted({length for length in short + long if length >= 4})
 
@@ -224,10 +243,10 @@ def _choice(found: Sequence[Candidate], agreed: Consensus, expected: float | Non
     """
     model = replace(model, regimes=agreed.regimes)
     eligible = [index for index, candidate in enumerate(found) if candidate.view.kind != "rough"]
-    eligible = [index for index in eligible if found[index].view.supports(model.regimes, None)] or eligible
+    eligible = [index for index in eligible if found[index].view.supports(model.regimes)] or eligible
     one = found[max(eligible, key=agreed.agreed.__getitem__)].view
     middles = (one.edges[:-1] + one.edges[1:]) // 2
-    labels = agreed.labels(np.stack([candidate.at(middles) for candidate in found]))
+    labels = agreed.labels(candidate.at(middles) for candidate in found)
     dwell = len(labels) / (1 + int(np.count_nonzero(np.diff(labels))))
     with Recording.from_arrays(one.values, one.steps) as recording:
         windows = view(recording, replace(model, stride=1, summarize=1))
@@ -269,7 +288,8 @@ class _Plain(NamedTuple):
 def _right_model(recording: Recording, regimes: int | None, config: TrainConfig, progress: Progress) -> "_Plain | None":
     """A model of the rows that is right, if there is one.
 
-    It leaves white errors, its regimes do not flicker, and windows of several lengths lead to the same labels.
+    It leaves white errors, its regimes do not flicker, and windows of several lengths lead to the same labels, a third
+    of them at least: some lengths fit no recording.
     """
     if recording.rows > SAMPLE_ROWS:
         return None
@@ -279,7 +299,7 @@ def _right_model(recording: Recording, regimes: int | None, config: TrainConfig,
     if plain.credible and regimes is None:
         plain = _by_bic(attempt, progress)
     if plain.credible and plain.model.regimes > 1:
-        rows = views(recording, 1)[0]
+        rows = _rows_view(recording, 1)
         found = _fitted(_Task(rows, plain.model, config.seed, recording, None))
         if not found:
             return None

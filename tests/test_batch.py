@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -42,12 +43,20 @@ def block(language):
     return found
 
 
+def skewed(path):
+    """A file of 900 rows of skewed noise at two levels, where no model of the rows is right."""
+    rows = np.random.default_rng(0).exponential(size=900) + 2 * (np.arange(900) // 150 % 2)
+    path.write_text("\n".join(["x0", *(f"{x:.4f}" for x in rows), ""]))
+
+
 def test_two_processes_give_the_same_bytes_whatever_the_hash_seed(tmp_path):
     contents = []
     for hash_seed in ("0", "4242"):
         folder = tmp_path / hash_seed
         folder.mkdir()
+        skewed(folder / "w.csv")
         for line in (
+            "segment w.csv --output w.parquet --model w.safetensors --plot w.svg",
             "simulate a.csv --steps 1200 --series 2 --truth truth.safetensors",
             "train a.csv --model m.safetensors --steps 20 --restarts 1",
             "infer a.csv --model m.safetensors --output o.parquet --segments s.csv --manifest",
@@ -56,7 +65,7 @@ def test_two_processes_give_the_same_bytes_whatever_the_hash_seed(tmp_path):
             env = os.environ | {"PYTHONHASHSEED": hash_seed}
             subprocess.run([*GMVAE, *line.split(), "--quiet"], cwd=folder, env=env, check=True, capture_output=True)
         contents.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()})
-    assert len(contents[0]) == 7
+    assert len(contents[0]) == 11
     assert contents[0] == contents[1]
 
 
@@ -175,7 +184,10 @@ def test_a_locked_down_environment_is_enough(tmp_path, home):
     where = "/proc" if os.geteuid() == 0 and os.path.isdir("/proc") else nowhere  # root writes to any other folder
     env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "OMP_NUM_THREADS": "1", "TMPDIR": str(scratch)}
     env |= {"PYTHONPATH": str(Path(__file__).parent.parent)} | ({} if home is None else {"HOME": home})
+    skewed(folder / "w.csv")
+    (folder / "w.csv").chmod(0o600)
     for line in (
+        "segment {0}/w.csv --output {0}/w.parquet --regimes 2",
         "simulate {0}/a.csv --steps 600",
         "train {0}/a.csv --model {0}/m.safetensors --steps 5 --restarts 1",
         "infer {0}/a.csv --model {0}/m.safetensors --output {0}/o.csv --segments {0}/s.csv --manifest",
@@ -186,7 +198,7 @@ def test_a_locked_down_environment_is_enough(tmp_path, home):
         done = subprocess.run(command, cwd=where, env=env, umask=0o077, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), line
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
-    assert len(list(folder.iterdir())) == 6
+    assert len(list(folder.iterdir())) == 8
     assert list(scratch.iterdir()) == []
 
 

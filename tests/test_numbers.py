@@ -125,6 +125,15 @@ def test_hard_numbers_give_a_result_and_a_named_warning(run, write, tmp_path, co
     assert run("inspect", model, "--json").exit_code == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [case.values[0] for case in RESULTS])
+def test_segment_finds_something_in_hard_numbers_too(run, write, tmp_path, columns):
+    out = tmp_path / "o.csv"
+    found = run("segment", write(columns()), "--output", out, "--regimes", 2, "--json")
+    assert found.exit_code == 0, found.output
+    assert finite(out)
+
+
 @pytest.mark.parametrize(("columns", "expected"), REFUSED)
 def test_impossible_numbers_are_one_line(refusal, write, tmp_path, columns, expected):
     line = refusal("train", write(columns()), "--model", tmp_path / "m.safetensors", *FAST, status=1)

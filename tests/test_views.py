@@ -107,13 +107,26 @@ def test_every_view_stands_for_every_row():
         np.testing.assert_array_equal(starts, np.flatnonzero(steps == 0))
 
 
-def test_views_are_long_enough_for_the_regimes_and_fine_enough_for_the_visits():
+def test_views_are_long_enough_for_the_regimes():
+    """10 channels: a regime needs 13 rows, and 2 * (20 + 3) blocks; the last value of every second row is missing."""
     values = np.random.default_rng(3).normal(size=(3_000, 10))
     with Recording.from_arrays(values) as recording:
         rows, *blocks = views.views(recording, 1)
-    assert all(rows.supports(K, dwell) for K in (2, 9, 100) for dwell in (None, 1.0))
-    assert [(one.block_rows, one.supports(6, None), one.supports(9, None)) for one in blocks] == [
-        (10, True, False),
-        (5, True, True),
-    ]
-    assert [one.supports(2, 30) for one in blocks] == [False, True]
+    assert [one.block_rows for one in blocks] == [10, 5]
+    assert rows.supports(2_999 // 13) and not rows.supports(2_999 // 13 + 1)
+    assert blocks[0].supports(299 // 46) and not blocks[0].supports(299 // 46 + 1)
+    values[::2, -1] = np.nan
+    with Recording.from_arrays(values) as recording:
+        assert not views.views(recording, 1)[0].supports(1)
+
+
+@pytest.mark.parametrize("rows", [8, 60, 300_000])
+@pytest.mark.parametrize("dwell", [4.0, 400_000.0])
+def test_any_expected_dwell_meets_any_number_of_rows(rows, dwell):
+    """Levels of 10 channels, which come back 6 times."""
+    true = np.arange(rows) * 6 // rows % 2
+    noise = np.random.default_rng(0).uniform(size=(rows, 1 if rows < 10 else 10)) ** 4
+    with Recording.from_arrays(noise + 3 * true[:, None]) as recording:
+        choice = views.choose(recording, None, dwell, TrainConfig(), silent)
+        assert choice.model.regimes <= max(1, rows // 13)
+        assert rows < 100_000 or choice.model.regimes > 1
