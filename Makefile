@@ -34,7 +34,7 @@ types: $(INSTALLED)
 	$(BIN)/mypy
 
 # all that must hold before a change goes in
-check: test lint types demo
+check: test fuzz lint types demo
 
 # two real recordings segmented, into demo/
 demo: $(INSTALLED)
