@@ -6,8 +6,8 @@ import recovery
 import torch
 from reference import filter_rows, random_chain
 from scipy.signal import lfilter
-from test_apply import collected, random_checkpoint, random_recording
 from test_density import random_parameters
+from test_posterior import collected, random_checkpoint, random_recording
 
 from gmvae_cli import synthetic
 from gmvae_cli.calibrate import evidence_scale, stride

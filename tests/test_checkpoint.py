@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import safetensors.torch
 import torch
-from test_apply import random_checkpoint
+from test_posterior import random_checkpoint
 
 from gmvae_cli import checkpoint
 from gmvae_cli.errors import CheckpointError

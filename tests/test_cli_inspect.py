@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
-from test_apply import random_checkpoint
 from test_checkpoint import rewritten
+from test_posterior import random_checkpoint
 
 from gmvae_cli import checkpoint
 from gmvae_cli.config import ModelConfig
