@@ -7,6 +7,7 @@ import threading
 import time as clock
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Annotated, Any
 
@@ -490,7 +491,8 @@ def segment(
             shown.close()
             report.plan(plan, as_json, shown)
             return
-        trained = train.train([paths.input], paths.model, config, files, None, shown)
+        tell = partial(report.warning_line, shown=shown)
+        trained = train.train([paths.input], paths.model, config, files, None, shown, tell)
         labelled = infer.infer([paths.input], paths.model, output, labels, files, segments, False, shown)
         if plot is not None:
             picture.plot(output, plot, files, shown)

@@ -88,7 +88,7 @@ class ClosedForm:
     Args:
         pooled: (M, M) second moments of all rows, a row (noise "student": robust ones).
         dwell: rows that a visit is expected to last, or None; `dwells`, instead of it, has one for each restart.
-        evidence_scale: of every model, or None: `calibrated` takes it from the rows.
+        evidence_scale: of every model, or None: it is taken from the rows.
     """
 
     config: ModelConfig
@@ -239,11 +239,12 @@ class ClosedForm:
 
     def prior_counts(self) -> Tensor | None:
         """Dirichlet counts (K, K), or (R, K, K), of the transition rows: what the expected dwell says."""
-        expected = self.dwells or (() if self.dwell is None else (self.dwell,))
-        if not expected:
-            return None
-        counts = torch.stack([persistent(self.config.regimes, dwell) * dwell * _DWELL_VISITS for dwell in expected])
-        return counts if self.dwells else counts[0]
+        if self.dwells:
+            return torch.stack([self._counts_of(dwell) for dwell in self.dwells])
+        return None if self.dwell is None else self._counts_of(self.dwell)
+
+    def _counts_of(self, dwell: float) -> Tensor:
+        return persistent(self.config.regimes, dwell) * dwell * _DWELL_VISITS
 
     def polish(self, rows: Rows, model: Model, passes: int, calibrate: bool = False) -> tuple[Model, float]:
         """Closed-form updates until a pass gains less than the tolerance in every restart, and the last gain.

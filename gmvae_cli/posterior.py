@@ -7,8 +7,7 @@ block's rows are then scored again from the recording, which costs less than kee
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from types import TracebackType
-from typing import NamedTuple, Protocol, Self, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from gmvae_cli.moments import unscaled_marginal
 from gmvae_cli.progress import Progress, silent
 from gmvae_cli.relay import Relay
 from gmvae_cli.runtime import give_back
-from gmvae_cli.scratch import MEMORY_BYTES, Scratch, require_free
+from gmvae_cli.scratch import MEMORY_BYTES, Closing, Scratch, require_free
 from gmvae_cli.viterbi import backtrack, best_predecessors, index_type
 from gmvae_cli.windows import Rows
 
@@ -126,7 +125,7 @@ class _Scored(NamedTuple):
     source: Tensor
 
 
-class Inference:
+class Inference(Closing):
     """The posterior of some rows, ready to be read block by block; a context manager that owns scratch files.
 
     Args:
@@ -178,14 +177,6 @@ class Inference:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give the scratch files back."""

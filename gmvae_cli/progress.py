@@ -64,6 +64,7 @@ class Shown:
     ) -> None:
         self.quiet = quiet
         self._log = log
+        self._noted: set[str] = set()
         self._seconds_between_lines = seconds_between_lines
         self._stage: str | None = None
         self._started = self._last_line = time.monotonic()
@@ -87,7 +88,10 @@ class Shown:
             print(line, file=sys.stderr, flush=True)
 
     def note(self, sentence: str) -> None:
-        """One line for the user to read: a warning, or what was left out. `--quiet` silences it."""
+        """One line for the user to read, once: a warning, or what was left out. `--quiet` silences it."""
+        if sentence in self._noted:
+            return
+        self._noted.add(sentence)
         self._write_log(one_line(sentence))
         if not self.quiet:
             self._print(one_line(sentence))

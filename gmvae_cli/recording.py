@@ -2,20 +2,19 @@
 
 import hashlib
 import math
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gmvae_cli.scratch import Scratch
+from gmvae_cli.scratch import Closing, Scratch
 from gmvae_cli.timeline import BUSINESS_DAY_SHARE, StepCounter, StepRule, TimeUnit, duration_rows
 
 READ_ROWS = 1 << 18
 SMALLEST_RANGE = 1e-140  # whose square is still a number
 
 
-class Recording:
+class Recording(Closing):
     """The channels of one table as numbers, row by row, kept in a scratch file until it is closed.
 
     Attributes:
@@ -89,14 +88,6 @@ class Recording:
     def close(self) -> None:
         """Give the scratch space back."""
         self._scratch.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def keep_only(self, kept: NDArray[Any]) -> None:
         """Leave out all channels but those at the positions `kept`."""

@@ -447,9 +447,14 @@ def _print_facts(*facts: tuple[str, str]) -> None:
         console.print(Text(f"{name:<{width}}  {fact}"), soft_wrap=True)
 
 
+def warning_line(sentence: str, shown: progress.Shown) -> None:
+    """A warning on stderr; one that was given before is not repeated."""
+    shown.note(f"warning: {sentence}")
+
+
 def _warn(warnings: Any, shown: progress.Shown) -> None:
     for warning in warnings:
-        shown.note(f"warning: {warning['sentence']}")
+        warning_line(warning["sentence"], shown)
 
 
 def _print_json(result: Any, leave_out: tuple[str, ...] = ()) -> None:

@@ -17,7 +17,23 @@ from gmvae_cli.errors import GmvaeError
 MEMORY_BYTES = 32 << 20
 
 
-class Scratch:
+class Closing:
+    """What holds scratch space, as a context manager that gives it back."""
+
+    def close(self) -> None:
+        """Give it back."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Scratch(Closing):
     """Rows of C numbers that need not fit into memory.
 
     The file has no name in any folder, so the system removes it however the process ends.
@@ -80,14 +96,6 @@ class Scratch:
         """Give memory and disk back; a second call does nothing."""
         with contextlib.suppress(OSError):  # a full disk may only show when the last buffer is flushed
             self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _put(self, start: int, rows: NDArray[Any]) -> None:
         rows = np.ascontiguousarray(rows, self.dtype)

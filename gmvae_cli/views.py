@@ -126,8 +126,9 @@ def choose(
     at = np.linspace(0, recording.rows - 1, min(recording.rows, _COMPARED_ROWS)).astype(int)
     labels = np.stack([candidate.at(at) for candidate in found])
     tried = sorted({candidate.regimes for candidate in found})
-    counts = [K for K in tried if len(at) >= K] if regimes is None else [regimes]
-    return _choice(found, consensus(labels, counts, tried[-1], config.seed), dwell, config.model)
+    return _choice(
+        found, consensus(labels, [regimes] if regimes else tried, tried[-1], config.seed), dwell, config.model
+    )
 
 
 def _tasks(
@@ -138,9 +139,9 @@ def _tasks(
     What takes longest comes first.
     """
     seen = views(recording, spacing)
-    finest = min(one.block_rows for one in seen)
-    fine = finest if dwell is None else max(finest, dwell / _BLOCKS_A_VISIT)
-    seen = [one for one in seen if dwell is None or one.kind == "rows" or one.block_rows <= fine]
+    if dwell is not None:
+        fine = max(dwell / _BLOCKS_A_VISIT, min(one.block_rows for one in seen))
+        seen = [one for one in seen if one.kind == "rows" or one.block_rows <= fine]
     models = [replace(config.model, regimes=K) for K in reversed(counts)]
     return [
         _Task(one, model, config.seed, recording, dwell)

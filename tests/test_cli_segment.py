@@ -63,6 +63,19 @@ def test_an_expected_dwell_leads(run, recorded, tmp_path):
     assert min(found["expected_dwell"]) > 200
 
 
+def test_what_misleads_is_said_before_the_search_and_once(run, recorded, tmp_path, monkeypatch):
+    recorded.write_text("\n".join(["x0", *(f"{x / 100 + x % 7:.3f}" for x in range(3_000)), ""]))
+    whole = run("segment", recorded, "--output", tmp_path / "o.csv", "--regimes", 2).stderr
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gmvae_cli.views.choose", interrupted)
+    early = run("segment", recorded, "--output", tmp_path / "o.csv", "--regimes", 2).stderr
+    assert "follows a trend" in early and early.endswith("interrupted\n")
+    assert whole.count("follows a trend") == 1
+
+
 @pytest.mark.slow
 def test_spikes_are_named_and_heavy_tails_look_past_them(run, tmp_path):
     """With Normal noise likelihood spends a regime on them."""

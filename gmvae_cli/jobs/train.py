@@ -3,7 +3,7 @@
 import hashlib
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -67,6 +67,10 @@ class TrainResult:
     resumed: bool
 
 
+def _untold(sentence: str) -> None:
+    """For nobody who listens."""
+
+
 def train(
     inputs: Sequence[str],
     model_path: str,
@@ -74,6 +78,7 @@ def train(
     series: SeriesConfig,
     resume: bool | None,
     progress: Progress,
+    tell: Callable[[str], None] = _untold,
 ) -> TrainResult:
     """Train on one table and write the model, whole or not at all.
 
@@ -81,6 +86,7 @@ def train(
 
     Args:
         resume: go on from the resume file, if there is one; None keeps none, for a command that cannot go on.
+        tell: is told beforehand what in the rows will mislead a search for the time scale.
     """
     started = time.perf_counter()
     require_apart({"--model": model_path}, inputs)
@@ -92,7 +98,7 @@ def train(
         journal = NOTHING
         if resume is not None:
             journal = ResumeFile(f"{model_path}.resume", _identity(recording, config, series, device))
-        config, chosen = _calibrated(config, recording, progress)
+        config, chosen = _calibrated(config, recording, progress, tell)
         windows = view(recording, config.model, device)
         dwell = chosen.dwell if chosen else _dwell(config, recording, config.model.summarize)
         initial = chosen.initial if chosen else _initial(older, config, recording.channels, windows.mean, windows.scale)
@@ -140,15 +146,17 @@ def train(
 
 
 def _calibrated(
-    config: TrainConfig, recording: Recording, progress: Progress
+    config: TrainConfig, recording: Recording, progress: Progress, tell: Callable[[str], None]
 ) -> tuple[TrainConfig, views.Choice | None]:
     """The configuration with what the user leaves to the data; and where that has said where to start."""
     model = config.model
     if config.calibrate_all:
         require_rows(view(recording, model), config)  # the search would only find out later
+        for _, sentence in _checked(recording, config):
+            tell(sentence)
         regimes = None if config.choose_regimes else model.regimes
         chosen = views.choose(recording, regimes, _dwell(config, recording, 1), config, progress)
-        return replace(config, model=chosen.model), chosen
+        return replace(config, model=chosen.model, choose_regimes=False), chosen
     if config.calibrate_summaries:
         model = replace(model, summarize=calibrate.summary_rows(recording.rows))
     if config.calibrate_stride and model.summarize == 1:
@@ -160,7 +168,8 @@ def _checked(recording: Recording, config: TrainConfig) -> list[tuple[str, str]]
     """Notes on what in the rows, or the first of very many, misleads a model."""
     values, _ = recording.read(0, min(recording.rows, SAMPLE_ROWS))
     model = config.model
-    notes = check(values, recording.channels, views.stride(recording), model.regimes, model.lags)
+    regimes = 0 if config.choose_regimes else model.regimes  # too few rows for none
+    notes = check(values, recording.channels, views.stride(recording), regimes, model.lags)
     return [note for note in notes if note[0] != "heavy_tails" or model.noise == "normal"]
 
 
@@ -169,7 +178,7 @@ def dry_run(inputs: Sequence[str], config: TrainConfig, series: SeriesConfig, pr
     device = resolve(config.device)
     with open_series(inputs, series).recording(None, progress) as recording:
         config = replace(config, calibrate_all=False)  # which would take as long as training
-        config, _ = _calibrated(config, recording, progress)
+        config, _ = _calibrated(config, recording, progress, _untold)
         require_rows(view(recording, config.model, device), config)
         needed = 8 * recording.rows  # the labelling that counts the regimes' rows
         return plan(recording, needed, None, rows_per_second=TRAIN_ROWS_PER_SECOND, seconds=TRAIN_SECONDS)
