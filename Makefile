@@ -16,13 +16,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# every test that takes seconds; some five minutes in all
+# every test that takes seconds; two minutes in all on two cores
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 # every test, the slow ones too
 test-all: $(INSTALLED)
-	$(BIN)/python -m pytest -q -m ''
+	$(BIN)/python -m pytest -q -n auto -m ''
 
 # style of the code, and its layout
 lint: $(INSTALLED)

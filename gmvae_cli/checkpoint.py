@@ -11,12 +11,12 @@ from torch import Tensor
 
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Encoder, Parameters
+from gmvae_cli.data.block_features import summary_names
 from gmvae_cli.errors import CheckpointError, ConfigError
-from gmvae_cli.markov import expected_dwell
-from gmvae_cli.output import atomic
-from gmvae_cli.student import DEGREES
-from gmvae_cli.summaries import summary_names
-from gmvae_cli.tensorfile import content, is_number, opened, require_finite
+from gmvae_cli.files.table_writer import atomic
+from gmvae_cli.files.tensor_file import content, is_number, opened, require_finite
+from gmvae_cli.model.chain import expected_dwell
+from gmvae_cli.model.student_t import DEGREES
 
 FORMAT = 2
 _ENCODER = "encoder."

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gmvae_cli.chain_gradient import chain_posterior
 from gmvae_cli.config import ModelConfig, TrainConfig
-from gmvae_cli.density import Emission, log_density
-from gmvae_cli.markov import Chain, stationary
-from gmvae_cli.student import DEGREES
+from gmvae_cli.model.ar_density import Emission, log_density
+from gmvae_cli.model.chain import Chain, stationary
+from gmvae_cli.model.chain_autograd import chain_posterior
+from gmvae_cli.model.student_t import DEGREES
 
 _LINEAR = 10.0  # standard deviations up to which the encoder sees values much as they are
 

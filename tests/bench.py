@@ -92,9 +92,9 @@ def training_seconds(path: str, options: dict[str, Any], threads: int | None, ru
     import pyarrow.parquet as pq
     import torch
 
+    from gmvae_cli.commands.train import train
     from gmvae_cli.config import ModelConfig, SeriesConfig, TrainConfig
-    from gmvae_cli.jobs.train import train
-    from gmvae_cli.progress import silent
+    from gmvae_cli.system.progress import silent
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -115,8 +115,9 @@ def inference_seconds(path: str, truth: str, posterior: str, runs: int) -> float
     import numpy as np
     import pyarrow.parquet as pq
 
-    from gmvae_cli import apply, checkpoint
-    from gmvae_cli.recording import Recording
+    from gmvae_cli import checkpoint
+    from gmvae_cli.data.series_data import Recording
+    from gmvae_cli.inference import apply
 
     model = checkpoint.load(truth)
     table = pq.read_table(path, columns=list(model.channels))
@@ -135,8 +136,8 @@ def smoothing_seconds(num_regimes: int, num_channels: int, runs: int) -> tuple[f
     """CPU-seconds of the smoother, and of density and smoother, over MEDIUM_ROWS float32 rows, one thread."""
     import torch
 
-    from gmvae_cli import markov
-    from gmvae_cli.density import Emission, log_likelihoods
+    from gmvae_cli.model import chain as markov
+    from gmvae_cli.model.ar_density import Emission, log_likelihoods
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)

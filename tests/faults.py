@@ -17,7 +17,7 @@ from pathlib import Path
 
 STATUS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}
 # written as often as a run of minutes would be, so that one of seconds has something to resume at every moment
-OFTEN = "from gmvae_cli import journal; journal.SECONDS = 0.05; from gmvae_cli.cli import app; app()"
+OFTEN = "from gmvae_cli.training import resume; resume.SECONDS = 0.05; from gmvae_cli.cli import app; app()"
 
 
 class Trial:

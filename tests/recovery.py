@@ -23,19 +23,22 @@ import pyarrow.parquet as pq
 import torch
 from sklearn.metrics import adjusted_rand_score as ari
 
-from gmvae_cli import apply, checkpoint, metrics, synthetic
+from gmvae_cli import checkpoint
 from gmvae_cli.checkpoint import Checkpoint
+from gmvae_cli.commands.select import select
+from gmvae_cli.commands.simulate import simulate
+from gmvae_cli.commands.train import train
 from gmvae_cli.config import ModelConfig, Posterior, SelectConfig, SeriesConfig, SimulateConfig, TrainConfig
 from gmvae_cli.core import Parameters
-from gmvae_cli.fit import fit
-from gmvae_cli.jobs.select import select
-from gmvae_cli.jobs.simulate import simulate
-from gmvae_cli.jobs.train import train
-from gmvae_cli.progress import silent
-from gmvae_cli.recording import Recording
-from gmvae_cli.runtime import resolve
-from gmvae_cli.synthetic import Process
-from gmvae_cli.windows import view
+from gmvae_cli.data.lagged_rows import view
+from gmvae_cli.data.series_data import Recording
+from gmvae_cli.inference import apply
+from gmvae_cli.metrics import partition as metrics
+from gmvae_cli.model import simulation as synthetic
+from gmvae_cli.model.simulation import Process
+from gmvae_cli.system.device import resolve
+from gmvae_cli.system.progress import silent
+from gmvae_cli.training.fit import fit
 
 
 class Check(NamedTuple):

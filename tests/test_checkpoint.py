@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import safetensors.torch
 import torch
-from test_posterior import random_checkpoint
+from random_models import random_checkpoint, rewritten
 
 from gmvae_cli import checkpoint
 from gmvae_cli.errors import CheckpointError
@@ -20,12 +20,6 @@ def saved(tmp_path):
 
 def tensors_of(path):
     return safetensors.torch.load_file(path)
-
-
-def rewritten(path, tensors, **header):
-    with safetensors.safe_open(path, "pt") as file:
-        content = json.loads(file.metadata()["gmvae"])
-    safetensors.torch.save_file(tensors, path, {"gmvae": json.dumps(content | header)})
 
 
 @pytest.mark.parametrize("noise", ["normal", "student"])

@@ -7,15 +7,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_models import random_parameters
 from reference import random_chain
 from scipy.stats import multivariate_t
-from test_density import random_parameters
 
-from gmvae_cli import markov
 from gmvae_cli.config import ModelConfig, TrainConfig
 from gmvae_cli.core import GMVAE, Parameters, relaxed_regimes, temperature_at
-from gmvae_cli.density import context, log_likelihoods
-from gmvae_cli.markov import Chain
+from gmvae_cli.model import chain as markov
+from gmvae_cli.model.ar_density import context, log_likelihoods
+from gmvae_cli.model.chain import Chain
 
 
 def random_model(seed, K=3, D=2, P=1, prior="markov", covariance="regime", noise="normal"):

@@ -1,4 +1,4 @@
-"""The house itself: imports only go down, and asking for help costs next to nothing."""
+"""The layout: imports only go down, the mathematics touches no file, and asking for help costs next to nothing."""
 
 import ast
 import subprocess
@@ -10,63 +10,41 @@ import pytest
 import gmvae_cli
 
 PACKAGE = Path(gmvae_cli.__file__).parent
-MATHS = {
-    "core",
-    "density",
-    "student",
-    "markov",
-    "viterbi",
-    "chain_gradient",
-    "moments",
-    "start",
-    "calibrate",
-    "consensus",
-    "data_check",
-    "describe",
-    "metrics",
-    "segments",
-    "pixels",
-    "synthetic",
+FLOOR_OF = {  # of a folder, or of a module at the top
+    "cli": 10,
+    "__main__": 10,
+    "commands": 9,
+    "selection": 8,
+    "training": 7,
+    "inference": 6,
+    "plotting": 5,
+    "checkpoint": 5,
+    "files": 4,
+    "core": 3,
+    "data": 3,
+    "metrics": 3,
+    "config": 2,
+    "system": 2,
+    "model": 1,
+    "errors": 1,
+    "__init__": 0,
 }
-FLOORS = {
-    4: {"__main__", "cli", "options", "report"},
-    3: {"jobs"},
-    2: {"fit", "anneal", "polish", "views", "compare", "advice", "plan", "windows"}
-    | {"apply", "posterior", "relay", "checkpoint", "tensorfile", "journal"}
-    | {"figures", "labelled", "picture"},
-    1: MATHS
-    | {
-        "series",
-        "recording",
-        "summaries",
-        "recorder",
-        "tables",
-        "timeline",
-        "output",
-        "scratch",
-        "ahead",
-        "parallel",
-        "runtime",
-        "progress",
-        "manifest",
-    },
-    0: {"__init__", "config", "errors", "gates"},
-}
-FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
-WORLD = FLOORS[1] - MATHS
+MATHEMATICS = {"model", "core", "metrics"}
+OUTSIDE_WORLD = {"pandas", "pyarrow", "rich", "typer", "os", "pathlib", "sys", "tempfile", "matplotlib"}
 
 
-def modules():
-    return sorted(PACKAGE.rglob("*.py"))
+def modules(*folders):
+    """All modules, or those of some folders."""
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if not folders or folder(path) in folders]
 
 
-def room(path):
-    """The name that FLOORS knows: the module, or `jobs` for all of them."""
+def folder(path):
+    """The name that FLOOR_OF knows: the folder of a module, or the module itself at the top."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imports(path):
-    """(module, the line's node) of every import, inside functions and for type checking as well."""
+    """The module named in every import, inside functions and for type checking as well."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -78,29 +56,29 @@ def imports(path):
                 yield node.module
 
 
-def neighbours(path):
-    """The rooms of this package that a file imports."""
+def imported_folders(path):
+    """The folders of this package that a file imports."""
     return {name.split(".")[1] for name in imports(path) if name.startswith("gmvae_cli.")}
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_only_go_down(path):
-    assert room(path) in FLOOR_OF, f"{path.name} has no floor; give it one here and in the layout"
-    floor = FLOOR_OF[room(path)]
-    for name in neighbours(path):
-        assert FLOOR_OF.get(name, 9) <= floor, f"{path.name} imports {name} from a floor above"
+    floor = FLOOR_OF[folder(path)]
+    for name in imported_folders(path):
+        assert FLOOR_OF[name] <= floor, f"{path.name} imports {name} from a floor above"
 
 
-def test_jobs_never_import_each_other():
-    for path in PACKAGE.glob("jobs/*.py"):
-        assert "jobs" not in neighbours(path), path.name
+def test_commands_never_import_each_other():
+    commands = {path.stem for path in PACKAGE.glob("commands/*.py")} - {"__init__", "dry_run", "gates"}
+    assert "train" in commands
+    for name in commands:
+        others = {f"gmvae_cli.commands.{other}" for other in commands - {name}}
+        assert not others & set(imports(PACKAGE / "commands" / f"{name}.py")), name
 
 
-@pytest.mark.parametrize("path", [path for path in modules() if room(path) in MATHS], ids=lambda path: path.name)
-def test_maths_knows_nothing_of_the_world(path):
-    assert not neighbours(path) & WORLD, path.name
-    tops = {name.split(".")[0] for name in imports(path)}
-    assert not tops & {"pandas", "pyarrow", "rich", "typer", "os", "pathlib", "sys"}, path.name
+@pytest.mark.parametrize("path", modules(*MATHEMATICS), ids=lambda path: path.name)
+def test_the_mathematics_touches_no_file(path):
+    assert not {name.split(".")[0] for name in imports(path)} & OUTSIDE_WORLD, path.name
     called = {
         node.func.id
         for node in ast.walk(ast.parse(path.read_text()))
@@ -109,10 +87,9 @@ def test_maths_knows_nothing_of_the_world(path):
     assert not called & {"print", "open"}, path.name
 
 
-@pytest.mark.parametrize("path", [path for path in modules() if room(path) in WORLD], ids=lambda path: path.name)
-def test_world_knows_no_model(path):
-    assert not neighbours(path) & MATHS, path.name
-    assert room(path) == "runtime" or "torch" not in {name.split(".")[0] for name in imports(path)}, path.name
+@pytest.mark.parametrize("path", modules("files", "data"), ids=lambda path: path.name)
+def test_files_know_no_training(path):
+    assert not imported_folders(path) & {"core", "checkpoint", "training", "inference", "selection"}, path.name
 
 
 @pytest.mark.parametrize("argument", ["--help", "--version"])

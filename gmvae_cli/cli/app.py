@@ -1,0 +1,601 @@
+"""The Typer app: one short function per command, and the one boundary where an error becomes a line and a status."""
+
+import os
+import signal
+import sys
+import threading
+import time as clock
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from gmvae_cli.cli import options, report
+from gmvae_cli.config import (
+    EvaluateConfig,
+    InferConfig,
+    ModelConfig,
+    SelectConfig,
+    SeriesConfig,
+    SimulateConfig,
+    TrainConfig,
+    covariances,
+    number_or,
+    whole_numbers,
+)
+from gmvae_cli.errors import ConfigError, GmvaeError
+from gmvae_cli.system import progress
+
+_UNWINDING_SECONDS = 5.0
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived; whoever holds a temporary file removes it on the way up."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM unwinds the work inside as Ctrl-C does, so that nothing half-written stays behind.
+
+    A library in whose midst a signal arrives may swallow it and raise an error of its own; that is an interruption too.
+    Signals that follow within seconds do not disturb what unwinds.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[BaseException] = []
+    unwinds_until = 0.0
+
+    def interrupt(signal_number: int, frame: FrameType | None) -> None:
+        nonlocal unwinds_until
+        if clock.monotonic() < unwinds_until:
+            return
+        unwinds_until = clock.monotonic() + _UNWINDING_SECONDS
+        arrived.append(_Terminated("terminated") if signal_number == signal.SIGTERM else KeyboardInterrupt())
+        raise arrived[-1]
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, interrupt)
+    try:
+        yield
+    except Exception as error:
+        if not arrived:
+            raise
+        for note in getattr(error, "__notes__", ()):
+            arrived[-1].add_note(note)
+        raise arrived[-1] from error
+    finally:
+        if not arrived:  # else the process ends, and that is not to be disturbed either
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _boundary() -> Iterator[None]:
+    """Every way to fail that a user can cause ends here, in at most one line on stderr."""
+    try:
+        yield
+    except GmvaeError as error:
+        report.error(str(error))
+        raise typer.Exit(error.exit_status) from None
+    except TyperException as error:
+        report.error(report.usage_line(error.format_message()))
+        raise typer.Exit(error.exit_code) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what stdout still holds has nowhere to go, at exit either
+        raise typer.Exit(0) from None
+    except OSError as error:  # what a file's own room could not name: stdout, on a full disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        report.error(f"{error.filename or 'stdout'}: cannot be written ({error.strerror or error})")
+        raise typer.Exit(1) from None
+    except MemoryError as error:
+        report.error(
+            f"there is not enough memory ({str(error) or 'the system gave none'}); take fewer rows or --regimes"
+        )
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt as interruption:
+        report.error(_with_notes("interrupted", interruption))
+        raise typer.Exit(130) from None
+    except _Terminated as interruption:
+        report.error(_with_notes("terminated", interruption))
+        raise typer.Exit(143) from None
+
+
+def _with_notes(word: str, interruption: BaseException) -> str:
+    """What happened, and what the work that was interrupted has to say about it."""
+    return "; ".join([word, *getattr(interruption, "__notes__", ())])
+
+
+class Commands(TyperGroup):
+    """The commands, inside the error boundary; without a command, their list."""
+
+    def make_context(self, info_name: str | None, args: list[str], *others: Any, **extra: Any) -> Any:
+        """Parse what stands before the command; nothing at all asks for help."""
+        with _boundary():
+            return super().make_context(info_name, args or ["--help"], *others, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with _boundary(), _terminable():
+            value = super().invoke(ctx)
+            sys.stdout.flush()
+            return value
+
+
+app = typer.Typer(
+    cls=Commands,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    subcommand_metavar="COMMAND",
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"gmvae {version('gmvae')}")
+        raise typer.Exit
+
+
+@app.callback()
+def gmvae(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Find the regimes of a time series: when each one held, how sure that is, and how each one behaves."""
+
+
+@app.command()
+def simulate(
+    output: options.SimulatedFile,
+    steps: options.SimulatedSteps = SimulateConfig.steps,
+    regimes: options.Regimes = SimulateConfig.regimes,
+    channels: options.SimulatedChannels = SimulateConfig.channels,
+    lags: options.Lags = SimulateConfig.lags,
+    prior: options.PriorOption = SimulateConfig.prior,
+    dwell: options.Dwell = SimulateConfig.dwell,
+    covariance: options.CovarianceOption = SimulateConfig.covariance,
+    intercept: options.Intercept = SimulateConfig.intercept,
+    series: options.NumSeries = SimulateConfig.series,
+    missing: options.Missing = SimulateConfig.missing,
+    outliers: options.Outliers = SimulateConfig.outliers,
+    model: options.ModelToDrawFrom = SimulateConfig.model,
+    truth: options.TruthOut = None,
+    seed: options.Seed = SimulateConfig.seed,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Draw a switching autoregressive series with its true regimes."""
+    config = SimulateConfig(
+        steps=steps,
+        regimes=regimes,
+        channels=channels,
+        lags=lags,
+        prior=prior,
+        dwell=dwell,
+        covariance=covariance,
+        intercept=intercept,
+        series=series,
+        missing=missing,
+        outliers=outliers,
+        model=model,
+        seed=seed,
+    )
+    _one_thing_on_stdout(output, as_json)
+    from gmvae_cli.commands import simulate as job
+
+    with progress.show(quiet=quiet, log_file=log_file) as shown:
+        result = job.simulate(output, config, truth, shown)
+        shown.close()
+        report.simulate(result, as_json, shown)
+
+
+@app.command()
+def train(
+    inputs: options.Inputs,
+    model: options.ModelOut,
+    regimes: options.Regimes = ModelConfig.regimes,
+    lags: options.Lags = ModelConfig.lags,
+    stride: options.Stride = str(ModelConfig.stride),
+    summarize: options.Summarize = "none",
+    prior: options.PriorOption = ModelConfig.prior,
+    covariance: options.CovarianceOption = ModelConfig.covariance,
+    noise: options.NoiseOption = ModelConfig.noise,
+    intercept: options.Intercept = ModelConfig.intercept,
+    fixed_prior: options.FixedPrior = ModelConfig.fixed_prior,
+    estimator: options.EstimatorOption = TrainConfig.estimator,
+    temperature_start: options.TemperatureStart = TrainConfig.temperature_start,
+    temperature_end: options.TemperatureEnd = TrainConfig.temperature_end,
+    anneal: options.AnnealOption = TrainConfig.anneal,
+    hidden: options.Hidden = ModelConfig.hidden,
+    layers: options.Layers = ModelConfig.layers,
+    steps: options.TrainingSteps = TrainConfig.steps,
+    batch_rows: options.BatchRows = TrainConfig.batch_rows,
+    lr: options.LearningRate = TrainConfig.lr,
+    restarts: options.Restarts = TrainConfig.restarts,
+    polish: options.Polish = TrainConfig.polish,
+    expect_dwell: options.ExpectDwell = TrainConfig.expect_dwell,
+    evidence_scale: options.EvidenceScale = TrainConfig.evidence_scale,
+    validation: options.Validation = TrainConfig.validation,
+    init: options.Init = TrainConfig.init,
+    align_to: options.AlignTo = TrainConfig.align_to,
+    resume: options.Resume = False,
+    time: options.Time = SeriesConfig.time,
+    no_time: options.NoTime = SeriesConfig.no_time,
+    series: options.Series = SeriesConfig.series,
+    channels: options.Channels = None,
+    delimiter: options.Delimiter = SeriesConfig.delimiter,
+    decimal: options.Decimal = SeriesConfig.decimal,
+    sort: options.Sort = SeriesConfig.sort,
+    max_gap: options.MaxGap = SeriesConfig.max_gap,
+    regular: options.Regular = SeriesConfig.regular,
+    device: options.Device = TrainConfig.device,
+    seed: options.Seed = TrainConfig.seed,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Learn the regimes of one or more series, and save a model."""
+    config = TrainConfig(
+        model=ModelConfig(
+            regimes=regimes,
+            lags=lags,
+            stride=number_or(stride, "stride", "auto") or 1,
+            summarize=1 if summarize == "none" else number_or(summarize, "summarize", "auto") or 1,
+            prior=prior,
+            covariance=covariance,
+            noise=noise,
+            intercept=intercept,
+            fixed_prior=fixed_prior,
+            hidden=hidden,
+            layers=layers,
+        ),
+        estimator=estimator,
+        temperature_start=temperature_start,
+        temperature_end=temperature_end,
+        anneal=anneal,
+        steps=steps,
+        batch_rows=batch_rows,
+        lr=lr,
+        restarts=restarts,
+        polish=polish,
+        expect_dwell=expect_dwell,
+        evidence_scale=evidence_scale,
+        calibrate_stride=stride == "auto",
+        calibrate_summaries=summarize == "auto",
+        validation=validation,
+        init=init,
+        align_to=align_to,
+        device=device,
+        seed=seed,
+    )
+    files = SeriesConfig(
+        time=time,
+        no_time=no_time,
+        series=series,
+        channels=options.names(channels),
+        delimiter=delimiter,
+        decimal=decimal,
+        sort=sort,
+        max_gap=max_gap,
+        regular=regular,
+    )
+    from gmvae_cli.commands import train as job
+
+    with progress.show(quiet=quiet, log_file=log_file) as shown:
+        if dry_run:
+            plan = job.dry_run(inputs, config, files, shown)
+            shown.close()
+            report.plan(plan, as_json, shown)
+            return
+        result = job.train(inputs, model, config, files, resume, shown)
+        shown.close()
+        report.train(result, as_json, shown)
+
+
+@app.command()
+def infer(
+    inputs: options.Inputs,
+    model: options.ModelIn,
+    output: options.Output,
+    posterior: options.PosteriorOption = InferConfig.posterior,
+    segments: options.Segments = None,
+    only_regimes: options.OnlyRegimes = InferConfig.only_regimes,
+    skip_existing: options.SkipExisting = False,
+    manifest: options.Manifest = InferConfig.manifest,
+    fail_under: options.FailUnder = None,
+    time: options.Time = SeriesConfig.time,
+    no_time: options.NoTime = SeriesConfig.no_time,
+    series: options.Series = SeriesConfig.series,
+    channels: options.Channels = None,
+    delimiter: options.Delimiter = SeriesConfig.delimiter,
+    decimal: options.Decimal = SeriesConfig.decimal,
+    sort: options.Sort = SeriesConfig.sort,
+    max_gap: options.MaxGap = SeriesConfig.max_gap,
+    regular: options.Regular = SeriesConfig.regular,
+    device: options.Device = InferConfig.device,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Give every row its regime and the probabilities of all regimes."""
+    config = InferConfig(
+        posterior=posterior,
+        only_regimes=only_regimes,
+        manifest=manifest,
+        fail_under=tuple(fail_under or ()),
+        device=device,
+    )
+    files = SeriesConfig(
+        time=time,
+        no_time=no_time,
+        series=series,
+        channels=options.names(channels),
+        delimiter=delimiter,
+        decimal=decimal,
+        sort=sort,
+        max_gap=max_gap,
+        regular=regular,
+    )
+    _one_thing_on_stdout(output, as_json)
+    from gmvae_cli.commands import infer as job
+
+    with progress.show(quiet=quiet, log_file=log_file) as shown:
+        if dry_run:
+            plan = job.dry_run(inputs, model, output, config, files, shown)
+            shown.close()
+            report.plan(plan, as_json, shown)
+            if plan.failures:
+                raise typer.Exit(1)
+            return
+        result = job.infer(inputs, model, output, config, files, segments, skip_existing, shown)
+        shown.close()
+        report.infer(result, as_json, shown)
+    if result.failures:
+        raise typer.Exit(1)
+    if result.missed:
+        raise typer.Exit(3)
+
+
+@app.command()
+def select(
+    inputs: options.Inputs,
+    regimes: options.RegimesToTry = "1:6",
+    lags: options.LagsToTry = "1",
+    covariance: options.CovarianceToTry = "regime",
+    model: options.ModelToKeep = None,
+    prior: options.PriorOption = SelectConfig.prior,
+    intercept: options.Intercept = SelectConfig.intercept,
+    restarts: options.Restarts = SelectConfig.restarts,
+    time: options.Time = SeriesConfig.time,
+    no_time: options.NoTime = SeriesConfig.no_time,
+    series: options.Series = SeriesConfig.series,
+    channels: options.Channels = None,
+    delimiter: options.Delimiter = SeriesConfig.delimiter,
+    decimal: options.Decimal = SeriesConfig.decimal,
+    sort: options.Sort = SeriesConfig.sort,
+    max_gap: options.MaxGap = SeriesConfig.max_gap,
+    regular: options.Regular = SeriesConfig.regular,
+    device: options.Device = SelectConfig.device,
+    seed: options.Seed = SelectConfig.seed,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Choose the number of regimes by held-out likelihood."""
+    config = SelectConfig(
+        regimes=whole_numbers(regimes, "regimes"),
+        lags=whole_numbers(lags, "lags"),
+        covariance=covariances(covariance),
+        prior=prior,
+        intercept=intercept,
+        restarts=restarts,
+        device=device,
+        seed=seed,
+    )
+    files = SeriesConfig(
+        time=time,
+        no_time=no_time,
+        series=series,
+        channels=options.names(channels),
+        delimiter=delimiter,
+        decimal=decimal,
+        sort=sort,
+        max_gap=max_gap,
+        regular=regular,
+    )
+    from gmvae_cli.commands import select as job
+    from gmvae_cli.commands import train as training
+
+    with progress.show(quiet=quiet, log_file=log_file) as shown:
+        result = job.select(inputs, config, files, shown)
+        if model is not None:
+            training.train(inputs, model, config.training(result.choice), files, None, shown)
+        shown.close()
+        report.select(result, as_json, shown)
+
+
+@app.command()
+def segment(
+    input_file: options.OneInput,
+    output: options.OneOutput,
+    regimes: options.RegimesToFind = "auto",
+    plot: options.FigureOut = None,
+    model: options.ModelOfSegment = None,
+    segments: options.Segments = None,
+    noise: options.NoiseOption = ModelConfig.noise,
+    expect_dwell: options.ExpectDwell = TrainConfig.expect_dwell,
+    posterior: options.PosteriorOption = InferConfig.posterior,
+    time: options.Time = SeriesConfig.time,
+    no_time: options.NoTime = SeriesConfig.no_time,
+    series: options.Series = SeriesConfig.series,
+    channels: options.Channels = None,
+    delimiter: options.Delimiter = SeriesConfig.delimiter,
+    decimal: options.Decimal = SeriesConfig.decimal,
+    sort: options.Sort = SeriesConfig.sort,
+    max_gap: options.MaxGap = SeriesConfig.max_gap,
+    regular: options.Regular = SeriesConfig.regular,
+    device: options.Device = TrainConfig.device,
+    seed: options.Seed = TrainConfig.seed,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Find the regimes of a recording in one step: from a raw file to labels."""
+    found = number_or(regimes, "regimes", "auto")
+    config = TrainConfig(
+        model=ModelConfig(regimes=1 if found is None else found, noise=noise),
+        expect_dwell=expect_dwell,
+        calibrate_all=True,
+        choose_regimes=found is None,
+        device=device,
+        seed=seed,
+    )
+    labels = InferConfig(posterior=posterior, device=device)
+    files = SeriesConfig(
+        time=time,
+        no_time=no_time,
+        series=series,
+        channels=options.names(channels),
+        delimiter=delimiter,
+        decimal=decimal,
+        sort=sort,
+        max_gap=max_gap,
+        regular=regular,
+    )
+    _one_thing_on_stdout(output, as_json)
+    from gmvae_cli.commands import segment as job
+
+    with (
+        progress.show(quiet=quiet, log_file=log_file) as shown,
+        job.prepared(input_file, output, model, plot, segments) as paths,
+    ):
+        from gmvae_cli.commands import infer, train
+        from gmvae_cli.commands import plot as picture
+
+        if dry_run:
+            plan = train.dry_run([paths.input], config, files, shown)
+            shown.close()
+            report.plan(plan, as_json, shown)
+            return
+        tell = partial(report.warning_line, shown=shown)
+        trained = train.train([paths.input], paths.model, config, files, None, shown, tell)
+        labelled = infer.infer([paths.input], paths.model, output, labels, files, segments, False, shown)
+        if plot is not None:
+            picture.plot(output, plot, files, shown)
+        shown.close()
+        report.segment(job.summary(trained, labelled, model, plot), as_json, shown)
+
+
+@app.command()
+def evaluate(
+    input_file: options.Input,
+    truth: options.TruthColumn = EvaluateConfig.truth,
+    predicted: options.PredictedColumn = EvaluateConfig.predicted,
+    model: options.ModelToScore = None,
+    tolerance: options.Tolerance = EvaluateConfig.tolerance,
+    fail_under: options.FailUnder = None,
+    time: options.Time = SeriesConfig.time,
+    no_time: options.NoTime = SeriesConfig.no_time,
+    series: options.Series = SeriesConfig.series,
+    channels: options.Channels = None,
+    delimiter: options.Delimiter = SeriesConfig.delimiter,
+    decimal: options.Decimal = SeriesConfig.decimal,
+    sort: options.Sort = SeriesConfig.sort,
+    max_gap: options.MaxGap = SeriesConfig.max_gap,
+    regular: options.Regular = SeriesConfig.regular,
+    device: options.Device = EvaluateConfig.device,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Judge labels against the truth, and a model by its likelihood."""
+    config = EvaluateConfig(
+        truth=truth, predicted=predicted, tolerance=tolerance, fail_under=tuple(fail_under or ()), device=device
+    )
+    files = SeriesConfig(
+        time=time,
+        no_time=no_time,
+        series=series,
+        channels=options.names(channels),
+        delimiter=delimiter,
+        decimal=decimal,
+        sort=sort,
+        max_gap=max_gap,
+        regular=regular,
+    )
+    from gmvae_cli.commands import evaluate as job
+
+    with progress.show(quiet=quiet, log_file=log_file) as shown:
+        result = job.evaluate(input_file, config, files, model, shown)
+        shown.close()
+        report.evaluate(result, as_json, shown)
+    if result.missed:
+        raise typer.Exit(3)
+
+
+@app.command()
+def inspect(
+    model: options.ModelToInspect,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Describe the regimes of a model, in the units of its data."""
+    from gmvae_cli.commands import inspect as job
+
+    with progress.show(quiet=quiet, log_file=log_file) as shown:
+        result = job.inspect(model, shown)
+        report.inspect(result, as_json)
+
+
+@app.command()
+def plot(
+    input_file: options.InferredFile,
+    output: options.Picture,
+    time: options.Time = SeriesConfig.time,
+    no_time: options.NoTime = SeriesConfig.no_time,
+    series: options.Series = SeriesConfig.series,
+    channels: options.ChannelsToDraw = None,
+    delimiter: options.Delimiter = SeriesConfig.delimiter,
+    decimal: options.Decimal = SeriesConfig.decimal,
+    regular: options.RegularRows = SeriesConfig.regular,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Draw a labelled series over time, shaded by regime."""
+    files = SeriesConfig(
+        time=time,
+        no_time=no_time,
+        series=series,
+        channels=options.names(channels),
+        delimiter=delimiter,
+        decimal=decimal,
+        regular=regular,
+    )
+    from gmvae_cli.commands import plot as job
+
+    with progress.show(quiet=quiet, log_file=log_file) as shown:
+        result = job.plot(input_file, output, files, shown)
+        shown.close()
+        report.plot(result, as_json, shown)
+
+
+def _one_thing_on_stdout(output: str, as_json: bool) -> None:
+    if output == "-" and as_json:
+        raise ConfigError("--json and the output - both want stdout; name a file for the output")

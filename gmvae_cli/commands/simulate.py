@@ -1,0 +1,213 @@
+"""`gmvae simulate`: draw a switching autoregressive series with its true regimes, into a file."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from gmvae_cli.config import ModelConfig, SimulateConfig
+from gmvae_cli.errors import CheckpointError, ConfigError
+from gmvae_cli.files import table_writer as tables
+from gmvae_cli.model import simulation as synthetic
+from gmvae_cli.system.progress import Progress
+
+if TYPE_CHECKING:
+    from gmvae_cli.checkpoint import Checkpoint
+
+# Each purpose has its own stream of chance, so that empty cells, say, leave the rows as they were
+_REGIMES, _ROWS, _DAMAGE = range(3)
+_FIXED_BY_A_MODEL = ("regimes", "channels", "lags", "prior", "dwell", "covariance", "intercept")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateResult:
+    """What was drawn; shares, dwell and radius per regime."""
+
+    output: str
+    truth: str | None
+    rows: int
+    series: int
+    regimes: int
+    channels: list[str]
+    shares: list[float]
+    expected_dwell: list[float]
+    spectral_radius: list[float]
+    segments: int
+    seconds: float
+    rows_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """A process with what its rows are called and measured in."""
+
+    process: synthetic.Process
+    model: ModelConfig
+    channels: tuple[str, ...]
+    mean: synthetic.Array
+    scale: synthetic.Array
+
+
+def simulate(output: str, config: SimulateConfig, truth: str | None, progress: Progress) -> SimulateResult:
+    """Draw the series and write it as columns series (where there are several), t, the channels and true_regime.
+
+    Args:
+        truth: where the generating model goes, as a checkpoint without an encoder; None for nowhere.
+    """
+    started = time.perf_counter()
+    tables.require_apart({"--truth": truth}, [output])
+    source = _trained(config) if config.model is not None else _random(config)
+    process = source.process
+    counts, segments, done = np.zeros(process.num_regimes, dtype=np.int64), 0, 0
+    total = config.steps * config.series
+    with ExitStack() as stack:
+        table = stack.enter_context(tables.writer(output))
+        truth_file = stack.enter_context(tables.atomic(truth)) if truth is not None else None
+        for block, regimes, num_changes in _blocks(source, config):
+            table.write(block)
+            counts += np.bincount(regimes, minlength=process.num_regimes)
+            segments += num_changes
+            done += len(regimes)
+            progress("simulate", done, total)
+        if truth_file is not None:
+            _save_truth(truth_file, source, config.seed)
+    seconds = time.perf_counter() - started
+    staying = process.transition_matrix.diagonal()
+    return SimulateResult(
+        output=output,
+        truth=truth,
+        rows=total,
+        series=config.series,
+        regimes=process.num_regimes,
+        channels=list(source.channels),
+        shares=(counts / total).tolist(),
+        expected_dwell=[1 / (1 - stay) if stay < 1 else float("inf") for stay in staying.tolist()],
+        spectral_radius=synthetic.spectral_radii(process.ar_weights).tolist(),
+        segments=segments,
+        seconds=seconds,
+        rows_per_second=total / seconds,
+    )
+
+
+def _random(config: SimulateConfig) -> _Source:
+    model = ModelConfig(
+        regimes=config.regimes,
+        lags=config.lags,
+        prior=config.prior,
+        covariance=config.covariance,
+        intercept=config.intercept,
+    )
+    process = synthetic.random_process(
+        config.regimes,
+        config.channels,
+        config.lags,
+        dwell=config.dwell if config.prior == "markov" else None,
+        shared_covariance=config.covariance == "shared",
+        intercept=config.intercept,
+        generator=np.random.default_rng([config.seed, _REGIMES]),
+    )
+    D = config.channels
+    channels = tuple(f"x{channel}" for channel in range(D))
+    return _Source(process=process, model=model, channels=channels, mean=np.zeros(D), scale=np.ones(D))
+
+
+def _trained(config: SimulateConfig) -> _Source:
+    for option in _FIXED_BY_A_MODEL:
+        if getattr(config, option) != getattr(SimulateConfig, option):
+            raise ConfigError(f"--model fixes --{option}; leave it out")
+    from gmvae_cli import checkpoint
+
+    assert config.model is not None
+    loaded = checkpoint.load(config.model)
+    if loaded.model.summarize > 1:
+        raise CheckpointError(
+            f"{config.model}: describes blocks of {loaded.model.summarize} rows, so it cannot draw rows; "
+            "train without --summarize"
+        )
+    parameters = loaded.parameters
+    process = synthetic.Process(
+        ar_weights=parameters.ar_weights.numpy(),
+        ar_bias=parameters.ar_bias.numpy(),
+        scale_tril=parameters.scale_tril.numpy(),
+        initial_probs=parameters.initial_probs.numpy(),
+        transition_matrix=parameters.transition_matrix.numpy(),
+        stride=loaded.model.stride,
+        degrees=None if parameters.degrees is None else float(parameters.degrees),
+    )
+    return _Source(
+        process=process,
+        model=loaded.model,
+        channels=loaded.channels,
+        mean=loaded.mean.numpy(),
+        scale=loaded.scale.numpy(),
+    )
+
+
+def _blocks(source: _Source, config: SimulateConfig) -> Iterator[tuple[pa.Table, synthetic.Regimes, int]]:
+    """The table of each chunk, its regimes, and the segments that start in it."""
+    process = source.process
+    radius = synthetic.mean_square_radius(process.ar_weights, process.transition_matrix)
+    burn_in_rows = (
+        synthetic.BURN_IN_ROWS if radius < 1 else 0
+    )  # what has no stationary law starts at its columns' means
+    spike_scale = source.scale * np.sqrt((process.scale_tril**2).sum(axis=2).mean(axis=0))
+    for series in range(config.series):
+        rows = np.random.default_rng([config.seed, _ROWS, series])
+        damage = np.random.default_rng([config.seed, _DAMAGE, series])
+        start, before = 0, -1
+        for x, regimes in synthetic.draw(process, config.steps, rows, burn_in_rows):
+            x = source.mean + source.scale * x
+            if not np.isfinite(x).all():
+                raise CheckpointError(
+                    f"{config.model}: its rows grow beyond all numbers (mean-square radius {radius:.4g}, above 1); "
+                    "draw fewer --steps"
+                )
+            x = synthetic.add_spikes(x, config.outliers, spike_scale, damage) if config.outliers else x
+            x = synthetic.empty_cells(x, config.missing, damage) if config.missing else x
+            num_changes = int((np.diff(regimes, prepend=before) != 0).sum())
+            yield (
+                _table(x, regimes, start, series if config.series > 1 else None, source.channels),
+                regimes,
+                num_changes,
+            )
+            start, before = start + len(x), int(regimes[-1])
+
+
+def _table(
+    x: synthetic.Array, regimes: synthetic.Regimes, start: int, series: int | None, channels: tuple[str, ...]
+) -> pa.Table:
+    n = len(x)
+    columns = {} if series is None else {"series": pa.array(np.full(n, series))}
+    columns["t"] = pa.array(np.arange(start, start + n))
+    columns |= {name: pa.array(x[:, channel], from_pandas=True) for channel, name in enumerate(channels)}
+    columns["true_regime"] = pa.array(regimes)
+    return pa.table(columns)
+
+
+def _save_truth(path: str, source: _Source, seed: int) -> None:
+    import torch
+
+    from gmvae_cli import checkpoint
+    from gmvae_cli.core import Parameters
+
+    process = source.process
+    truth: Checkpoint = checkpoint.Checkpoint(
+        model=source.model,
+        channels=source.channels,
+        mean=torch.from_numpy(source.mean),
+        scale=torch.from_numpy(source.scale),
+        parameters=Parameters(
+            ar_weights=torch.from_numpy(process.ar_weights),
+            ar_bias=torch.from_numpy(process.ar_bias),
+            scale_tril=torch.from_numpy(process.scale_tril),
+            initial_probs=torch.from_numpy(process.initial_probs),
+            transition_matrix=torch.from_numpy(process.transition_matrix),
+            degrees=None if process.degrees is None else torch.tensor([process.degrees], dtype=torch.float64),
+        ),
+        training={"simulated": True, "seed": seed},
+    )
+    checkpoint.write(path, truth)

@@ -1,0 +1,374 @@
+"""`gmvae train`: learn the regimes of a recording and save a model."""
+
+import hashlib
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gmvae_cli.checkpoint import Checkpoint, load, write
+from gmvae_cli.commands.dry_run import TRAIN_ROWS_PER_SECOND, TRAIN_SECONDS, Plan, plan
+from gmvae_cli.config import SeriesConfig, TrainConfig
+from gmvae_cli.core import Encoder, Parameters
+from gmvae_cli.data.block_features import Summaries
+from gmvae_cli.data.lagged_rows import Windows, view
+from gmvae_cli.data.series_data import Recording
+from gmvae_cli.data.steps import duration_rows
+from gmvae_cli.errors import CheckpointError
+from gmvae_cli.files.series_reader import SeriesReader, open_series
+from gmvae_cli.files.table_writer import atomic, require_apart
+from gmvae_cli.inference import apply, posterior
+from gmvae_cli.metrics import partition as metrics
+from gmvae_cli.model import ar_dynamics as describe
+from gmvae_cli.model import evidence_scale as calibrate
+from gmvae_cli.selection import multiscale as views
+from gmvae_cli.system.device import resolve
+from gmvae_cli.system.progress import Progress
+from gmvae_cli.training import diagnostics as advice
+from gmvae_cli.training.data_check import check
+from gmvae_cli.training.em import Model
+from gmvae_cli.training.fit import SAMPLE_ROWS, Fit, fit, require_rows
+from gmvae_cli.training.resume import NOTHING, ResumeFile
+
+_PACKAGES = ("torch", "numpy", "pyarrow")
+_SAME_SHARE = 0.01  # shares this close are no order; the regime seen first comes first
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What training found. Log-likelihood and ELBO are nats a row with evidence, in standardised units."""
+
+    rows: int
+    regimes: int
+    channels: list[str]
+    elbo_per_row: float | None
+    log_likelihood_per_row: float | None
+    log_likelihood_per_row_data_units: float | None
+    amortisation_gap: float | None
+    evaluated_on: str
+    shares: list[float]
+    expected_dwell: list[float]
+    evidence_scale: float
+    stride: int
+    summarize: int
+    agreement: float | None
+    steps: int
+    seconds: float
+    rows_per_second: float
+    converged: bool
+    warnings: list[dict[str, str]]
+    model: str
+    series: int
+    holes: int
+    breaks: int
+    missing: int
+    resumed: bool
+
+
+def _untold(sentence: str) -> None:
+    """For nobody who listens."""
+
+
+def train(
+    inputs: Sequence[str],
+    model_path: str,
+    config: TrainConfig,
+    series: SeriesConfig,
+    resume: bool | None,
+    progress: Progress,
+    tell: Callable[[str], None] = _untold,
+) -> TrainResult:
+    """Train on one table and write the model, whole or not at all.
+
+    What is done is kept in a resume file beside the model, which is removed at success.
+
+    Args:
+        resume: go on from the resume file, if there is one; None keeps none, for a command that cannot go on.
+        tell: is told beforehand what in the rows will mislead a search for the time scale.
+    """
+    started = time.perf_counter()
+    require_apart({"--model": model_path}, inputs)
+    device = resolve(config.device)
+    older = load(config.init) if config.init else None
+    reference = load(config.align_to) if config.align_to else None
+    reader = open_series(inputs, series)
+    with atomic(model_path) as temporary, reader.recording(None, progress) as recording:
+        journal = NOTHING
+        if resume is not None:
+            journal = ResumeFile(f"{model_path}.resume", _identity(recording, config, series, device))
+        config, chosen = _calibrated(config, recording, progress, tell)
+        windows = view(recording, config.model, device)
+        dwell = chosen.dwell if chosen else _dwell(config, recording, config.model.summarize)
+        initial = chosen.initial if chosen else _initial(older, config, recording.channels, windows.mean, windows.scale)
+        notes = [*recording.notes, *(_checked(recording, config) if chosen else [])]
+        resumed = bool(resume) and journal.load()
+        with journal:
+            result = fit(windows, config, dwell, progress, initial, journal, hold=chosen is not None and chosen.hold)
+            trained = _checkpoint(result.parameters, result.encoder, windows, result.standard_errors)
+            trained, counts = _named(trained, reference, config, recording, progress)
+            figures = _figures(trained, result, windows, counts)
+            notes += advice.on_model(trained, figures, windows.recording.mean)
+            if chosen is not None and chosen.agreement is not None:
+                notes += advice.on_agreement(chosen.agreement)
+            else:
+                notes += advice.on_training(figures, result)
+            warnings = [{"code": code, "sentence": sentence} for code, sentence in notes]
+            summary = figures | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
+            summary |= _origin(reader, recording, config)
+            write(temporary, replace(trained, training=summary | {"warnings": warnings}))
+    journal.remove()
+    if journal.problem:
+        warnings.append({"code": "no_resume_file", "sentence": f"an interrupted run would be lost: {journal.problem}"})
+    seconds = time.perf_counter() - started
+    return TrainResult(
+        rows=recording.rows,
+        regimes=config.model.regimes,
+        channels=list(recording.channels),
+        evidence_scale=float(result.parameters.evidence_scale),
+        stride=config.model.stride,
+        summarize=config.model.summarize,
+        agreement=chosen.agreement if chosen else None,
+        steps=result.steps,
+        seconds=seconds,
+        rows_per_second=recording.rows / seconds,
+        converged=result.converged,
+        warnings=warnings,
+        model=model_path,
+        series=recording.num_series,
+        holes=recording.holes,
+        breaks=recording.breaks,
+        missing=int(recording.missing.sum()),
+        resumed=resumed,
+        **figures,
+    )
+
+
+def _calibrated(
+    config: TrainConfig, recording: Recording, progress: Progress, tell: Callable[[str], None]
+) -> tuple[TrainConfig, views.Choice | None]:
+    """The configuration with what the user leaves to the data; and where that has said where to start."""
+    model = config.model
+    if config.calibrate_all:
+        require_rows(view(recording, model), config)  # the search would only find out later
+        for _, sentence in _checked(recording, config):
+            tell(sentence)
+        regimes = None if config.choose_regimes else model.regimes
+        chosen = views.choose(recording, regimes, _dwell(config, recording, 1), config, progress)
+        return replace(config, model=chosen.model, choose_regimes=False), chosen
+    if config.calibrate_summaries:
+        model = replace(model, summarize=calibrate.summary_rows(recording.rows))
+    if config.calibrate_stride and model.summarize == 1:
+        model = replace(model, stride=views.stride(recording))
+    return replace(config, model=model), None
+
+
+def _checked(recording: Recording, config: TrainConfig) -> list[tuple[str, str]]:
+    """Notes on what in the rows, or the first of very many, misleads a model."""
+    values, _ = recording.read(0, min(recording.rows, SAMPLE_ROWS))
+    model = config.model
+    regimes = 0 if config.choose_regimes else model.regimes  # too few rows for none
+    notes = check(values, recording.channels, views.stride(recording), regimes, model.lags)
+    return [note for note in notes if note[0] != "heavy_tails" or model.noise == "normal"]
+
+
+def dry_run(inputs: Sequence[str], config: TrainConfig, series: SeriesConfig, progress: Progress) -> Plan:
+    """What `train` would read and need, refused where it would be; nothing is trained or written."""
+    device = resolve(config.device)
+    with open_series(inputs, series).recording(None, progress) as recording:
+        config = replace(config, calibrate_all=False)  # which would take as long as training
+        config, _ = _calibrated(config, recording, progress, _untold)
+        require_rows(view(recording, config.model, device), config)
+        needed = 8 * recording.rows  # the labelling that counts the regimes' rows
+        return plan(recording, needed, None, rows_per_second=TRAIN_ROWS_PER_SECOND, seconds=TRAIN_SECONDS)
+
+
+def _identity(recording: Recording, config: TrainConfig, series: SeriesConfig, device: torch.device) -> dict[str, Any]:
+    """All that decides what training finds; a run with another identity cannot go on from this one."""
+    options = asdict(config) | asdict(series)
+    options |= options.pop("model") | {"device": str(device)}
+    return {
+        "the input": f"{recording.rows:,} rows, digest {recording.fingerprint()}",
+        **{f"--{name.replace('_', '-')}": value for name, value in options.items()},
+        **{
+            f"the content of --{name}": _content(path)
+            for name, path in (("init", config.init), ("align-to", config.align_to))
+        },
+        **{f"the version of {name}": version(name) for name in ("gmvae", *_PACKAGES)},
+        "the processor": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+    }
+
+
+def _content(path: str | None) -> str | None:
+    """A digest of a file."""
+    if path is None:
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _dwell(config: TrainConfig, recording: Recording, block_rows: int) -> float | None:
+    """The expected dwell in rows or blocks, if one is given."""
+    if config.expect_dwell is None:
+        return None
+    rows = duration_rows(config.expect_dwell, recording.step, recording.time_unit, "expect-dwell")
+    return max(1.0, rows / block_rows)
+
+
+def _initial(
+    older: Checkpoint | None,
+    config: TrainConfig,
+    channels: tuple[str, ...],
+    mean: NDArray[np.float64],
+    scale: NDArray[np.float64],
+) -> Model | None:
+    """The decoder and prior of an older model, for columns standardised as these are."""
+    if older is None:
+        return None
+    for name in ("regimes", "lags", "stride", "summarize", "prior", "covariance", "noise", "intercept"):
+        was, now = getattr(older.model, name), getattr(config.model, name)
+        if was != now:
+            raise CheckpointError(f"{config.init}: its {name} is {was}, but this run's is {now}; they must agree")
+    _require_channels(config.init, older, channels)
+    parameters = older.parameters.rescaled(older.mean, older.scale, torch.as_tensor(mean), torch.as_tensor(scale))
+    return Model(parameters.emission(config.model.intercept), parameters.chain, parameters.evidence_scale)
+
+
+def _require_channels(path: str | None, older: Checkpoint, channels: tuple[str, ...]) -> None:
+    if older.channels != channels:
+        raise CheckpointError(
+            f"{path}: trained on {len(older.channels)} channels ({', '.join(older.channels)}), but this run has "
+            f"{len(channels)} ({', '.join(channels)})"
+        )
+
+
+def _checkpoint(
+    parameters: Parameters, encoder: Encoder, windows: Windows, standard_errors: Tensor | None = None
+) -> Checkpoint:
+    seen = windows.recording
+    return Checkpoint(
+        model=windows.model,
+        channels=seen.recording.channels if isinstance(seen, Summaries) else seen.channels,
+        mean=torch.as_tensor(windows.mean),
+        scale=torch.as_tensor(windows.scale),
+        parameters=parameters,
+        encoder={name: value.detach().cpu() for name, value in encoder.state_dict().items()},
+        standard_errors=standard_errors,
+        floor=torch.as_tensor(seen.floor) if isinstance(seen, Summaries) else None,
+    )
+
+
+# --- names of regimes ------------------------------------------------------------------------------------------------
+
+
+def _named(
+    trained: Checkpoint, reference: Checkpoint | None, config: TrainConfig, recording: Recording, progress: Progress
+) -> tuple[Checkpoint, NDArray[np.int64]]:
+    """The model with its regimes numbered by share, or as in an older model; and how many rows each regime labels."""
+    K = config.model.regimes
+    counts, first = np.zeros(K, np.int64), np.full(K, recording.rows)
+    overlap = np.zeros((K, reference.model.regimes if reference else 1), np.int64)
+    if reference is not None:
+        _require_channels(config.align_to, reference, recording.channels)
+    with apply.infer(recording, trained, "smooth", config.device, progress=progress) as inferred:
+        start = 0
+        for block in inferred.blocks():
+            present, at = np.unique(block.regimes, return_index=True)
+            first[present] = np.minimum(first[present], start + at)
+            counts += np.bincount(block.regimes, minlength=K)
+            start += len(block.regimes)
+        if reference is not None:
+            with apply.infer(recording, reference, "smooth", config.device, progress=progress) as older:
+                for ours, theirs in zip(inferred.blocks(), older.blocks(), strict=True):
+                    np.add.at(overlap, (ours.regimes, theirs.regimes), 1)
+    order = _by_share(counts, first) if reference is None else _as_before(trained, reference, overlap)
+    index = torch.as_tensor(order)
+    encoder = dict(trained.encoder or {})
+    last = max(name for name in encoder if name.endswith("weight")).removesuffix("weight")
+    for name in (f"{last}weight", f"{last}bias"):
+        encoder[name] = encoder[name][index]
+    assert trained.standard_errors is not None
+    parameters, errors = trained.parameters.permuted(index), trained.standard_errors[index]
+    return replace(trained, parameters=parameters, encoder=encoder, standard_errors=errors), counts[order]
+
+
+def _by_share(counts: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Old numbers in their new order: by decreasing share, where shares are as good as equal by first appearance."""
+    order = np.argsort(-counts, kind="stable")
+    leaders = -counts[order] / max(counts.sum(), 1)
+    groups, leader = np.zeros(len(order), np.int64), leaders[0]
+    for place in range(1, len(order)):
+        near = leaders[place] - leader < _SAME_SHARE
+        groups[place] = groups[place - 1] + (0 if near else 1)
+        leader = leader if near else leaders[place]
+    return order[np.lexsort((first[order], groups))]
+
+
+def _as_before(trained: Checkpoint, reference: Checkpoint, overlap: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Old numbers in their new order: each regime takes the number of the older model's regime that it stands for.
+
+    What regimes do decides: the rows they share, and for regimes that share none how alike their predictions are.
+    """
+    K = len(overlap)
+    older = reference.parameters.rescaled(reference.mean, reference.scale, trained.mean, trained.scale)
+    union = overlap.sum(1, keepdims=True) + overlap.sum(0, keepdims=True) - overlap
+    likeness = overlap / np.maximum(union, 1)
+    if all(getattr(reference.model, name) == getattr(trained.model, name) for name in ("lags", "stride", "summarize")):
+        both = [p.emission(True) for p in (trained.parameters, older)]
+        weights = torch.cat([emission.weights for emission in both])
+        tril = torch.cat([e.scale_tril.expand(len(e.weights), -1, -1) for e in both])
+        distance = describe.divergence(weights, tril)[:K, K:].numpy()
+        likeness = likeness + 0.01 / (1 + distance)
+    numbers = metrics.match(likeness[:, :K])
+    free = iter(sorted(set(range(K)) - {number for number in numbers if number >= 0}))
+    named = np.array([number if number >= 0 else next(free) for number in numbers])
+    return np.argsort(named)
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+def _figures(trained: Checkpoint, result: Fit, windows: Windows, counts: NDArray[np.int64]) -> dict[str, Any]:
+    """The numbers of a run, on held-out rows where there are any (then of the model that never saw them)."""
+    windows = replace(windows, dtype=torch.float64)
+    source: posterior.Source = windows.pieces(result.validation) if result.validation else windows
+    judged = _checkpoint(*result.validated, windows) if result.validation else trained
+    encoder = judged.build_encoder("model")
+    with (
+        posterior.Inference(source, judged, "smooth", evidence_scale=1.0) as exact,
+        posterior.Inference(source, judged, "encoder", encoder, evidence_scale=1.0) as amortised,
+    ):
+        rows = exact.evidence_rows * windows.model.summarize
+        log_likelihood = exact.log_likelihood / rows if rows else None
+        elbo = amortised.elbo / rows if rows and amortised.elbo is not None else None
+        in_data_units = (exact.log_likelihood - exact.log_volume) / rows if rows else None
+    known = log_likelihood is not None and elbo is not None
+    return {
+        "elbo_per_row": elbo,
+        "log_likelihood_per_row": log_likelihood,
+        "log_likelihood_per_row_data_units": in_data_units,
+        "amortisation_gap": log_likelihood - elbo if known else None,  # type: ignore[operator]
+        "evaluated_on": "validation" if result.validation else "train",
+        "shares": (counts / counts.sum()).tolist(),
+        "expected_dwell": trained.expected_dwell,
+    }
+
+
+def _origin(reader: SeriesReader, recording: Recording, config: TrainConfig) -> dict[str, Any]:
+    """What a later run on another file needs to know of this one."""
+    return {
+        "rows": recording.rows,
+        "series_count": recording.num_series,
+        "time": reader.layout.time,
+        "series": reader.layout.series,
+        "step": recording.step,
+        "time_unit": recording.time_unit,
+        "estimator": config.estimator,
+        "versions": {name: version(name) for name in ("gmvae", *_PACKAGES)},
+    }

@@ -1,0 +1,1 @@
+"""Series as arrays: rows with their lags, block features, steps in time."""

@@ -1,0 +1,1 @@
+"""Reading and writing tables, models' tensors and manifests."""

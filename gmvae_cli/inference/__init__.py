@@ -1,0 +1,1 @@
+"""A trained model and a file: the posterior of every row."""

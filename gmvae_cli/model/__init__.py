@@ -1,0 +1,1 @@
+"""The mathematics: densities, the chain, moments; tensors in, tensors out."""

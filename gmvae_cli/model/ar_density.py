@@ -1,0 +1,206 @@
+"""Autoregressive log-likelihoods of all regimes, Normal or Student t, in one matrix product.
+
+A row is seen as y_t = [x_t, h_t], with the context h_t = [x_{t-s}, .., x_{t-Ps}, (1)]. Rows are kept as columns,
+(M, n), because every step from here to the chain then runs along contiguous memory.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gmvae_cli.model import student_t as student
+
+_CACHED_ROWS = 1 << 13  # rows at a time whose residuals stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class Emission:
+    """The decoder: x_t | h_t, z_t = k is Normal(weights_k h_t, scale_tril_k scale_tril_k^T), or Student t about it.
+
+    Any number of leading dimensions (restarts) may stand before K, the same for all.
+
+    Args:
+        weights: (..., K, D, C) Pi_k, C = P * D (+ 1 with an intercept), lag 1 first, the intercept last.
+        scale_tril: (..., K, D, D), or (..., 1, D, D) where the regimes share it; lower triangular, positive diagonal.
+        degrees: (..., 1) degrees of freedom nu of the Student t, the same in all regimes, see `student`; None: Normal.
+    """
+
+    weights: Tensor
+    scale_tril: Tensor
+    degrees: Tensor | None = None
+
+    def to(self, like: Tensor) -> "Emission":
+        """The same decoder in the dtype and on the device of another tensor."""
+        degrees = None if self.degrees is None else self.degrees.to(like)
+        return Emission(self.weights.to(like), self.scale_tril.to(like), degrees)
+
+    @classmethod
+    def stacked(cls, emissions: Sequence["Emission"]) -> "Emission":
+        """Single decoders, all Normal or all Student t, as restarts of one."""
+        degrees = [emission.degrees for emission in emissions if emission.degrees is not None]
+        return cls(
+            torch.stack([emission.weights for emission in emissions]),
+            torch.stack([emission.scale_tril for emission in emissions]),
+            torch.stack(degrees) if degrees else None,
+        )
+
+    def __getitem__(self, index: Any) -> "Emission":
+        """The decoders of some restarts."""
+        degrees = None if self.degrees is None else self.degrees[index]
+        return Emission(self.weights[index], self.scale_tril[index], degrees)
+
+
+class Pattern(NamedTuple):
+    """Rows of which the same channels, some but not all, are observed: channels (o,) and rows (n,), both int64."""
+
+    channels: Tensor
+    rows: Tensor
+
+
+def patterns(observed: Tensor) -> list[Pattern]:
+    """The partly observed rows, by what is observed of them. observed: (D, n) bool."""
+    partial = (observed.any(0) & ~observed.all(0)).nonzero()[:, 0]
+    if not len(partial):
+        return []
+    found = observed[:, partial].cpu().numpy()
+    kinds, which = np.unique(found, axis=1, return_inverse=True)
+    order = np.argsort(which, kind="stable")
+    groups = np.split(order, np.searchsorted(which[order], np.arange(1, kinds.shape[1])))
+    return [
+        Pattern(torch.as_tensor(np.flatnonzero(kind), device=partial.device), partial[torch.as_tensor(rows)])
+        for kind, rows in zip(kinds.T, groups, strict=True)
+    ]
+
+
+def marginal(emission: Emission, channels: Tensor) -> Emission:
+    """The decoder of some channels alone: their rows of Pi_k, their block of Sigma_k, the same nu."""
+    some = emission.scale_tril[..., channels, :]
+    return Emission(emission.weights[..., channels, :], torch.linalg.cholesky(some @ some.mT), emission.degrees)
+
+
+def observed_part(y: Tensor, pattern: Pattern, num_channels: int) -> Tensor:
+    """y = [x_o, h] of a pattern's rows: (o + C, n)."""
+    kept = torch.cat([pattern.channels, torch.arange(num_channels, y.shape[0], device=y.device)])
+    return y[kept[:, None], pattern.rows]
+
+
+def context(x: Tensor, num_lags: int, stride: int, intercept: bool) -> Tensor:
+    """y_t = [x_t, x_{t-s}, .., x_{t-Ps}, (1)] of every row that has all its lags.
+
+    Args:
+        x: (D, n + P * s) consecutive rows, as columns.
+    Returns:
+        (D * (P + 1) (+ 1), n), for the last n rows of x.
+    """
+    rows = x.shape[1]
+    lost = num_lags * stride
+    kept = max(rows - lost, 0)
+    parts = [x[:, lost - p * stride : lost - p * stride + kept] for p in range(num_lags + 1)]
+    if intercept:
+        parts.append(x.new_ones(1, kept))
+    return torch.cat(parts)
+
+
+def whitener(emission: Emission) -> tuple[Tensor, Tensor]:
+    """G_k = L_k^{-1} [I, -Pi_k], with r = G_k y the whitened residual, and log |L_k| + D / 2 log 2 pi.
+
+    Returns:
+        (D, ..., K, M) and (..., K).
+    """
+    weights, scale_tril = emission.weights, emission.scale_tril
+    num_channels = weights.shape[-2]
+    identity = torch.eye(num_channels, dtype=weights.dtype, device=weights.device).expand(
+        *weights.shape[:-1], num_channels
+    )
+    residual = torch.cat([identity, -weights], dim=-1)
+    whitened = torch.linalg.solve_triangular(scale_tril.expand_as(identity), residual, upper=False)
+    log_det = scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * num_channels * math.log(2 * math.pi)
+    return whitened.movedim(-2, 0), log_det.expand(weights.shape[:-2])
+
+
+def _normal(y: Tensor, emission: Emission) -> Tensor:
+    """log Normal(x_t; Pi_k h_t, Sigma_k), (..., K, n)."""
+    matrix, log_det = whitener(emission)
+    flat, offset = matrix.reshape(-1, y.shape[0]).to(y), -log_det.to(y)[..., None]
+    if flat.requires_grad or y.requires_grad:
+        return torch.add(offset, (flat @ y).square().view(*matrix.shape[:-1], -1).sum(0), alpha=-0.5)
+    scores = y.new_empty(*matrix.shape[1:-1], y.shape[1])
+    for first in range(0, y.shape[1], _CACHED_ROWS):
+        squares = (flat @ y[:, first : first + _CACHED_ROWS]).square_().view(*matrix.shape[:-1], -1)
+        torch.add(offset, squares.sum(0), alpha=-0.5, out=scores[..., first : first + _CACHED_ROWS])
+    return scores
+
+
+def _squares(y: Tensor, emission: Emission) -> tuple[Tensor, Tensor]:
+    """|L_k^-1 (x_t - Pi_k h_t)|^2, (..., K, n), and log |L_k| + D / 2 log 2 pi, (..., K)."""
+    matrix, log_det = whitener(emission)
+    residuals = matrix.reshape(-1, y.shape[0]).to(y) @ y
+    return residuals.square_().view(*matrix.shape[:-1], y.shape[1]).sum(0), log_det
+
+
+def log_density(
+    squares: Tensor, log_det: Tensor, degrees: Tensor | None, num_channels: int, doubts: Tensor | None = None
+) -> Tensor:
+    """Log density of Normal or Student t noise from squared whitened residuals (..., K, n), nats; as in `student`."""
+    if degrees is None:
+        return torch.add(-log_det.to(squares)[..., None], squares, alpha=-0.5)
+    return student.log_density(squares, log_det, degrees, num_channels, doubts)
+
+
+def log_likelihoods(
+    y: Tensor, emission: Emission, partial: Sequence[Pattern] = (), past: student.Past | None = None
+) -> Tensor:
+    """log p(x_t | h_t, z_t = k) of every row and regime, nats; of a partly observed row the marginal.
+
+    Args:
+        y: (M, n) rows as columns, from `context`. partial: its partly observed rows.
+        past: where the rows of their lags are, for Student t noise; None: nothing is known of them.
+    Returns:
+        (..., K, n), regimes first.
+    """
+    return weighted_log_likelihoods(y, emission, partial, past, weighted=False)[0]
+
+
+def doubts(y: Tensor, emission: Emission, past: student.Past | None) -> Tensor | None:
+    """1 / v_t of every row, (..., n), as in `student`; None where noise is Normal or nothing is known of the past."""
+    if emission.degrees is None or past is None:
+        return None
+    squares, _ = _squares(torch.cat([past.lead, y], dim=1), emission)
+    return student.doubt(squares, emission.degrees, emission.weights.shape[-2], past)
+
+
+def weighted_log_likelihoods(
+    y: Tensor,
+    emission: Emission,
+    partial: Sequence[Pattern] = (),
+    past: student.Past | None = None,
+    weighted: bool = True,
+) -> tuple[Tensor, student.Weights | None]:
+    """`log_likelihoods`, and under Student t noise, if `weighted`, what rows weigh."""
+    D = emission.weights.shape[-2]
+    if emission.degrees is None:
+        scores = _normal(y, emission)
+        for pattern in partial:
+            scores[..., pattern.rows] = _normal(observed_part(y, pattern, D), marginal(emission, pattern.channels))
+        return scores, None
+    doubt = None
+    if past is None:
+        squares, log_det = _squares(y, emission)
+    else:
+        squares, log_det = _squares(torch.cat([past.lead, y], dim=1), emission)
+        doubt, squares = student.doubt(squares, emission.degrees, D, past), squares[..., past.lead.shape[1] :]
+    scores = student.log_density(squares, log_det, emission.degrees, D, doubt)
+    weights = student.row_weights(squares, emission.degrees, D, doubt) if weighted else None
+    for pattern in partial:
+        rows, o = pattern.rows, len(pattern.channels)
+        squares, log_det = _squares(observed_part(y, pattern, D), marginal(emission, pattern.channels))
+        noise = (emission.degrees, o, None if doubt is None else doubt[..., rows])
+        scores[..., rows] = student.log_density(squares, log_det, *noise)
+        for whole, some in zip(weights or (), student.row_weights(squares, *noise), strict=weighted):
+            whole[..., rows] = some
+    return scores, weights

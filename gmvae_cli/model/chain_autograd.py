@@ -1,0 +1,104 @@
+"""The chain as one differentiable function, with its backward pass written by hand.
+
+(evidence, log pi, log A) -> (log Z, q), the marginals of q(z_1..z_L) = p(z_1..z_L) prod_t exp l_t(z_t) / Z. Given the
+gradients u of log Z and v_t(k) of q_t(k), with S = sum_t v_t(z_t), and expectations and covariances under q:
+
+    d/d l_t(k)    = q_t(k) (u + E[S | z_t = k] - E[S])
+    d/d log A_ij  = sum_t xi_t(i, j) (u + E[S | z_t-1 = i, z_t = j] - E[S])
+    E[S | z_t = k] = f_t(k) + v_t(k) + b_t(k)
+
+f and b are two more recursions along the chain, so the whole costs about as much again as the smoother; automatic
+differentiation through the recursion costs three to five times that.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gmvae_cli.model.chain import Chain, Lattice, move
+
+
+class _ChainPosterior(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, evidence: Tensor, log_initial: Tensor, log_transition: Tensor, steps: np.ndarray | None
+    ) -> tuple[Tensor, Tensor]:
+        B, L, K = evidence.shape
+        kinds = np.ones((B, L), dtype=np.int64) if steps is None else steps.copy()
+        kinds[:, 0] = 0
+        chain = Chain(log_initial.exp(), log_transition.exp())
+        lattice = Lattice(evidence.reshape(1, B * L, K), kinds.reshape(-1), chain, L, start=True)
+        lattice.exponentiate()
+        predicted, alpha = torch.empty_like(lattice.scores), torch.empty_like(lattice.scores)
+        norms = alpha.new_empty(L, 1, 1, B)
+        previous = alpha.new_full((1, K, B), 1 / K)
+        scores, targets = lattice.scores.unbind(), alpha.unbind()
+        for level, (target, predict, norm) in enumerate(zip(targets, predicted.unbind(), norms.unbind(), strict=True)):
+            move(lattice, level, previous, predict, transposed=True)
+            previous = torch.mul(predict, scores[level], out=target)
+            torch.sum(previous, -2, keepdim=True, out=norm)
+            previous.div_(norm)
+        weights = lattice.scores.div_(norms)  # becomes e_t beta_t / norm_t
+        beta = torch.ones_like(alpha)
+        betas = beta.unbind()
+        for level in range(L - 1, 0, -1):
+            scores[level].mul_(betas[level])
+            move(lattice, level, scores[level], betas[level - 1], transposed=False)
+        weights[0].mul_(beta[0])
+        probs = alpha * beta
+        log_z = norms.log().sum((0, 1, 2)) + lattice.peaks.view(B, L).sum(1)
+        ctx.lattice, ctx.restarts = lattice, kinds == 0
+        ctx.save_for_backward(alpha, predicted, beta, weights, probs)
+        return log_z, probs[:, 0].permute(2, 0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        u, grad_probs = grads
+        alpha, predicted, beta, weights, probs = ctx.saved_tensors
+        lattice: Lattice = ctx.lattice
+        L = len(alpha)
+        tiny = torch.finfo(alpha.dtype).tiny
+        v = grad_probs.permute(1, 2, 0)[:, None].contiguous()
+        before, after = torch.zeros_like(alpha), torch.zeros_like(alpha)  # f_t, b_t
+        alphas, arrivals, predicted = alpha.unbind(), weights.unbind(), predicted.clamp_min(tiny).unbind()
+        sources, values, carried = before.unbind(), v.unbind(), torch.empty_like(alpha[0])
+        for level in range(1, L):
+            torch.add(sources[level - 1], values[level - 1], out=carried).mul_(alphas[level - 1])
+            move(lattice, level, carried, sources[level], transposed=True)
+            sources[level].div_(predicted[level])
+        sources, betas = after.unbind(), beta.clamp_min(tiny).unbind()
+        for level in range(L - 1, 0, -1):
+            torch.add(sources[level], values[level], out=carried).mul_(arrivals[level])
+            move(lattice, level, carried, sources[level - 1], transposed=False)
+            sources[level - 1].div_(betas[level - 1])
+        conditional = before + v + after
+        excess = u - (probs[0] * conditional[0]).sum(-2, keepdim=True)  # u - E[S], per chunk
+        grad_evidence = probs * (conditional + excess)
+        by_row = grad_evidence[:, 0].permute(2, 0, 1)  # (B, L, K)
+        grad_initial = by_row[torch.as_tensor(ctx.restarts)].sum(0)
+        left = alpha * (before + v + excess)
+        arriving = weights * (v + after)
+        rows = torch.as_tensor(lattice.special_rows)
+        step, block = rows % L, rows // L
+        for array in (weights, arriving):
+            array.permute(0, 3, 1, 2)[step, block] = 0
+        sums = (left[:-1] @ weights[1:].mT + alpha[:-1] @ arriving[1:].mT).sum((0, 1))
+        return by_row, grad_initial, sums * lattice.matrix[0], None
+
+
+def chain_posterior(
+    evidence: Tensor, log_initial: Tensor, log_transition: Tensor, steps: np.ndarray | None = None
+) -> tuple[Tensor, Tensor]:
+    """log Z and the marginals q_t of chunks, differentiable in all three tensors, once.
+
+    Args:
+        evidence: (B, L, K) l_t(k), nats. log_initial: (K,). log_transition: (K, K).
+        steps: (B, L) as in `markov`; each chunk starts from the initial law whatever its first entry says. Holes and
+            restarts inside a chunk pass gradients on to the evidence, and none to A (a hole) from their own move.
+    Returns:
+        log_z (B,) nats, regime_probs (B, L, K).
+    """
+    log_z, probs = _ChainPosterior.apply(evidence, log_initial, log_transition, steps)  # type: ignore[no-untyped-call]
+    return log_z, probs

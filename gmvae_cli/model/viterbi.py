@@ -1,0 +1,161 @@
+"""The jointly best regime path, in the blocks of `markov` with (max, +) in place of (sum, *).
+
+delta_t(j) = l_t(j) + max_i delta_t-1(i) + log A_ij, reduced by its maximum every few rows; psi_t(j) is the i that
+attains it, the lowest on ties. The path is read backwards through psi (Viterbi, 1967; Rabiner, 1989, Eq. 33).
+A block's path is composed for all K regimes it may end in at once, so that blocks run side by side on the way back too.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gmvae_cli.model.chain import Chain, Lattice, block_length
+
+_REDUCE_EVERY = 8  # rows between reductions: scores stay far below what float64 resolves
+_LEVELS = 16  # rows of a block whose predecessors are found at once
+_IMPOSSIBLE = -1e30  # log 0: finite, so that no difference of two of them is NaN
+
+
+def index_type(num_regimes: int) -> torch.dtype:
+    """The smallest type that holds every regime number."""
+    return torch.int8 if num_regimes <= 128 else torch.int32
+
+
+class _Moves:
+    """log A and the special log matrices of a lattice, and (max, +) steps with them."""
+
+    def __init__(self, lattice: Lattice) -> None:
+        self.matrix = lattice.matrix[0].log().clamp_min(_IMPOSSIBLE)
+        self.wide = self.matrix[:, :, None, None]
+        self.special = [
+            None if entry is None else (entry[0], entry[1][0].log().clamp_min(_IMPOSSIBLE)) for entry in lattice.special
+        ]
+
+    def best(self, level: int, delta: Tensor, room: Tensor, out: Tensor) -> Tensor:
+        """max_i delta(i) + log A_ij of all columns: (K, S, B) -> out (K, S, B), with room (K, K, S, B) to work in."""
+        torch.add(delta[:, None], self.wide, out=room)
+        special = self.special[level]
+        if special is not None:
+            columns, matrices = special
+            room[..., columns] = delta[:, None, :, columns] + matrices.permute(1, 2, 0)[:, :, None]
+        return torch.amax(room, 0, out=out)
+
+    def predecessors(self, first: int, before: Tensor) -> Tensor:
+        """argmax_i delta(i) + log A_ij, the lowest i on ties, of some levels at once: (l, K, B) -> (l, K to, B)."""
+        best = before[:, :1] + self.matrix[0][:, None]
+        psi = torch.zeros_like(best, dtype=index_type(len(self.matrix)))
+        candidate = torch.empty_like(best)
+        for regime in range(1, len(self.matrix)):
+            torch.add(before[:, regime : regime + 1], self.matrix[regime][:, None], out=candidate)
+            psi.masked_fill_(candidate > best, regime)
+            torch.maximum(best, candidate, out=best)
+        for level, special in enumerate(self.special[first : first + len(before)]):
+            if special is not None:
+                columns, matrices = special
+                scores = before[level][:, None, columns] + matrices.permute(1, 2, 0)
+                psi[level][:, columns] = scores.max(0).indices.to(psi.dtype)
+        return psi
+
+
+def _reduce(delta: Tensor) -> Tensor:
+    peak = delta.amax(0, keepdim=True)
+    delta.sub_(peak)
+    return peak
+
+
+def _edges(lattice: Lattice, moves: _Moves, message: Tensor) -> Tensor:
+    """delta before each block's first row, (K, B): each block's (max, +) transfer matrix, then B small steps."""
+    K, B = lattice.regimes, lattice.blocks
+    edges = lattice.scores.new_empty(K, B)
+    edges[:, 0] = message
+    if B == 1:
+        return edges
+    state = torch.full_like(lattice.scores[0, 0], _IMPOSSIBLE)[:, None].repeat(1, K, 1)  # (to, from, B)
+    state.diagonal(dim1=0, dim2=1).zero_()
+    other, room = torch.empty_like(state), state.new_empty(K, K, K, B)
+    offsets = torch.zeros_like(state[:1])
+    for level, evidence in enumerate(lattice.scores[:, 0].unbind()):
+        moves.best(level, state, room, other).add_(evidence[:, None])
+        state, other = other, state
+        if level % _REDUCE_EVERY == 0:
+            offsets += _reduce(state)
+    transfers = (state + offsets).permute(2, 1, 0).cpu().numpy()  # (B, from, to)
+    current = message.cpu().numpy()
+    for block in range(B - 1):
+        current = (current[:, None] + transfers[block]).max(0)
+        current = current - current.max()
+        edges[:, block + 1] = torch.as_tensor(current)
+    return edges
+
+
+def best_predecessors(lattice: Lattice, message: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """psi_t(j), the best regime of the row before given regime j in this one, and the carried score.
+
+    Args:
+        lattice: of one restart, float64, not exponentiated.
+        message: (K,) delta of the row before the first; None: the chain starts here.
+    Returns:
+        psi (T, K) of `index_type`, and delta of the last row (K,), float64.
+    """
+    scores = lattice.scores
+    moves = _Moves(lattice)
+    start = scores.new_zeros(lattice.regimes) if message is None else message.double()
+    K, B = lattice.regimes, lattice.blocks
+    deltas = scores.new_empty(lattice.length + 1, K, 1, B)  # at each level that of the row before
+    deltas[0, :, 0] = _edges(lattice, moves, start)
+    room = scores.new_empty(K, K, 1, B)
+    levels = zip(lattice.scores[:, 0].unbind(), deltas.unbind(), deltas[1:].unbind(), strict=False)
+    for level, (evidence, previous, delta) in enumerate(levels):
+        moves.best(level, previous, room, delta).add_(evidence[:, None])
+        if level % _REDUCE_EVERY == 0:
+            _reduce(delta)
+    before = deltas[:-1, :, 0]
+    carried = deltas[lattice.length - lattice.padding, :, 0, -1]
+    psi = torch.cat(
+        [moves.predecessors(first, before[first : first + _LEVELS]) for first in range(0, len(before), _LEVELS)]
+    )
+    return lattice.row_axis(psi[:, None])[0], carried - carried.max()
+
+
+def backtrack(psi: Tensor, final: int) -> tuple[Tensor, int]:
+    """The best path that ends in a regime.
+
+    Args:
+        psi: (T, K) from `best_predecessors`. final: regime of the last row.
+    Returns:
+        regimes (T,) int64, and the regime of the row before the first (meaningless where the chain starts there).
+    """
+    T, K = psi.shape
+    length = block_length(T)
+    blocks = -(-T // length)
+    identity = torch.arange(K, dtype=psi.dtype, device=psi.device)
+    padded = torch.cat([psi, identity.expand(blocks * length - T, K)]).view(blocks, length, K)
+    maps = padded.permute(1, 2, 0).long().contiguous()  # (L, K, B)
+    ends = torch.arange(K, device=psi.device)[:, None].repeat(1, blocks)
+    for level in range(length - 1, -1, -1):
+        ends = maps[level].gather(0, ends)
+    table, regime = ends.cpu().numpy(), final
+    finals = np.empty(blocks, dtype=np.int64)
+    for block in range(blocks - 1, -1, -1):
+        finals[block], regime = regime, int(table[regime, block])
+    path = torch.empty(length, blocks, dtype=torch.int64, device=psi.device)
+    current = torch.as_tensor(finals, device=psi.device)[None]
+    for level in range(length - 1, -1, -1):
+        path[level] = current[0]
+        current = maps[level].gather(0, current)
+    return path.mT.reshape(-1)[:T], regime
+
+
+def viterbi(
+    log_likelihoods: Tensor, chain: Chain, steps: np.ndarray | None = None, block_rows: int | None = None
+) -> Tensor:
+    """argmax over paths of log p(z_1..z_T, x_1..x_T), the lowest regime number on ties.
+
+    Args:
+        log_likelihoods: (T, K) nats.
+    Returns:
+        regimes (T,) int64.
+    """
+    lattice = Lattice(log_likelihoods.double()[None], steps, chain, block_rows, start=True)
+    psi, score = best_predecessors(lattice)
+    return backtrack(psi, int(score.argmax()))[0]

@@ -1,0 +1,1 @@
+"""Pictures of labelled series."""

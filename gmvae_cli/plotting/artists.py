@@ -1,0 +1,165 @@
+"""Pictures of labelled series, drawn on the axes that are given.
+
+A regime has the same colour in every picture: those of Tol's muted scheme, which stay apart for colour-blind eyes, for
+regimes 0 to 9; from regime 10 on they repeat with hatching.                     [Tol 2021, SRON/EPS/TN/09-002]
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gmvae_cli.plotting.downsampling import Array, Columns, Spans
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.patches import Patch
+
+PALETTE = (
+    "#88CCEE",
+    "#DDCC77",
+    "#332288",
+    "#117733",
+    "#882255",
+    "#999933",
+    "#44AA99",
+    "#CC6677",
+    "#AA4499",
+    "#BBBBBB",
+)
+_HATCHES = ("", "///", "...", "xxx")
+_TINT = 0.5  # opacity behind lines, which stay black
+_INK = "#1A1A1A"
+_DENSE = 700  # columns of a picture from which lines run into one another
+_DIGIT_PIXELS = 6.0  # of the small print, per 100 dots an inch
+
+
+def colour(regime: int) -> str:
+    """Of a regime, as #RRGGBB; from 10 on they repeat."""
+    return PALETTE[regime % len(PALETTE)]
+
+
+def hatch(regime: int) -> str:
+    """What tells regimes of one colour apart; nothing up to regime 9."""
+    return _HATCHES[regime // len(PALETTE) % len(_HATCHES)]
+
+
+def tint(regime: int) -> tuple[float, float, float]:
+    """The colour behind lines: mixed with white, not transparent, so that neighbours leave no seam."""
+    code = colour(regime)
+    red, green, blue = (1 - _TINT + _TINT * int(code[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return red, green, blue
+
+
+def shade(axes: "Axes", spans: Spans, step: float, *, full: bool = False, unlabelled: int = -1) -> None:
+    """Each stretch in its regime's colour over the whole height: one collection a regime, `gid` "regime K".
+
+    Args:
+        step: how far a stretch reaches behind its last row where the next row is far. full: no tint.
+        unlabelled: a label that stays white.
+    """
+    stops = spans.stops(step)
+    for regime in np.unique(spans.label[spans.label != unlabelled]).tolist():
+        mine = spans.label == regime
+        axes.broken_barh(
+            list(zip(spans.first[mine], stops[mine] - spans.first[mine], strict=True)),
+            (0, 1),
+            transform=axes.get_xaxis_transform(),
+            facecolor=colour(regime) if full else tint(regime),
+            hatch=hatch(regime) or None,
+            edgecolor="white",
+            linewidth=0,
+            zorder=0,
+            gid=f"regime {regime}",
+        )
+
+
+def line(axes: "Axes", columns: Columns, channel: int, *, ink: str = _INK, mean: float = 0, scale: float = 1) -> None:
+    """One channel over time, through the smallest and the largest value of each column; missing values are gaps.
+
+    A value between two gaps is a dot. Values are drawn as (value - mean) / scale.
+    """
+    low, high = ((values[:, channel] - mean) / scale for values in (columns.low, columns.high))
+    upward = np.arange(len(columns)) % 2 == 0  # alternate, so that what joins two columns is short
+    pairs = np.stack([np.where(upward, low, high), np.where(upward, high, low)], axis=1)
+    position = np.stack([columns.first, columns.first], axis=1)
+    cuts = np.flatnonzero(columns.gap[1:]) + 1
+    x = np.insert(position.ravel(), 2 * cuts, columns.first[cuts])
+    y = np.insert(pairs.ravel(), 2 * cuts, np.nan)
+    dense = len(columns) >= _DENSE  # where lines cover the ground, it shines through
+    width, alpha = (0.6, 0.6) if dense else (0.9, 1.0)
+    axes.plot(x, y, color=ink, linewidth=width, alpha=alpha, zorder=2, gid=f"channel {channel}")
+    known = np.isfinite(low)
+    joined = known[1:] & known[:-1] & ~columns.gap[1:]
+    alone = known & ~np.append(False, joined) & ~np.append(joined, False)
+    if alone.any():
+        axes.plot(columns.first[alone], low[alone], ".", color=ink, markersize=2.5, zorder=2)
+        axes.vlines(columns.first[alone], low[alone], high[alone], color=ink, linewidth=width, zorder=2)
+
+
+def stack(axes: "Axes", columns: Columns, probs: Array, step: float) -> None:
+    """The regimes' probabilities (C, K) on top of one another, 0 to 1; white where rows are missing."""
+    stops = np.append(columns.first[1:], columns.last[-1] + step)
+    before_gap = np.append(columns.gap[1:], False)
+    stops[before_gap] = np.minimum(stops, columns.last + step)[before_gap]
+    cuts = np.flatnonzero(before_gap)
+    twice = np.repeat(cuts, 2)  # where rows are missing: the end of what is there, then nothing
+    held = np.where((np.arange(len(twice)) % 2 == 0)[:, None], probs[twice], np.nan)
+    x = np.insert(np.append(columns.first, stops[-1]), twice + 1, stops[twice])
+    heights = np.insert(np.vstack([probs, probs[-1:]]), twice + 1, held, axis=0)
+    edges = np.cumsum(np.column_stack([np.zeros(len(heights)), heights]), axis=1)
+    for regime in range(probs.shape[1]):
+        axes.fill_between(
+            x,
+            edges[:, regime],
+            edges[:, regime + 1],
+            step="post",
+            facecolor=colour(regime),
+            hatch=hatch(regime) or None,
+            edgecolor="white",
+            linewidth=0,
+            gid=f"probability {regime}",
+        )
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0, 1])
+    zero, one = axes.get_yticklabels()
+    zero.set_verticalalignment("bottom")
+    one.set_verticalalignment("top")
+
+
+def number(axes: "Axes", spans: Spans, step: float, first_number: int = 0) -> None:
+    """The number of each segment at its top, where there is room for it; the axes' limits must stand."""
+    dots = axes.figure.dpi / 100
+    left, right = axes.get_xlim()
+    width = axes.get_position().width * axes.figure.bbox.width
+    stops = spans.stops(step)
+    pixels = (stops - spans.first) / (right - left) * width
+    done = -1
+    for index in np.flatnonzero(pixels > 2 * _DIGIT_PIXELS * dots):
+        text = str(first_number + int(spans.segment[index]))
+        if spans.segment[index] != done and pixels[index] > (len(text) + 1) * _DIGIT_PIXELS * dots:
+            done = spans.segment[index]
+            axes.text(
+                (spans.first[index] + stops[index]) / 2,
+                0.97,
+                text,
+                transform=axes.get_xaxis_transform(),
+                ha="center",
+                va="top",
+                fontsize=6.5,
+                color=_INK,
+                zorder=3,
+                clip_on=True,
+                gid=f"segment {text}",
+                bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.6, "linewidth": 0},
+            )
+
+
+def legend(regimes: Sequence[int]) -> list["Patch"]:
+    """One patch a regime, for a legend."""
+    from matplotlib.patches import Patch
+
+    return [
+        Patch(facecolor=colour(k), hatch=hatch(k) or None, edgecolor="white", linewidth=0, label=f"regime {k}")
+        for k in regimes
+    ]

@@ -1,0 +1,1 @@
+"""What the user leaves to the data: time scale, number of regimes, sampling rate."""

@@ -1,0 +1,212 @@
+"""Models of different sizes against one another: held-out likelihood in blocks, BIC, agreement of restarts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gmvae_cli.config import ModelConfig, TrainConfig
+from gmvae_cli.core import Parameters
+from gmvae_cli.data.lagged_rows import Rows, Windows
+from gmvae_cli.data.series_data import Recording
+from gmvae_cli.errors import SeriesError
+from gmvae_cli.model.chain import Chain
+from gmvae_cli.model.moments import update_emission
+from gmvae_cli.system.concurrency import in_processes
+from gmvae_cli.system.device import resolve
+from gmvae_cli.system.progress import Progress, silent
+from gmvae_cli.training.em import ClosedForm, Model
+from gmvae_cli.training.fit import fit_closed, thin
+
+BLOCKS = 10
+_FOLDS = 5
+_START_ROWS = 10_000  # a start is sought on so many; polish sees all
+_POLISH = 15  # passes at most; what more would gain is far below the standard errors
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one candidate reached.
+
+    Args:
+        block_scores: (B,) nats a row of each held-out block that has evidence, by a model that did not see it.
+        bic: of a model that saw all rows. free: its free parameters.
+        labels: (5, n) that the folds' models give to all rows. smallest_share: of rows, of the model that saw all.
+    """
+
+    model: ModelConfig
+    block_scores: NDArray[np.float64]
+    bic: float
+    free: int
+    labels: NDArray[np.int16]
+    smallest_share: float
+
+    @cached_property
+    def agreement(self) -> float:
+        """Mean ARI between the labels of the folds, each from a start of its own and from other rows."""
+        from sklearn.metrics import adjusted_rand_score  # here, not in every process
+
+        return float(np.mean([adjusted_rand_score(a, b) for a, b in combinations(self.labels, 2)]))
+
+
+class Job(NamedTuple):
+    """Rows in memory, as `Recording.read` gives them, and how candidates are fitted to them."""
+
+    name: str
+    values: NDArray[np.float64]
+    steps: NDArray[np.int64]
+    channels: tuple[str, ...]
+    restarts: int
+    seed: int
+    device: str = "cpu"
+
+
+# --- one candidate ---------------------------------------------------------------------------------------------------
+
+
+def score(windows: Windows, gap: int, restarts: int, seed: int) -> Scored:
+    """Fit a model on all blocks but some, five times, and from the best of the five on all rows.
+
+    Args:
+        gap: rows between what is trained on and what is scored, the longest context of all candidates; a row that has
+            no evidence for a context so long is not scored, so that candidates are compared on the same rows.
+    Raises:
+        SeriesError: too few rows with evidence, for the model or in the blocks.
+    """
+    config = TrainConfig(model=windows.model, restarts=restarts, polish=_POLISH)
+    edges = np.linspace(0, len(windows), BLOCKS + 1).astype(int)
+    block_scores, models = np.full(BLOCKS, np.nan), []
+    for fold in range(_FOLDS):
+        held = range(fold, BLOCKS, _FOLDS)
+        sample = windows.pieces(_between(edges, held, gap))
+        _check_rows(windows, sample)
+        closed = ClosedForm.over(sample, windows.model, len(windows.mean), None)
+        models.append(_fitted(closed, sample, config, seed + fold))
+        for block in held:
+            rows = _scored_rows(windows, int(edges[block]) + gap, int(edges[block + 1]), gap)
+            if bool(rows.mask.any()):
+                block_scores[block] = float(closed.score(rows, models[-1][None])[0])
+    known = ~np.isnan(block_scores)
+    if known.sum() < 2:
+        raise SeriesError(
+            f"{windows.recording.name}: its values lie in one tenth of its rows, too few to compare models"
+        )
+    return Scored(windows.model, block_scores[known], *_whole(windows, models, config))
+
+
+def _check_rows(windows: Windows, sample: Rows) -> None:
+    rows, regimes, D = int(sample.complete.sum()), windows.model.regimes, len(windows.mean)
+    needed = regimes * (sample.y.shape[0] - D + 2)
+    if rows < needed:
+        raise SeriesError(
+            f"{windows.recording.name}: {rows} rows are complete with all their lags when a fifth is held out, but "
+            f"{regimes} regimes of {D} channels need at least {needed}; "
+            "give more rows, or fewer --regimes, --lags or --channels"
+        )
+
+
+def _fitted(closed: ClosedForm, sample: Rows, config: TrainConfig, seed: int) -> Model:
+    """The start from few of the rows, polished on all; with one regime there is nothing to start."""
+    if config.model.regimes == 1:
+        ones = torch.ones(1, 1, dtype=torch.float64)
+        moments = closed.pooled[None]
+        started = Model(
+            update_emission(moments, ones[0], closed.pooled, closed.num_channels, True), Chain(ones[0], ones)
+        )
+    else:
+        started = fit_closed(thin(sample, _START_ROWS), replace(config, polish=0), closed.num_channels, seed, silent)
+    return closed.polish(sample, started[None], config.polish)[0][0]
+
+
+def _scored_rows(windows: Windows, start: int, stop: int, gap: int) -> Rows:
+    """A held-out block; rows without evidence for the longest context count as missing."""
+    rows = Rows.joined([windows.rows(start, stop)])
+    if gap == windows.model.context_rows:
+        return rows
+    widest = replace(windows, model=replace(windows.model, lags=gap, stride=1))
+    return replace(rows, mask=rows.mask & widest.rows(start, stop).mask)
+
+
+def _between(edges: NDArray[np.int64], held: Sequence[int], gap: int) -> list[tuple[int, int]]:
+    """What lies between held-out blocks, less the gap behind each."""
+    found, start = [], 0
+    for block in held:
+        if start < edges[block]:
+            found.append((start, int(edges[block])))
+        start = int(edges[block + 1]) + gap
+    return found + ([(start, int(edges[-1]))] if start < edges[-1] else [])
+
+
+def _whole(windows: Windows, models: list[Model], config: TrainConfig) -> tuple[float, int, NDArray[np.int16], float]:
+    """BIC, free parameters, labels by the folds' models, and smallest share of a model that saw all rows."""
+    rows = windows.rows(0, len(windows))
+    closed = ClosedForm.over(rows, config.model, len(windows.mean), None)
+    labels = np.stack([closed.labels(rows, model).astype(np.int16) for model in models])
+    best = int(closed.score(rows, Model.stacked(models)).argmax())
+    model = closed.polish(rows, models[best][None], config.polish)[0]
+    statistics = closed.expect(rows, model)
+    evidence = statistics.evidence_rows
+    free = Parameters.of(model[0].emission, model[0].chain, config.model).free
+    share = np.bincount(closed.labels(rows, model[0]), minlength=config.model.regimes).min() / len(rows)
+    bic = free * np.log(evidence) - 2 * float(statistics.predictive[0])
+    return bic, free, labels, float(share)
+
+
+# --- all of them, in parallel ----------------------------------------------------------------------------------------
+
+
+def score_all(job: Job, candidates: Sequence[ModelConfig], progress: Progress) -> list[Scored]:
+    """The candidates' scores, in their order, from as many processes as there are processors for us.
+
+    The large ones, which take longest and may ask for too many rows, begin first. The answer does not depend on the
+    number of processes, and however this ends, none is left behind.
+
+    Raises:
+        SeriesError: too few rows. GmvaeError: a process was ended from outside.
+    """
+    gap = max(model.context_rows for model in candidates)
+    if len(job.values) < BLOCKS * (gap + 2):
+        raise SeriesError(
+            f"{job.name}: {len(job.values)} rows, but comparing models in {BLOCKS} blocks needs at least "
+            f"{BLOCKS * (gap + 2)}; give more rows, or use train"
+        )
+    largest_first = list(reversed(candidates))
+    found: dict[int, Scored] = {}
+    for index, scored in in_processes(_score, [(job, model, gap) for model in largest_first]):
+        found[index] = scored
+        progress("select", len(found), len(candidates))
+    return [found[index] for index in reversed(range(len(candidates)))]
+
+
+def _score(task: tuple[Job, ModelConfig, int]) -> Scored:
+    job, model, gap = task
+    device = resolve(job.device)
+    with Recording.from_arrays(job.values, job.steps, job.channels, job.name) as recording:
+        mean = recording.mean if model.intercept else np.zeros_like(recording.mean)
+        return score(Windows(recording, model, mean, recording.scale, device=device), gap, job.restarts, job.seed)
+
+
+# --- the choice ------------------------------------------------------------------------------------------------------
+
+
+def choose(
+    block_scores: NDArray[np.float64], free: Sequence[int]
+) -> tuple[int, int, NDArray[np.float64], NDArray[np.float64]]:
+    """The smallest candidate within one standard error of the best.            [the rule of Breiman et al. 1984, 3.4.3]
+
+    Args:
+        block_scores: (candidates, B) nats a row. free: parameters of each candidate.
+    Returns:
+        chosen, best, (candidates,) mean difference to the best, and its standard error over paired blocks.
+    """
+    best = int(block_scores.mean(1).argmax())
+    differences = block_scores[best] - block_scores
+    mean = differences.mean(1)
+    error = differences.std(1, ddof=1) / np.sqrt(block_scores.shape[1])
+    near = [index for index in range(len(free)) if mean[index] <= error[index]]
+    return min(near, key=lambda index: (free[index], index)), best, mean, error

@@ -1,0 +1,1 @@
+"""Learning: initialization, gradient annealing, EM, what a run may resume from."""

@@ -1,0 +1,326 @@
+"""Closed-form training: expectations with exact posteriors, then the decoder and the prior optimal for them."""
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gmvae_cli.config import ModelConfig
+from gmvae_cli.core import Parameters
+from gmvae_cli.data.lagged_rows import Rows, Windows
+from gmvae_cli.model.ar_density import Emission, log_likelihoods, weighted_log_likelihoods
+from gmvae_cli.model.ar_dynamics import standard_errors
+from gmvae_cli.model.chain import Chain, persistent, smooth, stationary
+from gmvae_cli.model.evidence_scale import evidence_scale
+from gmvae_cli.model.moments import (
+    Statistics,
+    collect,
+    symmetric,
+    update_emission,
+    update_iid,
+    update_transition,
+    weighted_moments,
+)
+from gmvae_cli.model.student_t import update_degrees
+from gmvae_cli.system.progress import Progress
+from gmvae_cli.training.initialization import ordinary, robust_moments, window_moments
+from gmvae_cli.training.resume import NOTHING, Journal, State
+
+TOLERANCE = 1e-6  # nats a row: a pass that gains less has converged
+_COUNTED_STARTS = 20  # series from which the initial law is counted
+_DWELL_VISITS = 20  # what an expected dwell is worth: this many visits a regime
+_RESEED_ROWS = 50
+_FIRST_DEGREES = 5.0
+_SETTLED = 0.02  # relative change of the evidence scale below which it stands
+_ROUNDS = 8
+
+
+@dataclass(frozen=True)
+class Model:
+    """Decoder and prior, with leading restarts where there are several: Emission (R, ...) and Chain (R, ...).
+
+    evidence_scale: (R,) float64, what log-likelihoods are divided by before they enter the chain, as in `calibrate`.
+    """
+
+    emission: Emission
+    chain: Chain
+    evidence_scale: Tensor = field(default_factory=lambda: torch.ones((), dtype=torch.float64))
+
+    def __getitem__(self, index: Any) -> "Model":
+        return Model(self.emission[index], Chain(*(part[index] for part in self.chain)), self.evidence_scale[index])
+
+    def parameters(self, config: ModelConfig) -> Parameters:
+        """A single model in the form that is saved."""
+        return Parameters.of(self.emission, self.chain, config, self.evidence_scale)
+
+    def state(self) -> State:
+        """Its tensors by name."""
+        emission = {f"emission.{name}": value for name, value in vars(self.emission).items() if value is not None}
+        chain = {f"chain.{name}": value for name, value in self.chain._asdict().items()}
+        return emission | chain | {"evidence_scale": self.evidence_scale}
+
+    @classmethod
+    def of(cls, state: State) -> "Model":
+        """From what `state` gave, and perhaps more."""
+        emission, chain = (
+            {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)}
+            for part in ("emission.", "chain.")
+        )
+        return cls(Emission(**emission), Chain(**chain), state["evidence_scale"])
+
+    @classmethod
+    def stacked(cls, models: list["Model"]) -> "Model":
+        """Single models as restarts of one."""
+        return cls(
+            Emission.stacked([model.emission for model in models]),
+            Chain(*(torch.stack(parts) for parts in zip(*(model.chain for model in models), strict=True))),
+            torch.stack([model.evidence_scale.to(models[0].emission.weights.device) for model in models]),
+        )
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """The closed-form updates of one training run.
+
+    Args:
+        pooled: (M, M) second moments of all rows, a row (noise "student": robust ones).
+        dwell: rows that a visit is expected to last, or None; `dwells`, instead of it, has one for each restart.
+        evidence_scale: of every model, or None: it is taken from the rows.
+    """
+
+    config: ModelConfig
+    pooled: Tensor
+    num_channels: int
+    dwell: float | None = None
+    evidence_scale: float | None = None
+    dwells: tuple[float, ...] = ()
+
+    @classmethod
+    def over(
+        cls,
+        rows: Rows,
+        config: ModelConfig,
+        num_channels: int,
+        dwell: float | None,
+        evidence_scale: float | None = None,
+    ) -> "ClosedForm":
+        """Take the pooled moments from the wholly observed rows."""
+        if config.noise == "student":
+            pooled = robust_moments(rows.y, rows.complete, config.intercept)
+        else:
+            pooled = weighted_moments(rows.y, rows.complete[None].to(rows.y))[0] / rows.complete.sum()
+        return cls(config, pooled, num_channels, dwell, evidence_scale)
+
+    @property
+    def shared(self) -> bool:
+        """One covariance for all regimes."""
+        return self.config.covariance == "shared"
+
+    @property
+    def independent(self) -> bool:
+        """Prior "iid"."""
+        return self.config.prior == "iid"
+
+    @property
+    def student(self) -> bool:
+        """Noise "student"."""
+        return self.config.noise == "student"
+
+    def regular(self, rows: Rows) -> Tensor:
+        """(n,) bool, wholly observed rows, under Student t noise without outliers: what a start learns from."""
+        if not self.student:
+            return rows.complete
+        return rows.complete & ordinary(rows.y, self.pooled, self.config.intercept)
+
+    def with_noise(self, model: Model) -> Model:
+        """Models that a start found, restarts of one, with this run's noise."""
+        if not self.student:
+            return model
+        degrees = torch.full_like(model.emission.weights[..., :1, 0, 0], _FIRST_DEGREES)
+        return replace(model, emission=replace(model.emission, degrees=degrees))
+
+    def like(self) -> Model:
+        """A model of the shapes and types that this run's models have."""
+        K, D, M = self.config.regimes, self.num_channels, self.pooled.shape[0]
+        weights = self.pooled.new_zeros(K, D, M - D)
+        emission = Emission(weights, weights.new_zeros(1 if self.shared else K, D, D))
+        if self.student:
+            emission = replace(emission, degrees=weights.new_zeros(1))
+        return Model(emission, Chain(weights.new_zeros(K), weights.new_zeros(K, K)))
+
+    def expect(self, rows: Rows, model: Model) -> Statistics:
+        """Expectations over rows held in memory."""
+        return self._collect(rows, model, None)[0]
+
+    def _collect(self, rows: Rows, model: Model, message: Tensor | None) -> tuple[Statistics, Tensor | None, Tensor]:
+        how = (model.emission, model.chain, self.independent, message, rows.partial, rows.past, model.evidence_scale)
+        return collect(rows.y, rows.mask, rows.steps, *how)
+
+    def _scale(self, rows: Rows, model: Model, probs: Tensor) -> Tensor:
+        """What each model divides evidence by, from its own errors; prior "iid" never does. (R,)."""
+        if self.independent or self.evidence_scale is not None:
+            return torch.full_like(model.evidence_scale, self.evidence_scale or 1.0)
+        weights = None if not self.student else weighted_log_likelihoods(rows.y, model.emission, past=rows.past)[1]
+        return evidence_scale(rows.y, rows.complete, model.emission, probs, weights)
+
+    def expect_all(
+        self,
+        windows: Windows,
+        model: Model,
+        progress: Progress,
+        stage: str,
+        journal: Journal = NOTHING,
+        number: int = 0,
+    ) -> Statistics:
+        """Expectations over all rows of a recording, a block at a time; a model without restarts.
+
+        Args:
+            number: of the pass, for the journal, which keeps the sums so far.
+        """
+        one = model[None]
+        total, message = self._recalled(windows, one, journal, number)
+        for rows in windows.blocks(first=0 if total is None else total.rows):
+            part, message, _ = self._collect(rows, one, message)
+            total = part if total is None else total + part
+            ended = total.rows == len(windows)
+            total, message = _sums_of(journal.record("pass", _state_of(total, message, number), finished=ended))
+            progress(stage, total.rows, len(windows))
+        assert total is not None
+        return total
+
+    def _recalled(
+        self, windows: Windows, one: Model, journal: Journal, number: int
+    ) -> tuple[Statistics | None, Tensor | None]:
+        """The sums over the first rows and the message behind them, if the journal has them of this pass."""
+        like = _state_of(*self._collect(windows.rows(0, min(2, len(windows))), one, None)[:2], number)
+        state = journal.recall("pass", like)
+        return (None, None) if state is None or int(state["number"]) != number else _sums_of(state)
+
+    def update(self, statistics: Statistics, model: Model) -> Model:
+        """The optimum of the ELBO for given responsibilities (Student t: row weights and doubts too) of a model."""
+        emission = update_emission(statistics.moments, statistics.weight, self.pooled, self.num_channels, self.shared)
+        if model.emission.degrees is not None:
+            degrees = update_degrees(model.emission.degrees.double(), statistics.slope, statistics.curvature)
+            emission = replace(emission, degrees=degrees)
+        if self.independent:
+            law = update_iid(statistics.occupancy, self.config.fixed_prior)
+            return Model(
+                emission, Chain(law, law[..., None, :].expand(*law.shape, law.shape[-1])), model.evidence_scale
+            )
+        matrix = update_transition(statistics.pair_sums, self.prior_counts())
+        initial = stationary(matrix)
+        if statistics.num_series >= _COUNTED_STARTS:
+            initial = (statistics.first_probs + initial) / (statistics.num_series + 1)
+        return Model(emission, Chain(initial, matrix), model.evidence_scale)
+
+    def standard_errors(self, statistics: Statistics, model: Model) -> Tensor:
+        """Of the AR weights (K, P, D, D), from the statistics of a model without restarts, as in `describe`."""
+        D, config = self.num_channels, self.config
+        gram = (statistics.moments[0] + self.pooled)[:, D:, D:]
+        errors = standard_errors(gram, model.emission.scale_tril)[..., : config.lags * D]
+        if model.emission.degrees is not None:  # a row tells (nu + D) / (nu + D + 2) of what its Normal would
+            errors = errors * (1 + 2 / (model.emission.degrees + D)).sqrt()[:, None, None]
+        return errors.reshape(-1, D, config.lags, D).transpose(1, 2)
+
+    def labelled(self, rows: Rows, labels: NDArray[np.integer[Any]]) -> Model:
+        """The model optimal for given labels (n,), with visits as long as they are expected to be."""
+        regimes = self.config.regimes
+        probs = (torch.as_tensor(labels) == torch.arange(regimes)[:, None])[None].to(rows.y)
+        weights = probs[0] * self.regular(rows)
+        moments, counts = weighted_moments(rows.y, weights), weights.sum(1)
+        emission = update_emission(moments[None], counts[None], self.pooled, self.num_channels, self.shared)
+        visits = 1 + np.count_nonzero(np.diff(labels))
+        matrix = persistent(regimes, self.dwell or len(labels) / visits)[None]
+        model = self.with_noise(Model(emission, Chain(stationary(matrix), matrix), matrix.new_ones(1)))
+        return replace(model, evidence_scale=self._scale(rows, model, probs))[0]
+
+    def prior_counts(self) -> Tensor | None:
+        """Dirichlet counts (K, K), or (R, K, K), of the transition rows: what the expected dwell says."""
+        if self.dwells:
+            return torch.stack([self._counts_of(dwell) for dwell in self.dwells])
+        return None if self.dwell is None else self._counts_of(self.dwell)
+
+    def _counts_of(self, dwell: float) -> Tensor:
+        return persistent(self.config.regimes, dwell) * dwell * _DWELL_VISITS
+
+    def polish(self, rows: Rows, model: Model, passes: int, calibrate: bool = False) -> tuple[Model, float]:
+        """Closed-form updates until a pass gains less than the tolerance in every restart, and the last gain.
+
+        What is raised is log Z of the evidence as the models scale it, which stays as it is, or with `calibrate` is
+        estimated anew at every pass.
+        """
+        before, gain = None, float("inf")
+        for _ in range(passes):
+            statistics, _, probs = self._collect(rows, model, None)
+            now = statistics.log_marginal / statistics.evidence_rows
+            if before is not None:
+                gain = float((now - before).abs().max())
+                if gain < TOLERANCE:
+                    break
+            scale = model.evidence_scale
+            if calibrate:
+                scale = self._scale(rows, model, probs)
+            before, model = now, self.update(statistics, replace(model, evidence_scale=scale))
+        return model, gain
+
+    def settle(self, rows: Rows, model: Model, passes: int) -> tuple[Model, float]:
+        """`polish`, and the evidence scale estimated again, in turn until that stands still; and the last gain."""
+        for _ in range(_ROUNDS):
+            model, gain = self.polish(rows, model, passes)
+            scale = self._scale(rows, model, self._collect(rows, model, None)[2])
+            if bool(((scale / model.evidence_scale).log().abs() < _SETTLED).all()):
+                break
+            model = replace(model, evidence_scale=scale)
+        return model, gain
+
+    def score(self, rows: Rows, model: Model) -> Tensor:
+        """Log-likelihood of a row with evidence given its past, the mean, of every restart: (R,) nats."""
+        statistics = self.expect(rows, model)
+        return statistics.predictive / max(statistics.evidence_rows, 1)
+
+    def labels(self, rows: Rows, model: Model) -> NDArray[np.int64]:
+        """The likeliest regime of every row, smoothed; of a model without restarts. (n,)."""
+        emission, chain = model.emission, Chain(*(part.to(rows.y) for part in model.chain))
+        scores = torch.where(rows.mask, log_likelihoods(rows.y, emission, rows.partial, rows.past), 0).mT
+        if self.independent:
+            return (scores + chain.initial_probs.log()).argmax(-1).cpu().numpy()
+        return (
+            smooth(scores / model.evidence_scale.to(scores), chain, rows.steps).smoothed_probs.argmax(-1).cpu().numpy()
+        )
+
+    def reseeded(self, rows: Rows, model: Model) -> Model:
+        """A regime that hardly any row visits takes the window that is explained worst; then a few updates."""
+        empty = self.expect(rows, model).occupancy < rows.y.shape[0]
+        if not bool(empty.any()):
+            return model
+        length = min(_RESEED_ROWS, len(rows))
+        chosen = self.regular(rows)
+        flat, counts = window_moments(rows.y, chosen, length)
+        best = torch.where(chosen, log_likelihoods(rows.y, model.emission, past=rows.past), 0).amax(-2)
+        windows = best[..., : len(counts) * length].reshape(len(best), -1, length).sum(-1) / counts.clamp_min(1)
+        worst = torch.where(counts > 0, windows, torch.inf).argsort(-1)
+        size = rows.y.shape[0]
+        weights, scale_tril = model.emission.weights.clone(), model.emission.scale_tril.clone()
+        emission = replace(model.emission, weights=weights, scale_tril=scale_tril)
+        for restart, regime in empty.nonzero().tolist():
+            window = worst[restart, int(empty[restart, :regime].sum()) % worst.shape[1]]
+            moments = symmetric(flat[window], size)[None]
+            fresh = update_emission(moments, counts[window][None], self.pooled, self.num_channels, self.shared, size)
+            emission.weights[restart, regime] = fresh.weights[0]
+            if not self.shared:
+                emission.scale_tril[restart, regime] = fresh.scale_tril[0]
+        return self.polish(rows, replace(model, emission=emission), 10)[0]
+
+
+def _state_of(total: Statistics, message: Tensor | None, number: int) -> State:
+    state = {name: torch.as_tensor(value) for name, value in vars(total).items()} | {"number": torch.tensor(number)}
+    return state if message is None else state | {"message": message}
+
+
+def _sums_of(state: State) -> tuple[Statistics, Tensor | None]:
+    kinds = {field.name: field.type for field in fields(Statistics)}
+    values = {name: int(state[name]) if kind is int else state[name] for name, kind in kinds.items()}
+    return Statistics(**values), state.get("message")  # type: ignore[arg-type]

@@ -1,0 +1,354 @@
+"""Training: start, anneal, polish. Data in, fitted model out.
+
+Everything up to the last passes works on a sample of the rows that fits in memory, so its cost does not grow with the
+file; the last polish passes see all rows, block by block.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gmvae_cli.config import TrainConfig
+from gmvae_cli.core import GMVAE, Encoder, Parameters
+from gmvae_cli.data.lagged_rows import Rows, Windows
+from gmvae_cli.errors import SeriesError
+from gmvae_cli.model.chain import Chain, persistent, stationary
+from gmvae_cli.model.moments import Statistics
+from gmvae_cli.system.progress import Progress
+from gmvae_cli.training.em import TOLERANCE, ClosedForm, Model
+from gmvae_cli.training.gradient import anneal, fit_encoder
+from gmvae_cli.training.initialization import cluster_windows, short_runs, window_moments
+from gmvae_cli.training.resume import NOTHING, Journal, State
+
+SAMPLE_ROWS = 1 << 18  # rows that start, anneal and the first polish passes see at most
+_PIECE = 4_096  # a sample of a longer file consists of pieces of this many rows
+_START_ROWS = 20_000
+_SHORT_ROWS = 3_000
+_VALIDATION_FROM = 2_000  # rows; a shorter file keeps none out
+_FULL_STEPS_FROM = 20_000  # rows; fewer get fewer gradient steps
+_WINDOWS = (10, 20, 50, 100, 200, 400)
+_SHORT_DWELL = 5.0  # rows that a visit lasts, to begin with, in a start that knows nothing of persistence
+_COMPETITION = ((6, 4), (12, 2), (20, 1))  # passes, and how many candidates go on
+_FINAL_PASSES = 2
+_DRAWS = 8
+_ENCODER_STEPS = 150
+
+
+Ranges = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained model.
+
+    Args:
+        parameters, encoder: what is saved; it has seen all rows.
+        validated: parameters and encoder before the last passes, which know nothing of the rows in `validation`.
+        validation: ranges of rows kept out; none for a short file.
+        gain: nats a row that the last polish pass gained; converged: it is below the tolerance.
+        steps: gradient steps of the annealing.
+        standard_errors: (K, P, D, D) of the AR weights, as in `describe`.
+    """
+
+    parameters: Parameters
+    encoder: Encoder
+    validated: tuple[Parameters, Encoder]
+    validation: Ranges
+    gain: float
+    converged: bool
+    steps: int
+    standard_errors: Tensor
+
+
+def fit(
+    windows: Windows,
+    config: TrainConfig,
+    dwell: float | None,
+    progress: Progress,
+    initial: Model | None = None,
+    journal: Journal = NOTHING,
+    hold: bool = False,
+) -> Fit:
+    """Train on a recording.
+
+    Args:
+        dwell: rows that a visit is expected to last, None where nothing is known.
+        initial: parameters to start from instead of the start's own.
+        hold: stay with the initial parameters, which were chosen by more than likelihood: they are polished, and the
+            encoder learns from them, but nothing is annealed.
+        journal: what an interrupted run has done already, and where this one notes what it has done.
+    Raises:
+        SeriesError: too few rows with evidence for the model.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    sample, held_out, validation = _drawn(windows, config)
+    _check_rows(windows, sample, config)
+    closed = ClosedForm.over(sample, config.model, len(windows.mean), dwell, config.fixed_evidence_scale)
+    started = (
+        _scaled(initial, config)
+        or _kept(
+            "start",
+            closed,
+            journal,
+            lambda: (_start(closed, sample, held_out or sample, config, generator, progress), 0.0),
+            generator,
+        )[0]
+    )
+    steps = 0 if hold else round(config.steps * min(1.0, max(0.2, len(windows) / _FULL_STEPS_FROM)))
+    model = _annealed(started, sample, config, steps, generator, progress, journal)
+    best, gain = _kept(
+        "sample", closed, journal, lambda: _polished(closed, model, started, sample, held_out or sample, config.polish)
+    )
+    model.evidence_scale = float(best.evidence_scale)
+    model.adopt(best.emission, best.chain)
+    fit_encoder(model, sample, _ENCODER_STEPS, generator, progress, journal=journal)
+    validated = (best.parameters(config.model), deepcopy(model.encoder))
+    if config.polish and (held_out is not None or len(sample) < len(windows)):
+        best, gain, statistics = _last_passes(closed, windows, best, config.polish, progress, journal)
+        model.adopt(best.emission, best.chain)
+        fit_encoder(model, sample, _ENCODER_STEPS // 3, generator, progress, 0.01, journal, "last encoder")
+    else:
+        statistics = closed.expect(sample, best[None])
+    parameters = best.parameters(config.model)
+    errors = closed.standard_errors(statistics, best)
+    return Fit(parameters, model.encoder, validated, validation, gain, gain < TOLERANCE, steps, errors)
+
+
+def _scaled(initial: Model | None, config: TrainConfig) -> Model | None:
+    """What the user starts from, with the evidence scale that the user gives, if one is given."""
+    fixed = config.fixed_evidence_scale
+    if initial is None or fixed is None:
+        return initial
+    return replace(initial, evidence_scale=torch.tensor(fixed).double())
+
+
+def _kept(
+    phase: str,
+    closed: ClosedForm,
+    journal: Journal,
+    make: Callable[[], tuple[Model, float]],
+    generator: torch.Generator | None = None,
+) -> tuple[Model, float]:
+    """The model of a phase and its last gain: out of the journal, else made and noted there."""
+    state = journal.recall(phase, closed.like().state() | {"gain": torch.zeros((), dtype=torch.float64)}, generator)
+    if state is None:
+        model, gain = make()
+        state = journal.record(phase, model.state() | {"gain": torch.tensor(gain, dtype=torch.float64)}, generator)
+    return Model.of(state), float(state["gain"])
+
+
+def _polished(
+    closed: ClosedForm, annealed: GMVAE, started: Model, rows: Rows, judged_on: Rows, passes: int
+) -> tuple[Model, float]:
+    """The better one of what annealing and what the start found, updated until it gains no more; and the last gain."""
+    both = Model.stacked([Model(annealed.emission(), annealed.chain(), started.evidence_scale), started])
+    best, _ = _best(closed, both, rows, judged_on)
+    models, gain = closed.settle(rows, best[None], passes)
+    return models[0], gain
+
+
+def fit_closed(sample: Rows, config: TrainConfig, num_channels: int, seed: int, progress: Progress) -> Model:
+    """Start and polish alone, on rows in memory: decoder and prior of maximum likelihood, without an encoder."""
+    generator = torch.Generator().manual_seed(seed)
+    closed = ClosedForm.over(sample, config.model, num_channels, None)
+    started = _start(closed, sample, sample, config, generator, progress)
+    return closed.settle(sample, started[None], config.polish)[0][0]
+
+
+def _drawn(windows: Windows, config: TrainConfig) -> tuple[Rows, Rows | None, Ranges]:
+    """The sample, the held-out rows and their ranges; drawn again where those fall into a stretch without values."""
+    rng = np.random.default_rng(config.seed)
+    for share in (config.validation,) * _DRAWS + (0.0,):
+        training, validation = split(len(windows), share, rng)
+        sample = windows.pieces(training)
+        if not validation:
+            break
+        held_out = windows.pieces(validation)
+        if float(held_out.mask.float().mean()) >= 0.5 * float(sample.mask.float().mean()):
+            return sample, held_out, validation
+    return sample, None, ()
+
+
+def require_rows(windows: Windows, config: TrainConfig) -> None:
+    """Refuse, as `fit` does, what has too few rows with evidence for the model."""
+    _check_rows(windows, _drawn(windows, config)[0], config)
+
+
+def _check_rows(windows: Windows, sample: Rows, config: TrainConfig) -> None:
+    rows, regimes = int(sample.complete.sum()), config.model.regimes
+    needed = regimes * (sample.y.shape[0] - len(windows.mean) + 2)
+    if rows < needed:
+        raise SeriesError(
+            f"{windows.recording.name}: {rows} rows are complete with all their lags, but {regimes} regimes of "
+            f"{len(windows.mean)} channels need at least {needed}; "
+            "give more rows, or fewer --regimes, --lags or --channels"
+        )
+
+
+def _best(closed: ClosedForm, models: Model, rows: Rows, judged_on: Rows) -> tuple[Model, int]:
+    """A few updates of each candidate, then the one that predicts best."""
+    models, _ = closed.polish(thin(rows, _START_ROWS), models, 2)
+    index = int(closed.score(judged_on, models).argmax())
+    return models[index], index
+
+
+def _last_passes(
+    closed: ClosedForm, windows: Windows, model: Model, limit: int, progress: Progress, journal: Journal
+) -> tuple[Model, float, Statistics]:
+    """At least two updates that see all rows, more while they gain.
+
+    Returns:
+        the model, the last gain, nats a row, and the statistics of all rows under the model.
+    """
+    first = _pass_state(model, 0, math.nan, math.inf)
+    state = journal.recall("all rows", first) or first
+    while True:
+        state = journal.record("all rows", state)
+        model, done, (before, gain) = Model.of(state), int(state["done"]), state["figures"].tolist()
+        statistics = closed.expect_all(windows, model, progress, "polish", journal, done)
+        now = float(statistics.log_marginal[0]) / statistics.evidence_rows
+        gain = gain if math.isnan(before) else abs(now - before)
+        if done >= min(_FINAL_PASSES, limit) and (gain < TOLERANCE or done == limit):
+            return model, gain, statistics
+        state = _pass_state(closed.update(statistics, model[None])[0], done + 1, now, gain)
+
+
+def _pass_state(model: Model, done: int, before: float, gain: float) -> State:
+    """Where the last passes are: the model, and what the pass before it came to."""
+    return model.state() | {"done": torch.tensor(done), "figures": torch.tensor([before, gain], dtype=torch.float64)}
+
+
+def _annealed(
+    started: Model,
+    sample: Rows,
+    config: TrainConfig,
+    steps: int,
+    generator: torch.Generator,
+    progress: Progress,
+    journal: Journal,
+) -> GMVAE:
+    """The encoder first, towards the start's posterior; then encoder, decoder and prior together."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = GMVAE(started.emission, started.chain, config.model, float(started.evidence_scale))
+    fit_encoder(model, sample, _ENCODER_STEPS // 2, generator, progress, journal=journal, phase="first encoder")
+    anneal(model, sample, config, steps, generator, progress, journal)
+    return model
+
+
+# --- start -----------------------------------------------------------------------------------------------------------
+
+
+def _start(
+    closed: ClosedForm,
+    sample: Rows,
+    judged_on: Rows,
+    config: TrainConfig,
+    generator: torch.Generator,
+    progress: Progress,
+) -> Model:
+    """The best of many starts, by likelihood on held-out rows after a few closed-form updates."""
+    rows = thin(sample, _START_ROWS)
+    candidates = _short_starts(closed, rows, config.restarts, generator)
+    if not closed.independent:
+        windowed = _window_starts(closed, rows, config.restarts, generator)
+        candidates = windowed if windowed and closed.dwell is not None else windowed + candidates
+    models = closed.with_noise(Model.stacked(candidates))
+    for done, (passes, keep) in enumerate(_COMPETITION):
+        models, _ = closed.polish(rows, models, passes, calibrate=True)
+        models = models[closed.score(judged_on, models).argsort(descending=True, stable=True)[:keep]]
+        models = closed.reseeded(rows, models)
+        progress("start", done + 1, len(_COMPETITION))
+    return models[0]
+
+
+def _short_starts(closed: ClosedForm, rows: Rows, restarts: int, generator: torch.Generator) -> list[Model]:
+    """Short runs from random responsibilities on a few rows; the best ones."""
+    config = closed.config
+    complete = closed.regular(rows).nonzero()[:, 0]
+    few = complete[torch.randperm(len(complete), generator=generator)[:_SHORT_ROWS]]
+    emission, law, log_marginal = short_runs(
+        rows.y[:, few],
+        closed.pooled,
+        config.regimes,
+        closed.num_channels,
+        closed.shared,
+        4 * restarts,
+        generator,
+        config.fixed_prior,
+    )
+    best = log_marginal.argsort(descending=True, stable=True)[: max(1, restarts // 2)].tolist()
+    if closed.independent:
+        return [Model(emission[i], Chain(law[i], law[i].expand(config.regimes, -1))) for i in best]
+    matrix = persistent(config.regimes, closed.dwell or _SHORT_DWELL)
+    return [Model(emission[i], Chain(stationary(matrix), matrix)) for i in best]
+
+
+def _window_starts(closed: ClosedForm, rows: Rows, restarts: int, generator: torch.Generator) -> list[Model]:
+    """Window clusterings of several window lengths, the best of each."""
+    models = []
+    lengths = _WINDOWS if closed.dwell is None else (max(2, round(closed.dwell / 2)),)
+    for length in lengths:
+        if 3 * closed.config.regimes * length > len(rows):
+            break
+        model = start_from_windows(closed, rows, length, restarts, generator)
+        if model is not None:
+            models.append(model)
+    return models
+
+
+def start_from_windows(
+    closed: ClosedForm, rows: Rows, length: int, restarts: int, generator: torch.Generator
+) -> Model | None:
+    """The best of several clusterings of windows of `length` rows; None where there are fewer windows than regimes."""
+    regimes = closed.config.regimes
+    flat, counts = window_moments(rows.y, closed.regular(rows), length)
+    filled = counts >= 0.5 * counts[counts > 0].median()
+    flat, counts = flat[filled], counts[filled]
+    if len(counts) < regimes:
+        return None
+    emission, labels, total = cluster_windows(
+        flat, counts, closed.pooled, regimes, closed.num_channels, closed.shared, restarts, generator
+    )
+    best = int(total.argmax())
+    visits = 1 + int((labels[best, 1:] != labels[best, :-1]).sum())
+    matrix = persistent(regimes, closed.dwell or length * labels.shape[1] / visits)
+    return Model(emission[best], Chain(stationary(matrix), matrix))
+
+
+# --- which rows ------------------------------------------------------------------------------------------------------
+
+
+def split(rows: int, validation: float, rng: np.random.Generator) -> tuple[Ranges, Ranges]:
+    """Ranges of rows to train on, at most `SAMPLE_ROWS` rows in all, and to validate on, in contiguous blocks.
+
+    Short files (below 2,000 rows) keep nothing out.
+    """
+    held: list[tuple[int, int]] = []
+    if rows >= _VALIDATION_FROM and validation > 0:
+        count = int(np.clip(rows * validation // 200, 1, 10))
+        span = rows / count
+        length = max(1, int(min(rows * validation, SAMPLE_ROWS / 8) / count))
+        shift = rng.uniform(0.1, 0.9, size=count) * (span - length)
+        held = [(int(i * span + s), int(i * span + s) + length) for i, s in enumerate(shift)]
+    edges = [0, *(edge for pair in held for edge in pair), rows]
+    free = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b > a]
+    if sum(b - a for a, b in free) <= SAMPLE_ROWS:
+        return free, held
+    pieces = [(s, min(s + _PIECE, b)) for a, b in free for s in range(a, b, _PIECE)]
+    chosen = np.sort(rng.choice(len(pieces), SAMPLE_ROWS // _PIECE, replace=False))
+    return [pieces[i] for i in chosen], held
+
+
+def thin(rows: Rows, limit: int) -> Rows:
+    """At most about `limit` rows, in long evenly spaced pieces."""
+    if len(rows) <= limit:
+        return rows
+    piece = 2_000
+    starts = np.linspace(0, len(rows) - piece, limit // piece).astype(int)
+    return Rows.joined([rows.rows(start, start + piece) for start in starts.tolist()])

@@ -1,0 +1,143 @@
+"""Gradient training: Adam on the ELBO over minibatches of chunks, temperature annealed; and the encoder alone."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gmvae_cli.config import TrainConfig
+from gmvae_cli.core import GMVAE, temperature_at
+from gmvae_cli.data.lagged_rows import Rows
+from gmvae_cli.model.ar_density import doubts, log_likelihoods
+from gmvae_cli.system.progress import Progress
+from gmvae_cli.training.resume import NOTHING, Journal, State
+
+_CHUNK = 64  # rows in a training chunk
+_CLIP = 10.0  # norm of the gradient of the loss, in nats a row
+_ENCODER_LR = 0.03
+_ENCODER_ROWS = 2048
+
+
+class Adam:
+    """Adam [Kingma, Ba, 2015, Algorithm 1] after clipping the norm of the whole gradient.
+
+    torch.optim would do the same, but its first use imports torch's compiler, two seconds of every run.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], betas: tuple[float, float] = (0.9, 0.999)) -> None:
+        self.parameters, self.betas, self.steps = list(parameters), betas, 0
+        self.means = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.squares = [torch.zeros_like(parameter) for parameter in self.parameters]
+
+    @torch.no_grad()
+    def step(self, gradients: tuple[Tensor, ...], lr: float) -> None:
+        """Move the parameters, in place."""
+        norm = torch.stack(torch._foreach_norm(gradients)).norm()
+        gradients = torch._foreach_mul(gradients, (_CLIP / norm.clamp_min(_CLIP)))
+        first, second = self.betas
+        self.steps += 1
+        torch._foreach_lerp_(self.means, gradients, 1 - first)
+        torch._foreach_mul_(self.squares, second)
+        torch._foreach_addcmul_(self.squares, gradients, gradients, 1 - second)
+        scale = (1 - second**self.steps) ** 0.5
+        denominators = torch._foreach_add(torch._foreach_div(torch._foreach_sqrt(self.squares), scale), 1e-8)
+        torch._foreach_addcdiv_(self.parameters, self.means, denominators, -lr / (1 - first**self.steps))
+
+    def state(self) -> State:
+        """All that the next step depends on, the parameters too."""
+        kinds = {"parameter": self.parameters, "mean": self.means, "square": self.squares}
+        state = {f"{kind}.{i}": tensor for kind, tensors in kinds.items() for i, tensor in enumerate(tensors)}
+        return state | {"steps": torch.tensor(self.steps)}
+
+    @torch.no_grad()
+    def resume(self, journal: Journal, phase: str, generator: torch.Generator) -> int:
+        """Go back to where the journal has this phase; the steps that are done."""
+        here = self.state()
+        there = journal.recall(phase, here, generator)
+        if there is not None:
+            self.steps = int(there.pop("steps"))
+            for name, tensor in there.items():
+                here[name].copy_(tensor)
+        return self.steps
+
+
+def anneal(
+    model: GMVAE,
+    rows: Rows,
+    config: TrainConfig,
+    steps: int,
+    generator: torch.Generator,
+    progress: Progress,
+    journal: Journal = NOTHING,
+) -> None:
+    """Encoder, decoder and prior together: Adam steps on -ELBO / rows, the learning rate falling to zero.
+
+    Args:
+        rows: held in memory; chunks are drawn from them at random and start from the stationary law. Partly observed
+            rows are left to the polish: here they count as rows without evidence. Doubts stay what they are at first.
+        config: its estimator says whether regimes are relaxed samples at the annealed temperature, or summed exactly.
+    """
+    length = min(_CHUNK, len(rows))
+    count = max(1, min(config.batch_rows, len(rows)) // length)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = Adam(parameters)
+    offsets = torch.arange(length)
+    doubt = doubts(rows.y, model.emission().to(rows.y), rows.past)
+    for step in range(optimizer.resume(journal, "anneal", generator), steps):
+        first = torch.randint(len(rows) - length + 1, (count, 1), generator=generator)
+        index = first + offsets
+        mask, flat = rows.complete[index], index.view(-1)
+        temperature = temperature_at(step, steps, config) if config.estimator == "gumbel" else None
+        elbo = model.elbo(
+            rows.y[:, flat],
+            mask,
+            rows.observed[:, flat],
+            rows.steps[index.numpy()],
+            temperature,
+            generator,
+            None if doubt is None else doubt[flat],
+        )
+        loss = -elbo.sum() / mask.sum().clamp_min(1)
+        optimizer.step(torch.autograd.grad(loss, parameters), _falling(config.lr, step, steps))
+        journal.record("anneal", optimizer.state(), generator, finished=step + 1 == steps)
+        progress("anneal", step + 1, steps)
+
+
+def fit_encoder(
+    model: GMVAE,
+    rows: Rows,
+    steps: int,
+    generator: torch.Generator,
+    progress: Progress,
+    lr: float = _ENCODER_LR,
+    journal: Journal = NOTHING,
+    phase: str = "encoder",
+) -> None:
+    """The encoder alone, towards the exact posterior of a decoder and a prior that stand still.
+
+    The encoder's optimum is the decoder's log-likelihood, up to a constant a row, whatever the prior. So each row is
+    matched by itself, by the cross-entropy from softmax(log pi + log p(x | h, z) / c) to softmax(log pi + l / c), with
+    c the evidence scale: through the chain, the ELBO has bad optima in which a persistent prior outvotes an encoder
+    that knows nothing yet.
+    """
+    emission, chain = model.emission(), model.chain()
+    emission, log_law = emission.to(rows.y), chain.initial_probs.clamp_min(1e-8).log().to(rows.y)
+    parameters = list(model.encoder.parameters())
+    optimizer = Adam(parameters)
+    scores = log_likelihoods(rows.y, emission, rows.partial, rows.past) / model.evidence_scale
+    present = rows.mask.nonzero()[:, 0]
+    for step in range(optimizer.resume(journal, phase, generator), steps):
+        index = present[torch.randint(len(present), (_ENCODER_ROWS,), generator=generator)]
+        target = (log_law[:, None] + scores[:, index]).softmax(0).mT
+        evidence = model.encoder(rows.y[:, index], rows.observed[:, index]) / model.evidence_scale
+        guess = (log_law + evidence).log_softmax(-1)
+        loss = -(target * guess).sum(-1).mean()
+        optimizer.step(torch.autograd.grad(loss, parameters), _falling(lr, step, steps))
+        journal.record(phase, optimizer.state(), generator, finished=step + 1 == steps)
+        progress("encoder", step + 1, steps)
+
+
+def _falling(lr: float, step: int, steps: int) -> float:
+    """A learning rate that falls to zero along a cosine."""
+    return lr * 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -1,0 +1,167 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import recovery
+import torch
+from random_models import collected, random_checkpoint, random_parameters, random_recording
+from reference import filter_rows, random_chain
+from scipy.signal import lfilter
+
+from gmvae_cli.config import ModelConfig, TrainConfig
+from gmvae_cli.data.lagged_rows import Windows
+from gmvae_cli.data.series_data import Recording
+from gmvae_cli.model import simulation as synthetic
+from gmvae_cli.model.ar_density import Emission, log_likelihoods
+from gmvae_cli.model.chain import Chain
+from gmvae_cli.model.evidence_scale import evidence_scale, stride
+from gmvae_cli.system.progress import silent
+from gmvae_cli.training.em import ClosedForm, Model
+from gmvae_cli.training.fit import fit
+
+
+def noise_alone(values, rows=None):
+    """Scale of rows (D, n) seen as noise of unit variance around zero, one regime."""
+    D, n = values.shape
+    y = torch.cat([torch.as_tensor(values), torch.ones(1, n, dtype=torch.float64)])
+    emission = Emission(torch.zeros(1, 1, D, 1, dtype=torch.float64), torch.eye(D, dtype=torch.float64)[None, None])
+    mask = torch.ones(n, dtype=torch.bool) if rows is None else torch.as_tensor(rows)
+    return float(evidence_scale(y, mask, emission, torch.ones(1, 1, n, dtype=torch.float64))[0])
+
+
+def coloured(rho, shape, rng):
+    return lfilter([np.sqrt(1 - rho**2)], [1, -rho], rng.normal(size=shape), axis=-1)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("seed", range(5))
+def test_white_errors_have_scale_one(channels, seed):
+    assert noise_alone(np.random.default_rng(seed).normal(size=(channels, 5_000))) == 1.0
+
+
+@pytest.mark.parametrize("rho", [0.5, 0.8, 0.95])
+def test_scale_of_coloured_errors_is_the_autocorrelation_time(rho):
+    """(1 + rho) / (1 - rho), less what lies in autocorrelations below 0.05."""
+    kept = np.arange(1, int(np.log(0.05) / np.log(rho)) + 1)
+    expected = 1 + 2 * (rho**kept).sum()
+    assert noise_alone(coloured(rho, (2, 200_000), np.random.default_rng(0))) == pytest.approx(expected, rel=0.1)
+
+
+def test_scale_sees_spread_that_comes_in_bursts():
+    """Uncorrelated values whose spread changes every 100 rows: their squares are correlated."""
+    rng = np.random.default_rng(0)
+    spread = np.repeat(rng.choice([0.2, 1.4], size=500), 100)
+    assert noise_alone(spread * rng.normal(size=(1, 50_000))) > 5
+
+
+def test_scale_ignores_rows_without_evidence():
+    """Half of the rows missing at random: the same time, measured over the pairs that are there."""
+    rng = np.random.default_rng(0)
+    values, rows = coloured(0.9, (1, 200_000), rng), rng.random(200_000) < 0.5
+    whole, half = noise_alone(values), noise_alone(np.where(rows, values, 0), rows)
+    assert half == pytest.approx(whole, rel=0.1)
+
+
+def follows(rows):
+    found = torch.ones(rows, dtype=torch.bool)
+    found[0] = False
+    return found
+
+
+@pytest.mark.parametrize("radius", [0.6, 0.9, 0.97])
+def test_stride_of_an_autoregression_is_one(radius):
+    x = coloured(radius, (2, 5_000), np.random.default_rng(1))
+    assert stride(torch.as_tensor(x), follows(5_000)) == 1
+
+
+def test_stride_of_a_recording_sampled_too_fast():
+    """An Ornstein-Uhlenbeck path of 1,000 rows of memory leaves 2 % of its variance after 10.1 rows: 16."""
+    x = coloured(np.exp(-1 / 1000), (1, 100_000), np.random.default_rng(0))
+    assert stride(torch.as_tensor(x / x.std()), follows(100_000)) == 16
+
+
+def test_stride_leaves_two_hundred_rows():
+    x = torch.linspace(-1, 1, 500, dtype=torch.float64)[None]
+    assert stride(x, follows(500)) == 2
+
+
+def test_stride_looks_across_no_break():
+    """Series of two rows whose second repeats the first: a row two rows back is of another series."""
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.normal(size=(1, 1_000)), 2, axis=1)
+    starts = follows(2_000)
+    starts[::2] = False
+    assert stride(torch.as_tensor(x), starts) == 2
+
+
+# --- the scale at work -----------------------------------------------------------------------------------------------
+
+
+def test_training_on_a_correct_model_keeps_scale_one():
+    rng = np.random.default_rng(0)
+    process = synthetic.random_process(3, 2, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
+    values, _ = recovery.drawn(process, 4_000, rng)
+    recording = Recording.from_arrays(values)
+    config = TrainConfig(model=ModelConfig(regimes=3), steps=20)
+    found = fit(Windows(recording, config.model, recording.mean, recording.scale), config, None, silent)
+    assert float(found.parameters.evidence_scale) == 1.0
+
+
+def test_training_estimates_the_scale_of_a_wrong_model():
+    """Two waveforms that one lag does not describe: the scale is above 1, unless the user says 1; ARI above 0.95."""
+    rng = np.random.default_rng(0)
+    true = np.repeat([0, 1, 0, 1], 1_000)
+    turn = np.cumsum(np.where(true == 0, 2 * np.pi / 40, 2 * np.pi / 25))
+    values = np.stack([np.sin(turn), np.sin(turn + 1)], 1) + 0.2 * rng.normal(size=(4_000, 2))
+    recording = Recording.from_arrays(values)
+    scales = {}
+    for asked in ("1", "auto"):
+        config = TrainConfig(model=ModelConfig(regimes=2), steps=20, evidence_scale=asked)
+        windows = Windows(recording, config.model, recording.mean, recording.scale)
+        parameters = fit(windows, config, 500.0, silent).parameters
+        checkpoint = replace(random_checkpoint(0, K=2), parameters=parameters)
+        checkpoint = replace(checkpoint, mean=torch.as_tensor(recording.mean), scale=torch.as_tensor(recording.scale))
+        assert recovery.ari(true, collected(recording, checkpoint, "smooth", 4_000)[0]) > 0.95
+        scales[asked] = float(parameters.evidence_scale)
+    assert scales["1"] == 1.0
+    assert scales["auto"] > 1.2
+
+
+@pytest.mark.parametrize("scale", [1.0, 7.0])
+def test_polish_never_lowers_the_bound_at_a_fixed_scale(scale):
+    rng = np.random.default_rng(0)
+    values = coloured(0.9, (2, 2_000), rng).T * np.repeat([1.0, 3.0], 1_000)[:, None]
+    recording = Recording.from_arrays(values)
+    config = ModelConfig(regimes=2)
+    rows = Windows(recording, config, recording.mean, recording.scale, torch.float64).rows(0, 2_000)
+    closed = ClosedForm.over(rows, config, 2, None, scale)
+    pi, A = (torch.as_tensor(part) for part in random_chain(rng, 2))
+    emission = random_parameters(rng, 2, 2, 1).emission(True)
+    model = Model(emission, Chain(pi, A), torch.tensor(scale, dtype=torch.float64))[None]
+    reached = []
+    for _ in range(15):
+        reached.append(float(closed.expect(rows, model).log_marginal[0]))
+        model, _ = closed.polish(rows, model, 1)
+    assert np.diff(reached).min() > -2.0  # the few pseudo-rows of the updates are all that may cost
+    assert reached[-1] > reached[0] + 100
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+def test_rows_are_predicted_unscaled_by_a_scaled_filter(scale):
+    """log sum_k p_c(z_t = k | past) p(x_t | h_t, k), against the filter taken row by row."""
+    checkpoint = random_checkpoint(3)
+    checkpoint.parameters.evidence_scale.fill_(scale)
+    recording = random_recording(3, 60)
+    _, _, found, _, _ = collected(recording, checkpoint, "smooth", 17)
+    windows = Windows(recording, checkpoint.model, checkpoint.mean.numpy(), checkpoint.scale.numpy(), torch.float64)
+    rows = windows.rows(0, 60)
+    emission = checkpoint.parameters.emission(True)
+    scores = torch.where(rows.mask, log_likelihoods(rows.y, emission, rows.partial), 0).mT.numpy()
+    pi, A = checkpoint.parameters.initial_probs.numpy(), checkpoint.parameters.transition_matrix.numpy()
+    filtered, _ = filter_rows(scores / scale, pi, A, rows.steps)
+    predicted = np.empty_like(filtered)
+    for t, step in enumerate(rows.steps):
+        predicted[t] = pi if step == 0 else filtered[t - 1] @ np.linalg.matrix_power(A, step)
+    volume = checkpoint.scale.log().numpy() @ rows.observed.numpy()
+    expected = np.log((predicted * np.exp(scores)).sum(1)) - volume
+    np.testing.assert_allclose(found, np.where(rows.mask, expected, np.nan), rtol=1e-9)

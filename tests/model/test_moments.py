@@ -1,0 +1,153 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from random_models import random_observed, random_parameters
+from reference import enumerate_paths, random_chain
+
+from gmvae_cli.model.ar_density import context, log_likelihoods, patterns
+from gmvae_cli.model.chain import Chain
+from gmvae_cli.model.moments import (
+    collect,
+    completed_moments,
+    products,
+    symmetric,
+    update_emission,
+    update_iid,
+    update_transition,
+    weighted_moments,
+)
+
+
+def test_weighted_moments_equal_the_sum_over_rows():
+    rng = np.random.default_rng(0)
+    y, w = rng.normal(size=(4, 9000)), rng.random((2, 3, 9000))
+    expected = np.einsum("at,bt,rkt->rkab", y, y, w)
+    np.testing.assert_allclose(weighted_moments(torch.as_tensor(y), torch.as_tensor(w)), expected, rtol=1e-10)
+
+
+def test_products_and_symmetric_are_the_outer_product():
+    y = torch.arange(1.0, 4.0)[:, None]
+    assert torch.equal(symmetric(products(y).mT, 3)[0], (y @ y.T).double())
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_update_is_weighted_least_squares(shared):
+    """Against numpy's lstsq on rows scaled by the root of their weight, regime by regime."""
+    rng = np.random.default_rng(1)
+    D, n, K = 2, 4000, 3
+    y = np.concatenate([rng.normal(size=(2 * D, n)), np.ones((1, n))])
+    y[:D] += 0.7 * y[D : 2 * D]
+    q = rng.dirichlet(np.ones(K), size=n).T
+    moments = weighted_moments(torch.as_tensor(y), torch.as_tensor(q))
+    pooled = weighted_moments(torch.as_tensor(y), torch.ones(1, n, dtype=torch.float64))[0] / n
+    found = update_emission(moments, torch.as_tensor(q.sum(1)), pooled, D, shared, pseudo_rows=1e-9)
+    covariances = []
+    for k in range(K):
+        root = np.sqrt(q[k])
+        weights = np.linalg.lstsq((root * y[D:]).T, (root * y[:D]).T, rcond=None)[0].T
+        np.testing.assert_allclose(found.weights[k], weights, atol=1e-7)
+        residual = y[:D] - weights @ y[D:]
+        covariances.append((q[k] * residual) @ residual.T / q[k].sum())
+    if shared:
+        covariances = [np.average(covariances, axis=0, weights=q.sum(1))]
+    np.testing.assert_allclose(found.scale_tril @ found.scale_tril.mT, np.stack(covariances), rtol=1e-4, atol=1e-5)
+
+
+def test_an_empty_regime_gets_the_pooled_regression():
+    rng = np.random.default_rng(2)
+    y = torch.as_tensor(rng.normal(size=(2, 500)))
+    pooled = weighted_moments(y, torch.ones(1, 500, dtype=torch.float64))[0] / 500
+    empty = update_emission(torch.zeros(1, 2, 2, dtype=torch.float64), torch.zeros(1), pooled, 1, False)
+    np.testing.assert_allclose(empty.weights[0, 0, 0], pooled[0, 1] / pooled[1, 1])
+
+
+def test_identical_rows_leave_a_covariance():
+    y = torch.ones(3, 100, dtype=torch.float64)
+    moments = weighted_moments(y, torch.ones(1, 100, dtype=torch.float64))
+    found = update_emission(moments, torch.full((1,), 100.0), moments[0] / 100, 1, False)
+    assert bool(torch.isfinite(found.weights).all())
+    assert float(found.scale_tril.min()) > 0
+
+
+def test_collect_equals_enumeration():
+    rng = np.random.default_rng(4)
+    parameters, (pi, A) = random_parameters(rng, 2, 1, 1), random_chain(rng, 2)
+    y = context(torch.as_tensor(rng.normal(size=(1, 7))), 1, 1, True)
+    mask = torch.tensor([True, True, False, True, True, True])
+    steps = np.array([0, 1, 1, 0, 1, 1])
+    scores = np.where(mask[:, None], log_likelihoods(y, parameters.emission(True)).mT, 0)
+    evidence, smoothed, pairs, _ = enumerate_paths(scores, pi, A, steps)
+    chain = Chain(torch.as_tensor(pi)[None], torch.as_tensor(A)[None])
+    found, _, _ = collect(y, mask, steps, parameters.emission(True)[None], chain, independent=False)
+    assert float(found.log_marginal[0]) == pytest.approx(evidence)
+    np.testing.assert_allclose(found.pair_sums[0], pairs, atol=1e-12)
+    np.testing.assert_allclose(found.shares[0], smoothed.sum(0))
+    np.testing.assert_allclose(found.occupancy[0], smoothed[mask].sum(0))
+    np.testing.assert_allclose(found.first_probs[0], smoothed[[0, 3]].sum(0))
+    weights = smoothed * mask.numpy()[:, None]
+    np.testing.assert_allclose(found.moments[0], np.einsum("at,bt,tk->kab", y, y, weights))
+    assert (found.rows, found.evidence_rows, found.num_series) == (6, 5, 2)
+
+
+def test_laws_are_normalised_counts():
+    counts = torch.tensor([[8.0, 2.0], [0.0, 0.0]], dtype=torch.float64)
+    np.testing.assert_allclose(update_transition(counts), [[8.1 / 10.2, 2.1 / 10.2], [0.5, 0.5]])
+    np.testing.assert_allclose(update_iid(torch.tensor([3.0, 1.0]), fixed=True), [0.5, 0.5])
+    np.testing.assert_allclose(update_iid(torch.tensor([30.0, 10.0]), fixed=False), [0.75, 0.25], atol=1e-2)
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_missing_channels_enter_with_their_conditional_mean_and_covariance(heavy):
+    """Row by row, by the rules for a conditional Normal in information form, which our code does not use.
+
+    A row of weight w enters w times, but its covariance is 1 / w of what it is for others.
+    """
+    rng = np.random.default_rng(6)
+    K, D, n = 2, 3, 50
+    emission = random_parameters(rng, K, D, 1).emission(True)
+    y = np.concatenate([rng.normal(size=(2 * D, n)), np.ones((1, n))])
+    observed, q = random_observed(rng, D, n), rng.dirichlet(np.ones(K), size=n).T
+    weights = rng.gamma(2, size=(K, n)) if heavy else np.ones((K, n))
+    expected = np.zeros((K, 7, 7))
+    partial = (observed.any(0) & ~observed.all(0)).nonzero()[:, 0].tolist()
+    for k in range(K):
+        precision = np.linalg.inv((emission.scale_tril[k] @ emission.scale_tril[k].T).numpy())
+        for t in partial:
+            o = observed[:, t].numpy()
+            spread = np.linalg.inv(precision[np.ix_(~o, ~o)])
+            mean = emission.weights[k].numpy() @ y[D:, t]
+            row = y[:, t].copy()
+            row[:D][~o] = mean[~o] - spread @ precision[np.ix_(~o, o)] @ (row[:D][o] - mean[o])
+            outer = np.outer(row, row)
+            outer[np.ix_(np.flatnonzero(~o), np.flatnonzero(~o))] += spread / weights[k, t]
+            expected[k] += q[k, t] * weights[k, t] * outer
+    hidden = np.where(np.concatenate([observed.numpy(), np.ones((D + 1, n), bool)]), y, 0)
+    weighted = torch.as_tensor(q * weights) if heavy else None
+    found = sum(
+        completed_moments(torch.as_tensor(hidden), torch.as_tensor(q), emission, pattern, weighted)
+        for pattern in patterns(observed)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-10)
+
+
+def test_an_update_with_missing_cells_never_lowers_the_likelihood():
+    """Expectation-maximisation over partly observed rows, from random parameters."""
+    rng = np.random.default_rng(7)
+    parameters = random_parameters(rng, 2, 3, 1)
+    y = context(torch.as_tensor(rng.normal(size=(3, 400))), 1, 1, True)
+    observed = random_observed(rng, 3, y.shape[1])
+    mask = observed.any(0)
+    y[:3] = torch.where(observed, y[:3], 0)
+    steps = np.minimum(np.arange(y.shape[1]), 1)
+    pooled = weighted_moments(y, torch.ones(1, y.shape[1], dtype=y.dtype))[0] / y.shape[1]
+    law = torch.full((1, 2), 0.5, dtype=torch.float64)
+    emission, chain = parameters.emission(True)[None], Chain(law, law.expand(1, 2, 2))
+    path = []
+    for _ in range(12):
+        found, _, _ = collect(y, mask, steps, emission, chain, True, None, patterns(observed | ~mask))
+        path.append(float(found.log_marginal))
+        emission = update_emission(found.moments, found.occupancy, pooled, 3, False, pseudo_rows=1e-6)
+    assert all(b > a - 1e-6 for a, b in itertools.pairwise(path))
+    assert path[-1] > path[0] + 50

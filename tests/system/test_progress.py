@@ -1,0 +1,101 @@
+"""Progress: plain lines in time, silence on request, and a bar on a terminal only."""
+
+import io
+import itertools
+
+import pytest
+
+from gmvae_cli.errors import SeriesError
+from gmvae_cli.system import progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Every look at the clock is two seconds after the last."""
+    seconds = itertools.count(0.0, 2.0)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+
+
+def work(shown, steps=10):
+    for step in range(steps):
+        shown("anneal", step, steps, f"elbo -{step}")
+
+
+def test_plain_lines_come_every_few_seconds(clock, capsys):
+    with progress.show(quiet=False, log_file=None) as shown:
+        work(shown)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        "anneal 2 of 10 (20 %), 4 s, elbo -2",
+        "anneal 5 of 10 (50 %), 10 s, elbo -5",
+        "anneal 8 of 10 (80 %), 16 s, elbo -8",
+    ]
+
+
+def test_quiet_silences_progress_and_notes_but_no_error(clock, capsys):
+    with progress.show(quiet=True, log_file=None) as shown:
+        work(shown)
+        shown.note("a note")
+        shown.error("an error")
+    assert capsys.readouterr().err == "an error\n"
+
+
+def test_log_file_keeps_a_copy_of_everything(clock, tmp_path, capsys):
+    path = tmp_path / "run.log"
+
+    def fail():
+        with progress.show(quiet=True, log_file=str(path)) as shown:
+            work(shown, steps=4)
+            shown.note("a note")
+            raise SeriesError("a.csv: is empty")
+
+    with pytest.raises(SeriesError):
+        fail()
+    assert path.read_text().splitlines() == ["anneal 2 of 4 (50 %), 4 s, elbo -2", "a note", "a.csv: is empty"]
+
+
+def test_a_log_file_that_cannot_be_written_is_refused(tmp_path):
+    with pytest.raises(SeriesError, match="cannot be written"), progress.show(quiet=True, log_file=str(tmp_path)):
+        pass
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_bar_is_for_terminals_with_colour(monkeypatch, clock, no_color):
+    stream = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", stream)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    else:
+        monkeypatch.delenv("NO_COLOR", raising=False)
+    with progress.show(quiet=False, log_file=None) as shown:
+        work(shown)
+        shown.note("[x1, x2]")
+    written = stream.getvalue()
+    assert ("\x1b" in written) == (not no_color)
+    assert "[x1, x2]" in written
+
+
+@pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "CLICOLOR_FORCE"])
+def test_no_control_codes_in_a_pipe_whatever_is_forced(monkeypatch, capsys, variable):
+    monkeypatch.setenv(variable, "1")
+    with progress.show(quiet=False, log_file=None) as shown:
+        shown("read", 1, 2)
+        shown.note("a note")
+    assert capsys.readouterr().err == "a note\n"
+
+
+def test_long_lines_are_not_wrapped(capsys):
+    with progress.show(quiet=False, log_file=None) as shown:
+        shown.note("word " * 60)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_total_that_nobody_knows():
+    assert progress.progress_line("read", 65536, None, "", 3.2) == "read 65,536, 3 s"

@@ -1,0 +1,171 @@
+import numpy as np
+import pytest
+import recovery
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gmvae_cli.config import ModelConfig, TrainConfig
+from gmvae_cli.data.lagged_rows import Windows
+from gmvae_cli.data.series_data import Recording
+from gmvae_cli.errors import SeriesError
+from gmvae_cli.model import simulation as synthetic
+from gmvae_cli.system.progress import silent
+from gmvae_cli.training.fit import SAMPLE_ROWS, fit, split, thin
+
+
+def fitted(values, seed=0, steps=None, **model):
+    recording = Recording.from_arrays(values, steps)
+    config = TrainConfig(model=ModelConfig(**model), seed=seed)
+    return fit(Windows(recording, config.model, recording.mean, recording.scale), config, None, silent)
+
+
+def shuffled_ari(true, rng):
+    """What labels that know nothing but the shares get."""
+    return recovery.ari(true, rng.permutation(true))
+
+
+# --- recovery: each test states its seed and its threshold, and what a trivial answer gets ---------------------------
+
+
+def test_regimes_without_persistence_are_found():
+    """Seed 0, 5,000 rows: within 0.01 of the truth's accuracy, about 0.97; the commonest regime alone gets 0.5."""
+    outcome = recovery.rotation(0, rows=5_000)
+    lost = {check.name: check.loss for check in outcome.checks}
+    assert outcome.figures["accuracy of the truth"] > 0.95
+    assert lost["accuracy lost"] < 0.01
+    assert lost["encoder"] < 0.02
+    assert lost["unseen nats lost"] < 0.01
+    assert lost["gap to the ELBO"] < 0.03
+    assert lost["error of Pi"] < 0.05
+
+
+def test_regimes_that_persist_are_found_in_an_unseen_series():
+    """Seed 0, 4,000 rows: ARI within 0.02 of the truth's; labels by chance get 0."""
+    rng = np.random.default_rng(0)
+    process = synthetic.random_process(3, 2, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
+    values, _ = recovery.drawn(process, 4_000, rng)
+    unseen, true = recovery.drawn(process, 4_000, rng)
+    model = ModelConfig(regimes=3)
+    found, _ = recovery.trained(values, TrainConfig(model=model))
+    best = recovery.judged(unseen, recovery.truth_of(process, model))
+    exact = recovery.judged(unseen, found)
+    assert recovery.ari(true, best.regimes) > 0.8
+    assert recovery.ari(true, exact.regimes) > recovery.ari(true, best.regimes) - 0.02
+    assert recovery.ari(true, exact.regimes) > shuffled_ari(true, rng) + 0.7
+    assert best.log_likelihood - exact.log_likelihood < 2 * found.parameters.free / 4_000
+
+
+def test_two_regimes_of_equal_level_and_spread_are_found():
+    """Seed 0, 2,000 rows of x_t = +-0.9 x_t-1 + e: ARI within 0.02 of the truth's, about 0.96; by level it is 0."""
+    outcome = recovery.SETS["two-D1-opposed"].run(0)
+    assert outcome.figures["ARI of the truth"] > 0.9
+    assert all(check.passed for check in outcome.checks)
+    values, true = recovery.twenty_segments(recovery.two_regimes(1, 0.9, -0.9), np.random.default_rng(0))
+    assert outcome.figures["trained"] > recovery.ari(true, (values[:, 0] > 0).astype(int)) + 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rotation", "K4D4-20k", "K8D8-20k", "iid", "units"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_criteria_are_met(name, seed):
+    """The limits of `make recovery`, on two of its ten seeds."""
+    outcome = recovery.SETS[name].run(seed)
+    assert all(check.passed for check in outcome.checks), [str(check) for check in outcome.checks]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in recovery.SETS if name.startswith("two-")])
+def test_mean_over_twenty_short_series_is_near_the_truth(name):
+    """Mean ARI over seeds 0 to 19 within 0.02 of the truth's."""
+    mean = recovery.averaged([recovery.SETS[name].run(seed) for seed in range(20)])
+    assert all(check.passed for check in mean.checks), [str(check) for check in mean.checks]
+
+
+# --- determinism and refusals ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prior", ["markov", "iid"])
+def test_the_same_seed_gives_the_same_model(prior):
+    values = np.random.default_rng(0).normal(size=(600, 2)).cumsum(0)
+    one, other, third = (fitted(values, seed, regimes=2, prior=prior, hidden=8) for seed in (3, 3, 4))
+    for name, value in vars(one.parameters).items():
+        assert value is None or torch.equal(value, getattr(other.parameters, name)), name
+    states = [found.encoder.state_dict() for found in (one, other, third)]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert not all(torch.equal(value, states[2][name]) for name, value in states[0].items())
+
+
+def test_training_leaves_the_callers_chance_alone():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    fitted(np.random.default_rng(0).normal(size=(200, 1)), regimes=2)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 20])
+def test_too_few_rows_are_refused(rows):
+    values = np.random.default_rng(0).normal(size=(rows, 2))
+    with pytest.raises(SeriesError, match=r"^series: \d+ rows .*30 regimes of 2 channels need at least \d+"):
+        fitted(values, regimes=30)
+
+
+def test_rows_that_lack_their_lags_do_not_count():
+    """Fifty series of one row: none has a row before it."""
+    values = np.random.default_rng(0).normal(size=(50, 1))
+    with pytest.raises(SeriesError, match=r"^series: 0 rows "):
+        fitted(values, steps=np.zeros(50, int), regimes=2)
+
+
+# --- which rows ------------------------------------------------------------------------------------------------------
+
+
+def rows_of(ranges):
+    return sum(stop - start for start, stop in ranges)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.one_of(st.integers(1, 5_000), st.integers(1, 20_000_000)),
+    st.sampled_from([0.0, 0.001, 0.1, 0.5, 0.9, 0.999]),
+    st.integers(0, 10_000),
+)
+def test_split_ranges_are_apart_in_order_and_within_the_file(rows, validation, seed):
+    training, held = split(rows, validation, np.random.default_rng(seed))
+    ranges = sorted([*training, *held])
+    edges = [edge for pair in ranges for edge in pair]
+    assert [0, *edges, rows] == sorted([0, *edges, rows])
+    assert all(stop > start for start, stop in ranges)
+    assert list(training) == sorted(training)
+    assert list(held) == sorted(held)
+    assert 0 < rows_of(training) <= SAMPLE_ROWS
+    assert rows_of(held) <= min(max(rows * validation, 1), SAMPLE_ROWS / 8)
+    if rows < 2_000 or not validation:
+        assert not held
+    if rows <= SAMPLE_ROWS:
+        assert rows_of(training) + rows_of(held) == rows
+
+
+def test_split_keeps_out_what_was_asked_for():
+    for rows in (2_000, 20_000, 200_000):
+        _, held = split(rows, 0.1, np.random.default_rng(0))
+        assert rows_of(held) == pytest.approx(rows / 10, rel=0.01)
+        assert len(held) == min(10, rows // 2_000)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 60_000), st.integers(2_000, 30_000))
+def test_thin_takes_long_pieces_in_order(count, limit):
+    recording = Recording.from_arrays(np.arange(count, dtype=float)[:, None])
+    rows = Windows(recording, ModelConfig(), np.zeros(1), np.ones(1), torch.float64).rows(0, count)
+    few = thin(rows, limit)
+    if count <= limit:
+        assert few is rows
+        return
+    assert 0 < len(few) <= limit
+    kept, starts = few.y[0].numpy(), np.flatnonzero(few.steps == 0)
+    assert (np.diff(starts, append=len(few)) == 2_000).all()
+    assert (np.diff(kept) > 0).all()
+    assert (np.diff(kept)[few.steps[1:] == 1] == 1).all()
+    assert kept[0] == 0
+    assert kept[-1] == (count - 1 if len(starts) > 1 else 1_999)
