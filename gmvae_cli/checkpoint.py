@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Encoder, Parameters
-from gmvae_cli.data.block_features import summary_names
+from gmvae_cli.data.block_features import feature_names
 from gmvae_cli.errors import CheckpointError, ConfigError
 from gmvae_cli.files.table_writer import atomic
 from gmvae_cli.files.tensor_file import content, is_number, opened, require_finite
@@ -45,12 +45,12 @@ class Checkpoint:
     encoder: dict[str, Tensor] | None = None
     training: dict[str, Any] = field(default_factory=dict)
     standard_errors: Tensor | None = None
-    floor: Tensor | None = None
+    std_epsilon: Tensor | None = None
 
     @property
     def modelled(self) -> tuple[str, ...]:
         """What the tensors' channels are: columns, or summaries of columns."""
-        return self.channels if self.model.summarize == 1 else summary_names(self.channels)
+        return self.channels if self.model.summarize == 1 else feature_names(self.channels)
 
     @property
     def expected_dwell(self) -> list[float]:
@@ -85,8 +85,8 @@ def write(path: str, checkpoint: Checkpoint) -> None:
     tensors |= {"mean": checkpoint.mean, "scale": checkpoint.scale}
     if checkpoint.standard_errors is not None:
         tensors["standard_errors"] = checkpoint.standard_errors
-    if checkpoint.floor is not None:
-        tensors["floor"] = checkpoint.floor
+    if checkpoint.std_epsilon is not None:
+        tensors["floor"] = checkpoint.std_epsilon
     tensors |= {f"{_ENCODER}{name}": value for name, value in (checkpoint.encoder or {}).items()}
     with open(path, "wb") as file:
         file.write(content(tensors, header, "gmvae"))
@@ -221,7 +221,7 @@ def load(path: str) -> Checkpoint:
         encoder=state or None,
         training=training,
         standard_errors=tensors.get("standard_errors"),
-        floor=tensors.get("floor"),
+        std_epsilon=tensors.get("floor"),
     )
 
 

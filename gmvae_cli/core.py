@@ -102,7 +102,7 @@ class Parameters:
         )
 
     @property
-    def free(self) -> int:
+    def num_free_parameters(self) -> int:
         """Number of free parameters of decoder and prior (the stationary initial law has none of its own)."""
         K, P, D, _ = self.ar_weights.shape
         bias = K * D if bool((self.ar_bias != 0).any()) else 0
@@ -155,8 +155,8 @@ class Encoder(nn.Module):
         values = y[: self.lagged]
         if self.compressed:
             values = _LINEAR * (values / _LINEAR).asinh()
-        evidence: Tensor = self.net(torch.cat([values, observed.to(y)]).mT)
-        return evidence
+        potentials: Tensor = self.net(torch.cat([values, observed.to(y)]).mT)
+        return potentials
 
 
 class GMVAE(nn.Module):
@@ -178,10 +178,10 @@ class GMVAE(nn.Module):
         law = chain.initial_probs if config.prior == "iid" else chain.transition_matrix
         self.prior_logits = nn.Parameter(torch.zeros_like(law, dtype=torch.float32), not config.fixed_prior)
         self.log_degrees = None if emission.degrees is None else nn.Parameter(emission.degrees.float().log())
-        self.adopt(emission, chain)
+        self.set_parameters(emission, chain)
 
     @torch.no_grad()
-    def adopt(self, emission: Emission, chain: Chain) -> None:
+    def set_parameters(self, emission: Emission, chain: Chain) -> None:
         """Take over a decoder and a prior; the encoder stays."""
         inverse = torch.linalg.inv(emission.scale_tril)
         self.weights.copy_(emission.weights)
@@ -222,25 +222,25 @@ class GMVAE(nn.Module):
         residuals = (matrix.reshape(D * K, -1) @ y).view(D, K, -1)
         return residuals, 0.5 * D * math.log(2 * math.pi) - self.log_diagonal.sum(-1).expand(K)
 
-    def posterior(self, evidence: Tensor, steps: np.ndarray | None) -> tuple[Tensor, Tensor]:
+    def posterior(self, potentials: Tensor, steps: np.ndarray | None) -> tuple[Tensor, Tensor]:
         """log Z (B,) and q (B, L, K) from evidence (B, L, K)."""
         log_law = self.prior_logits.log_softmax(-1)
         if self.config.prior == "iid":
-            joint = log_law + evidence
+            joint = log_law + potentials
             log_z = joint.logsumexp(-1)
             return log_z.sum(-1), (joint - log_z[..., None]).exp()
         start = stationary(log_law.detach().exp()).clamp_min(1e-8).log()
-        return chain_posterior(evidence, start, log_law, steps)
+        return chain_posterior(potentials, start, log_law, steps)
 
     def elbo(
         self,
         y: Tensor,
-        mask: Tensor,
+        usable: Tensor,
         observed: Tensor,
         steps: np.ndarray | None = None,
         temperature: float | None = None,
         generator: torch.Generator | None = None,
-        doubts: Tensor | None = None,
+        lag_inflation: Tensor | None = None,
     ) -> Tensor:
         """The ELBO of chunks of rows, nats.
 
@@ -255,27 +255,27 @@ class GMVAE(nn.Module):
         Returns:
             (B,).
         """
-        B, L = mask.shape
-        evidence = self.encoder(y, observed).view(B, L, -1) * mask[..., None] / self.evidence_scale
-        log_z, probs = self.posterior(evidence, steps)
-        kl: Tensor = (probs * evidence).sum((1, 2)) - log_z
-        reconstruction = self.reconstruction(y, probs, mask, temperature, generator, doubts)
+        B, L = usable.shape
+        potentials = self.encoder(y, observed).view(B, L, -1) * usable[..., None] / self.evidence_scale
+        log_z, probs = self.posterior(potentials, steps)
+        kl: Tensor = (probs * potentials).sum((1, 2)) - log_z
+        reconstruction = self.reconstruction(y, probs, usable, temperature, generator, lag_inflation)
         return reconstruction / self.evidence_scale - kl
 
     def reconstruction(
         self,
         y: Tensor,
         probs: Tensor,
-        mask: Tensor,
+        usable: Tensor,
         temperature: float | None,
         generator: torch.Generator | None,
-        doubts: Tensor | None = None,
+        lag_inflation: Tensor | None = None,
     ) -> Tensor:
         """E_q[log p(x_t | h_t, z_t)] summed over the rows of each chunk, exact or relaxed: (B,)."""
         B, L, K = probs.shape
         residuals, log_det = self.decoder_residuals(y)
         degrees = None if self.log_degrees is None else self._degrees()
-        noise = (degrees, self.num_channels, doubts)
+        noise = (degrees, self.num_channels, lag_inflation)
         if temperature is None or generator is None:
             weights = probs.reshape(-1, K)
         else:
@@ -284,6 +284,6 @@ class GMVAE(nn.Module):
             if len(self.lower) == 1:
                 mixed = (residuals * weights.mT).sum(1, keepdim=True)  # Q (x - sum_k z_k Pi_k h), since sum_k z_k = 1
                 rows = log_density(mixed.square().sum(0), log_det[:1], *noise)[0]
-                return (rows.view(B, L) * mask).sum(-1)
+                return (rows.view(B, L) * usable).sum(-1)
         rows = (log_density(residuals.square().sum(0), log_det, *noise).mT * weights).sum(-1)
-        return (rows.view(B, L) * mask).sum(-1)
+        return (rows.view(B, L) * usable).sum(-1)

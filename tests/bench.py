@@ -116,18 +116,18 @@ def inference_seconds(path: str, truth: str, posterior: str, runs: int) -> float
     import pyarrow.parquet as pq
 
     from gmvae_cli import checkpoint
-    from gmvae_cli.data.series_data import Recording
+    from gmvae_cli.data.series_data import SeriesData
     from gmvae_cli.inference import apply
 
     model = checkpoint.load(truth)
     table = pq.read_table(path, columns=list(model.channels))
-    recording = Recording.from_arrays(np.column_stack([column.to_numpy() for column in table.columns]))
+    data = SeriesData.from_arrays(np.column_stack([column.to_numpy() for column in table.columns]))
     seconds = []
     for _ in range(runs):
         started = time.perf_counter()
-        with apply.infer(recording, model, posterior) as inferred:
+        with apply.infer(data, model, posterior) as inferred:
             rows = sum(len(block.regimes) for block in inferred.blocks())
-        assert rows == recording.rows
+        assert rows == data.rows
         seconds.append(time.perf_counter() - started)
     return median(seconds)
 
@@ -136,8 +136,9 @@ def smoothing_seconds(num_regimes: int, num_channels: int, runs: int) -> tuple[f
     """CPU-seconds of the smoother, and of density and smoother, over MEDIUM_ROWS float32 rows, one thread."""
     import torch
 
-    from gmvae_cli.model import chain as markov
     from gmvae_cli.model.ar_density import Emission, log_likelihoods
+    from gmvae_cli.model.chain import Chain, persistent
+    from gmvae_cli.model.forward_backward import smooth
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -146,13 +147,13 @@ def smoothing_seconds(num_regimes: int, num_channels: int, runs: int) -> tuple[f
     y = torch.randn(2 * D + 1, MEDIUM_ROWS, generator=generator)
     tril = torch.eye(D, dtype=torch.float64).expand(K, D, D)
     emission = Emission(torch.randn(K, D, D + 1, generator=generator, dtype=torch.float64) / 2, tril)
-    chain = markov.Chain(torch.full((K,), 1 / K), markov.persistent(K, 50).float())
+    chain = Chain(torch.full((K,), 1 / K), persistent(K, 50).float())
     smoothing, both = [], []
     for _ in range(runs + 1):
         started = time.process_time()
         scores = log_likelihoods(y, emission)
         middle = time.process_time()
-        markov.smooth(scores.mT, chain)
+        smooth(scores.mT, chain)
         both.append(time.process_time() - started)
         smoothing.append(time.process_time() - middle)
     return median(smoothing[1:]), median(both[1:])

@@ -10,9 +10,9 @@ from reference import random_chain
 from gmvae_cli.checkpoint import Checkpoint
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Encoder, Parameters
-from gmvae_cli.data.series_data import Recording
+from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.inference import apply
-from gmvae_cli.model import chain as markov
+from gmvae_cli.model.chain import stationary
 
 
 def random_parameters(rng, K, D, P, shared=False):
@@ -36,7 +36,7 @@ def random_checkpoint(seed, K=3, D=2, P=1, prior="markov", noise="normal"):
     emission = random_parameters(rng, K, D, P)
     pi, A = (torch.as_tensor(part) for part in random_chain(rng, K))
     A = pi.expand(K, K) if prior == "iid" else 0.8 * torch.eye(K, dtype=A.dtype) + 0.2 * A
-    pi = pi if prior == "iid" else markov.stationary(A)
+    pi = pi if prior == "iid" else stationary(A)
     model = ModelConfig(regimes=K, lags=P, prior=prior, noise=noise)
     degrees = torch.tensor([2.5], dtype=torch.float64) if noise == "student" else None
     torch.manual_seed(seed)
@@ -51,18 +51,18 @@ def random_checkpoint(seed, K=3, D=2, P=1, prior="markov", noise="normal"):
     )
 
 
-def random_recording(seed, T, D=2):
+def random_data(seed, T, D=2):
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(T, D)) * 2
     values[rng.random(T) < 0.05] = np.nan
     values[rng.random((T, D)) < 0.05] = np.nan
     steps = rng.choice([0, 1, 1, 1, 1, 1, 1, 3], size=T)
     steps[0] = 0
-    return Recording.from_arrays(values, steps)
+    return SeriesData.from_arrays(values, steps)
 
 
-def collected(recording, checkpoint, posterior, block_rows):
-    with apply.infer(recording, checkpoint, posterior, block_rows=block_rows) as inferred:
+def collected(data, checkpoint, posterior, block_rows):
+    with apply.infer(data, checkpoint, posterior, block_rows=block_rows) as inferred:
         blocks = list(inferred.blocks())
         parts = [np.concatenate([getattr(b, name) for b in blocks]) for name in ("regimes", "probs", "log_likelihood")]
         return *parts, inferred.log_likelihood, inferred.elbo

@@ -30,11 +30,11 @@ from gmvae_cli.commands.simulate import simulate
 from gmvae_cli.commands.train import train
 from gmvae_cli.config import ModelConfig, Posterior, SelectConfig, SeriesConfig, SimulateConfig, TrainConfig
 from gmvae_cli.core import Parameters
-from gmvae_cli.data.lagged_rows import view
-from gmvae_cli.data.series_data import Recording
+from gmvae_cli.data.lagged_rows import training_rows
+from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.inference import apply
-from gmvae_cli.metrics import partition as metrics
-from gmvae_cli.model import simulation as synthetic
+from gmvae_cli.metrics import partition
+from gmvae_cli.model import simulation
 from gmvae_cli.model.simulation import Process
 from gmvae_cli.system.device import resolve
 from gmvae_cli.system.progress import silent
@@ -92,7 +92,7 @@ def rotations() -> Process:
 
 def drawn(process: Process, rows: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Values (T, D) and true regimes (T,)."""
-    chunks = list(synthetic.draw(process, rows, rng))
+    chunks = list(simulation.draw(process, rows, rng))
     return np.concatenate([x for x, _ in chunks]), np.concatenate([regimes for _, regimes in chunks])
 
 
@@ -103,7 +103,7 @@ def two_regimes(channels: int, first: float, second: float) -> Process:
         ar_bias=np.zeros((2, channels)),
         scale_tril=np.eye(channels)[None],
         initial_probs=np.full(2, 0.5),
-        transition_matrix=synthetic.transition_matrix(2, 100),
+        transition_matrix=simulation.transition_matrix(2, 100),
     )
 
 
@@ -112,7 +112,7 @@ def twenty_segments(process: Process, rng: np.random.Generator) -> tuple[np.ndar
     regimes = np.repeat(np.arange(20) % 2, 100)
     D = process.num_channels
     noise = rng.standard_normal((2_000, 1, D))
-    x = synthetic.autoregression(process.ar_weights, noise, regimes[:, None], np.zeros((1, 1, D)))
+    x = simulation.autoregression(process.ar_weights, noise, regimes[:, None], np.zeros((1, 1, D)))
     return x[:, 0], regimes
 
 
@@ -135,16 +135,16 @@ def truth_of(process: Process, model: ModelConfig) -> Checkpoint:
 def trained(values: np.ndarray, config: TrainConfig, steps: np.ndarray | None = None) -> tuple[Checkpoint, float]:
     """A model of a series in memory, and the CPU-seconds it took."""
     device = resolve("cpu")
-    with Recording.from_arrays(values, steps) as recording:
+    with SeriesData.from_arrays(values, steps) as data:
         started = time.process_time()
-        windows = view(recording, config.model, device)
-        result = fit(windows, config, None, silent)
+        lagged_rows = training_rows(data, config.model, device)
+        result = fit(lagged_rows, config, None, silent)
         seconds = time.process_time() - started
         found = Checkpoint(
             model=config.model,
-            channels=recording.channels,
-            mean=torch.as_tensor(windows.mean),
-            scale=torch.as_tensor(windows.scale),
+            channels=data.channels,
+            mean=torch.as_tensor(lagged_rows.mean),
+            scale=torch.as_tensor(lagged_rows.scale),
             parameters=result.parameters,
             encoder={name: value.detach() for name, value in result.encoder.state_dict().items()},
         )
@@ -163,21 +163,21 @@ def judged(
     values: np.ndarray, model: Checkpoint, posterior: Posterior = "smooth", steps: np.ndarray | None = None
 ) -> Judged:
     """What a model says of a series."""
-    with Recording.from_arrays(values, steps) as recording, apply.infer(recording, model, posterior) as inferred:
+    with SeriesData.from_arrays(values, steps) as data, apply.infer(data, model, posterior) as inferred:
         regimes = np.concatenate([block.regimes for block in inferred.blocks()])
-        rows = inferred.evidence_rows
+        rows = inferred.usable_rows
         elbo = None if inferred.elbo is None else (inferred.elbo - inferred.log_volume) / rows
         return Judged(regimes, (inferred.log_likelihood - inferred.log_volume) / rows, elbo)
 
 
 def counts(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Rows with each pair of labels."""
-    return metrics.contingency(true, predicted, int(true.max()) + 1, int(predicted.max()) + 1)
+    return partition.contingency(true, predicted, int(true.max()) + 1, int(predicted.max()) + 1)
 
 
 def accuracy(true: np.ndarray, predicted: np.ndarray) -> float:
     """Share of rows that agree under the best matching."""
-    return metrics.accuracy(counts(true, predicted))
+    return partition.accuracy(counts(true, predicted))
 
 
 # --- the sets --------------------------------------------------------------------------------------------------------
@@ -195,14 +195,14 @@ def rotation(seed: int, rows: int = 20_000) -> Outcome:
     nats_lost = judged(unseen, truth).log_likelihood - judged(unseen, found).log_likelihood
     standard = torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
     raw = found.parameters.rescaled(found.mean, found.scale, *standard)
-    order = torch.as_tensor(metrics.match_labels(counts(regimes, exact.regimes)))
+    order = torch.as_tensor(partition.match_labels(counts(regimes, exact.regimes)))
     best_accuracy, exact_accuracy = accuracy(regimes, best.regimes), accuracy(regimes, exact.regimes)
     return Outcome(
         {"accuracy of the truth": best_accuracy, "trained": exact_accuracy, "CPU s": seconds},
         [
             Check("accuracy lost", best_accuracy - exact_accuracy, 0.001),
             Check("encoder", best_accuracy - accuracy(regimes, encoder.regimes), 0.004),
-            Check("unseen nats lost", nats_lost, found.parameters.free / rows),
+            Check("unseen nats lost", nats_lost, found.parameters.num_free_parameters / rows),
             Check("gap to the ELBO", exact.log_likelihood - encoder.elbo, 0.03),
             Check("error of Pi", float((raw.ar_weights[order] - truth.parameters.ar_weights).abs().max()), 0.03),
         ],
@@ -214,7 +214,7 @@ def persistent(
 ) -> Outcome:
     """Random regimes that persist: labels and likelihood of a series that training has not seen."""
     rng = np.random.default_rng(seed)
-    process = synthetic.random_process(
+    process = simulation.random_process(
         regimes, channels, 1, dwell=dwell, shared_covariance=shared, intercept=intercept, generator=rng
     )
     values, _ = drawn(process, rows, rng)
@@ -227,7 +227,7 @@ def persistent(
         {"ARI of the truth": best_ari, "trained": exact_ari, "CPU s": seconds},
         [
             Check("ARI lost", best_ari - exact_ari, 0.01),
-            Check("nats lost", best.log_likelihood - exact.log_likelihood, found.parameters.free / rows),
+            Check("nats lost", best.log_likelihood - exact.log_likelihood, found.parameters.num_free_parameters / rows),
         ],
     )
 
@@ -297,7 +297,7 @@ def outliers(seed: int) -> Outcome:
         rng = np.random.default_rng(seed)
         process = two_regimes(**pair)
         values, true = twenty_segments(process, rng)
-        spiked = synthetic.add_spikes(values, 0.01, np.ones(process.num_channels), rng)
+        spiked = simulation.add_spikes(values, 0.01, np.ones(process.num_channels), rng)
         for kind in reached:
             noise = "normal" if "normal" in kind else "student"
             series = values if kind == "clean" else spiked
@@ -323,7 +323,7 @@ def without_persistence(seed: int, rows: int = 20_000) -> Outcome:
 def units(seed: int, rows: int = 20_000) -> Outcome:
     """A column in other units, file to labels: the share of rows with another label."""
     rng = np.random.default_rng(seed)
-    process = synthetic.random_process(4, 4, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
+    process = simulation.random_process(4, 4, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
     values, _ = drawn(process, rows, rng)
     changes = {
         "x 2^20": (2.0**20, 0.0, 0.0),

@@ -13,9 +13,9 @@ from scipy.stats import multivariate_t
 
 from gmvae_cli.config import ModelConfig, TrainConfig
 from gmvae_cli.core import GMVAE, Parameters, relaxed_regimes, temperature_at
-from gmvae_cli.model import chain as markov
 from gmvae_cli.model.ar_density import context, log_likelihoods
-from gmvae_cli.model.chain import Chain
+from gmvae_cli.model.chain import Chain, persistent, stationary
+from gmvae_cli.model.forward_backward import smooth
 
 
 def random_model(seed, K=3, D=2, P=1, prior="markov", covariance="regime", noise="normal"):
@@ -26,10 +26,10 @@ def random_model(seed, K=3, D=2, P=1, prior="markov", covariance="regime", noise
     if noise == "student":
         parameters = replace(parameters, degrees=torch.tensor([2.5], dtype=torch.float64))
     pi, A = (torch.as_tensor(part) for part in random_chain(rng, K))
-    chain = Chain(pi, pi.expand(K, K)) if prior == "iid" else Chain(markov.stationary(A), A)
+    chain = Chain(pi, pi.expand(K, K)) if prior == "iid" else Chain(stationary(A), A)
     torch.manual_seed(seed)
     model = GMVAE(parameters.emission(True), chain, config).double()
-    model.adopt(parameters.emission(True), chain)
+    model.set_parameters(parameters.emission(True), chain)
     model.requires_grad_(False)
     y = context(torch.as_tensor(rng.normal(size=(D, 40 + P))), P, 1, True)
     return model, y, torch.ones(1, 40, dtype=torch.bool), torch.ones(D, 40, dtype=torch.bool)
@@ -39,7 +39,7 @@ def log_marginal(model, y):
     scores, chain = log_likelihoods(y, model.emission()), model.chain()
     if model.config.prior == "iid":
         return float((scores + chain.initial_probs.log()[:, None]).logsumexp(0).sum())
-    return float(markov.smooth(scores.mT, chain).log_marginal)
+    return float(smooth(scores.mT, chain).log_marginal)
 
 
 @settings(max_examples=40, deadline=None)
@@ -50,41 +50,41 @@ def log_marginal(model, y):
     st.sampled_from(["normal", "student"]),
 )
 def test_elbo_never_exceeds_the_log_marginal(seed, prior, covariance, noise):
-    model, y, mask, observed = random_model(seed, K=1 + seed % 4, prior=prior, covariance=covariance, noise=noise)
-    assert float(model.elbo(y, mask, observed).sum()) <= log_marginal(model, y) + 1e-9
+    model, y, usable, observed = random_model(seed, K=1 + seed % 4, prior=prior, covariance=covariance, noise=noise)
+    assert float(model.elbo(y, usable, observed).sum()) <= log_marginal(model, y) + 1e-9
 
 
 @pytest.mark.parametrize("prior", ["markov", "iid"])
 @pytest.mark.parametrize(("covariance", "noise"), [("regime", "normal"), ("shared", "normal"), ("regime", "student")])
 def test_elbo_is_the_log_marginal_where_the_evidence_is_the_decoder(prior, covariance, noise, monkeypatch):
-    model, y, mask, observed = random_model(5, prior=prior, covariance=covariance, noise=noise)
-    loose = float(model.elbo(y, mask, observed).sum())
+    model, y, usable, observed = random_model(5, prior=prior, covariance=covariance, noise=noise)
+    loose = float(model.elbo(y, usable, observed).sum())
     monkeypatch.setattr(model.encoder, "forward", lambda y, observed: log_likelihoods(y, model.emission()).mT)
-    assert float(model.elbo(y, mask, observed).sum()) == pytest.approx(log_marginal(model, y), abs=1e-5)
+    assert float(model.elbo(y, usable, observed).sum()) == pytest.approx(log_marginal(model, y), abs=1e-5)
     assert loose < log_marginal(model, y) - 0.1
 
 
 @pytest.mark.parametrize("prior", ["markov", "iid"])
 def test_with_one_regime_the_elbo_is_the_autoregressive_likelihood(prior):
-    model, y, mask, observed = random_model(1, K=1, prior=prior)
+    model, y, usable, observed = random_model(1, K=1, prior=prior)
     expected = float(log_likelihoods(y, model.emission()).sum())
-    assert float(model.elbo(y, mask, observed).sum()) == pytest.approx(expected, abs=1e-9)
+    assert float(model.elbo(y, usable, observed).sum()) == pytest.approx(expected, abs=1e-9)
 
 
 def test_rows_without_evidence_count_for_nothing():
-    model, y, mask, observed = random_model(2, prior="iid")
-    mask[0, 10:20] = False
-    kept = mask[0]
-    assert float(model.elbo(y, mask, observed)[0]) == pytest.approx(
-        float(model.elbo(y[:, kept], mask[:, kept], observed[:, kept])[0])
+    model, y, usable, observed = random_model(2, prior="iid")
+    usable[0, 10:20] = False
+    kept = usable[0]
+    assert float(model.elbo(y, usable, observed)[0]) == pytest.approx(
+        float(model.elbo(y[:, kept], usable[:, kept], observed[:, kept])[0])
     )
 
 
 def test_the_relaxed_reconstruction_goes_through_the_mean_with_a_shared_covariance():
     """Normal(x; sum_k z_k Pi_k h, Sigma) by torch's own distribution, with the sample of the same noise."""
-    model, y, mask, _ = random_model(3, covariance="shared")
+    model, y, usable, _ = random_model(3, covariance="shared")
     probs = torch.rand(1, 40, 3, dtype=torch.float64).softmax(-1)
-    found = model.reconstruction(y, probs, mask, 0.7, torch.Generator().manual_seed(1))
+    found = model.reconstruction(y, probs, usable, 0.7, torch.Generator().manual_seed(1))
     relaxed = relaxed_regimes(probs.log(), 0.7, torch.Generator().manual_seed(1))[0]
     emission = model.emission()
     mean = torch.einsum("tk,kdc,ct->td", relaxed, emission.weights, y[2:])
@@ -93,22 +93,24 @@ def test_the_relaxed_reconstruction_goes_through_the_mean_with_a_shared_covarian
 
 
 def test_the_relaxed_reconstruction_of_student_noise_goes_through_the_mean_and_doubts_rows():
-    model, y, mask, _ = random_model(3, covariance="shared", noise="student")
+    model, y, usable, _ = random_model(3, covariance="shared", noise="student")
     probs = torch.rand(1, 40, 3, dtype=torch.float64).softmax(-1)
-    doubts = torch.linspace(1, 9, 40, dtype=torch.float64)
-    found = model.reconstruction(y, probs, mask, 0.7, torch.Generator().manual_seed(1), doubts)
+    lag_inflation = torch.linspace(1, 9, 40, dtype=torch.float64)
+    found = model.reconstruction(y, probs, usable, 0.7, torch.Generator().manual_seed(1), lag_inflation)
     relaxed = relaxed_regimes(probs.log(), 0.7, torch.Generator().manual_seed(1))[0]
     emission = model.emission()
     mean = torch.einsum("tk,kdc,ct->td", relaxed, emission.weights, y[2:]).numpy()
     shape = (emission.scale_tril[0] @ emission.scale_tril[0].mT).numpy()
-    rows = (multivariate_t(mean[t], shape * float(doubts[t]), df=2.5).logpdf(y[:2, t].numpy()) for t in range(40))
+    rows = (
+        multivariate_t(mean[t], shape * float(lag_inflation[t]), df=2.5).logpdf(y[:2, t].numpy()) for t in range(40)
+    )
     assert float(found) == pytest.approx(sum(rows), rel=1e-6)
 
 
 def test_the_relaxed_reconstruction_mixes_log_densities_with_a_covariance_per_regime():
-    model, y, mask, _ = random_model(3)
+    model, y, usable, _ = random_model(3)
     probs = torch.rand(1, 40, 3, dtype=torch.float64).softmax(-1)
-    found = model.reconstruction(y, probs, mask, 0.7, torch.Generator().manual_seed(1))
+    found = model.reconstruction(y, probs, usable, 0.7, torch.Generator().manual_seed(1))
     relaxed = relaxed_regimes(probs.log(), 0.7, torch.Generator().manual_seed(1))[0]
     expected = (relaxed.T * log_likelihoods(y, model.emission())).sum()
     assert float(found) == pytest.approx(float(expected), rel=1e-9)
@@ -161,6 +163,9 @@ def test_free_counts_parameters():
     plain = Parameters(
         parameters.ar_weights, parameters.ar_bias * 0, parameters.scale_tril, *(t for t in parameters.chain)
     )
-    assert plain.free == 12 + 3 + 2
-    A = markov.persistent(3, 10)
-    assert Parameters(plain.ar_weights, plain.ar_bias, plain.scale_tril, plain.initial_probs, A).free == 12 + 3 + 6
+    assert plain.num_free_parameters == 12 + 3 + 2
+    A = persistent(3, 10)
+    assert (
+        Parameters(plain.ar_weights, plain.ar_bias, plain.scale_tril, plain.initial_probs, A).num_free_parameters
+        == 12 + 3 + 6
+    )

@@ -195,10 +195,10 @@ def simulate(
     _one_thing_on_stdout(output, as_json)
     from gmvae_cli.commands import simulate as job
 
-    with progress.show(quiet=quiet, log_file=log_file) as shown:
-        result = job.simulate(output, config, truth, shown)
-        shown.close()
-        report.simulate(result, as_json, shown)
+    with progress.show(quiet=quiet, log_file=log_file) as terminal:
+        result = job.simulate(output, config, truth, terminal)
+        terminal.close()
+        report.simulate(result, as_json, terminal)
 
 
 @app.command()
@@ -294,15 +294,15 @@ def train(
     )
     from gmvae_cli.commands import train as job
 
-    with progress.show(quiet=quiet, log_file=log_file) as shown:
+    with progress.show(quiet=quiet, log_file=log_file) as terminal:
         if dry_run:
-            plan = job.dry_run(inputs, config, files, shown)
-            shown.close()
-            report.plan(plan, as_json, shown)
+            plan = job.dry_run(inputs, config, files, terminal)
+            terminal.close()
+            report.plan(plan, as_json, terminal)
             return
-        result = job.train(inputs, model, config, files, resume, shown)
-        shown.close()
-        report.train(result, as_json, shown)
+        result = job.train(inputs, model, config, files, resume, terminal)
+        terminal.close()
+        report.train(result, as_json, terminal)
 
 
 @app.command()
@@ -353,17 +353,17 @@ def infer(
     _one_thing_on_stdout(output, as_json)
     from gmvae_cli.commands import infer as job
 
-    with progress.show(quiet=quiet, log_file=log_file) as shown:
+    with progress.show(quiet=quiet, log_file=log_file) as terminal:
         if dry_run:
-            plan = job.dry_run(inputs, model, output, config, files, shown)
-            shown.close()
-            report.plan(plan, as_json, shown)
+            plan = job.dry_run(inputs, model, output, config, files, terminal)
+            terminal.close()
+            report.plan(plan, as_json, terminal)
             if plan.failures:
                 raise typer.Exit(1)
             return
-        result = job.infer(inputs, model, output, config, files, segments, skip_existing, shown)
-        shown.close()
-        report.infer(result, as_json, shown)
+        result = job.infer(inputs, model, output, config, files, segments, skip_existing, terminal)
+        terminal.close()
+        report.infer(result, as_json, terminal)
     if result.failures:
         raise typer.Exit(1)
     if result.missed:
@@ -420,12 +420,12 @@ def select(
     from gmvae_cli.commands import select as job
     from gmvae_cli.commands import train as training
 
-    with progress.show(quiet=quiet, log_file=log_file) as shown:
-        result = job.select(inputs, config, files, shown)
+    with progress.show(quiet=quiet, log_file=log_file) as terminal:
+        result = job.select(inputs, config, files, terminal)
         if model is not None:
-            training.train(inputs, model, config.training(result.choice), files, None, shown)
-        shown.close()
-        report.select(result, as_json, shown)
+            training.train(inputs, model, config.training(result.choice), files, None, terminal)
+        terminal.close()
+        report.select(result, as_json, terminal)
 
 
 @app.command()
@@ -481,24 +481,24 @@ def segment(
     from gmvae_cli.commands import segment as job
 
     with (
-        progress.show(quiet=quiet, log_file=log_file) as shown,
+        progress.show(quiet=quiet, log_file=log_file) as terminal,
         job.prepared(input_file, output, model, plot, segments) as paths,
     ):
         from gmvae_cli.commands import infer, train
         from gmvae_cli.commands import plot as picture
 
         if dry_run:
-            plan = train.dry_run([paths.input], config, files, shown)
-            shown.close()
-            report.plan(plan, as_json, shown)
+            plan = train.dry_run([paths.input], config, files, terminal)
+            terminal.close()
+            report.plan(plan, as_json, terminal)
             return
-        tell = partial(report.warning_line, shown=shown)
-        trained = train.train([paths.input], paths.model, config, files, None, shown, tell)
-        labelled = infer.infer([paths.input], paths.model, output, labels, files, segments, False, shown)
+        on_warning = partial(report.warning_line, terminal=terminal)
+        trained = train.train([paths.input], paths.model, config, files, None, terminal, on_warning)
+        labelled = infer.infer([paths.input], paths.model, output, labels, files, segments, False, terminal)
         if plot is not None:
-            picture.plot(output, plot, files, shown)
-        shown.close()
-        report.segment(job.summary(trained, labelled, model, plot), as_json, shown)
+            picture.plot(output, plot, files, terminal)
+        terminal.close()
+        report.segment(job.summary(trained, labelled, model, plot), as_json, terminal)
 
 
 @app.command()
@@ -540,10 +540,10 @@ def evaluate(
     )
     from gmvae_cli.commands import evaluate as job
 
-    with progress.show(quiet=quiet, log_file=log_file) as shown:
-        result = job.evaluate(input_file, config, files, model, shown)
-        shown.close()
-        report.evaluate(result, as_json, shown)
+    with progress.show(quiet=quiet, log_file=log_file) as terminal:
+        result = job.evaluate(input_file, config, files, model, terminal)
+        terminal.close()
+        report.evaluate(result, as_json, terminal)
     if result.missed:
         raise typer.Exit(3)
 
@@ -558,8 +558,8 @@ def inspect(
     """Describe the regimes of a model, in the units of its data."""
     from gmvae_cli.commands import inspect as job
 
-    with progress.show(quiet=quiet, log_file=log_file) as shown:
-        result = job.inspect(model, shown)
+    with progress.show(quiet=quiet, log_file=log_file) as terminal:
+        result = job.inspect(model, terminal)
         report.inspect(result, as_json)
 
 
@@ -590,10 +590,10 @@ def plot(
     )
     from gmvae_cli.commands import plot as job
 
-    with progress.show(quiet=quiet, log_file=log_file) as shown:
-        result = job.plot(input_file, output, files, shown)
-        shown.close()
-        report.plot(result, as_json, shown)
+    with progress.show(quiet=quiet, log_file=log_file) as terminal:
+        result = job.plot(input_file, output, files, terminal)
+        terminal.close()
+        report.plot(result, as_json, terminal)
 
 
 def _one_thing_on_stdout(output: str, as_json: bool) -> None:

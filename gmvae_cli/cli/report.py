@@ -29,10 +29,10 @@ _PAGE = 80
 _NAME = 20  # of a channel, in a table
 
 
-def simulate(result: "SimulateResult", as_json: bool, shown: progress.Shown) -> None:
+def simulate(result: "SimulateResult", as_json: bool, terminal: progress.Terminal) -> None:
     """What was drawn; on stderr where the rows themselves went to stdout."""
     if result.output == "-":
-        shown.note(f"{result.rows:,} rows drawn, {result.series:,} series")
+        terminal.note(f"{result.rows:,} rows drawn, {result.series:,} series")
         return
     if as_json:
         _print_json(result)
@@ -54,9 +54,9 @@ def simulate(result: "SimulateResult", as_json: bool, shown: progress.Shown) -> 
     )
 
 
-def train(result: "TrainResult", as_json: bool, shown: progress.Shown) -> None:
+def train(result: "TrainResult", as_json: bool, terminal: progress.Terminal) -> None:
     """The regimes found, and how well the model explains the rows."""
-    _warn(result.warnings, shown)
+    _warn(result.warnings, terminal)
     if as_json:
         _print_json(result)
         return
@@ -74,19 +74,19 @@ def train(result: "TrainResult", as_json: bool, shown: progress.Shown) -> None:
     )
 
 
-def infer(result: "InferResult", as_json: bool, shown: progress.Shown) -> None:
+def infer(result: "InferResult", as_json: bool, terminal: progress.Terminal) -> None:
     """What the labels say; on stderr where the rows themselves went to stdout, as are files that failed."""
-    _warn(result.warnings, shown)
+    _warn(result.warnings, terminal)
     for sentence in (*result.failures, *result.missed):
-        shown.error(sentence)
+        terminal.error(sentence)
     if result.output == "-":
-        shown.note(f"{result.rows:,} rows labelled, {_count(result.segments, 'segment', 'segments')}")
+        terminal.note(f"{result.rows:,} rows labelled, {_count(result.segments, 'segment', 'segments')}")
         return
     if as_json:
         _print_json(result, leave_out=("ribbon", "missed"))
         return
     _print(_regimes(result.shares, result.expected_dwell))
-    if result.ribbon is not None and result.rows and not (shown.quiet or progress.plain(sys.stdout)):
+    if result.ribbon is not None and result.rows and not (terminal.quiet or progress.plain(sys.stdout)):
         _print_ribbon(result.ribbon)
     log_likelihood = _number(result.log_likelihood_per_row, 4)
     trained = _number(result.training_log_likelihood_per_row, 4)
@@ -99,18 +99,18 @@ def infer(result: "InferResult", as_json: bool, shown: progress.Shown) -> None:
     )
 
 
-def segment(result: "SegmentResult", as_json: bool, shown: progress.Shown) -> None:
+def segment(result: "SegmentResult", as_json: bool, terminal: progress.Terminal) -> None:
     """What was found and how the recording was seen; on stderr where the rows themselves went to stdout."""
-    _warn(result.warnings, shown)
+    _warn(result.warnings, terminal)
     if result.output == "-":
         regimes = _count(result.regimes, "regime", "regimes")
-        shown.note(f"{result.rows:,} rows labelled, {regimes} in {_count(result.segments, 'segment', 'segments')}")
+        terminal.note(f"{result.rows:,} rows labelled, {regimes} in {_count(result.segments, 'segment', 'segments')}")
         return
     if as_json:
         _print_json(result, leave_out=("ribbon",))
         return
     _print(_regimes(result.shares, result.expected_dwell))
-    if result.ribbon is not None and not (shown.quiet or progress.plain(sys.stdout)):
+    if result.ribbon is not None and not (terminal.quiet or progress.plain(sys.stdout)):
         _print_ribbon(result.ribbon)
     agreement = "not needed: likelihood alone decides" if result.agreement is None else _number(result.agreement, 2)
     _print_facts(
@@ -130,22 +130,22 @@ def _seen(block_rows: int, stride: int, evidence_scale: float) -> str:
     return seen + apart + scaled
 
 
-def evaluate(result: "EvaluateResult", as_json: bool, shown: progress.Shown) -> None:
+def evaluate(result: "EvaluateResult", as_json: bool, terminal: progress.Terminal) -> None:
     """The scores, and one line on stderr for every gate that was missed."""
     if as_json:
         _print_json(result, leave_out=("missed",))
     else:
         _print_scores(result)
     for sentence in result.missed:
-        shown.error(sentence)
+        terminal.error(sentence)
 
 
 _SHORT = {"covariance": "cov."}
 
 
-def select(result: "SelectResult", as_json: bool, shown: progress.Shown) -> None:
+def select(result: "SelectResult", as_json: bool, terminal: progress.Terminal) -> None:
     """Every candidate, the choice marked, and why; lags and covariance where they vary."""
-    _warn(result.warnings, shown)
+    _warn(result.warnings, terminal)
     if as_json:
         _print_json(result)
         return
@@ -244,9 +244,9 @@ def _origin(result: "InspectResult") -> list[tuple[str, str]]:
     return facts + [("warning", warning["sentence"]) for warning in training.get("warnings", [])]
 
 
-def plot(result: "PlotResult", as_json: bool, shown: progress.Shown) -> None:
+def plot(result: "PlotResult", as_json: bool, terminal: progress.Terminal) -> None:
     """What was drawn."""
-    _warn(result.warnings, shown)
+    _warn(result.warnings, terminal)
     if as_json:
         _print_json(result)
         return
@@ -259,10 +259,10 @@ def plot(result: "PlotResult", as_json: bool, shown: progress.Shown) -> None:
     )
 
 
-def plan(result: "Plan", as_json: bool, shown: progress.Shown) -> None:
+def plan(result: "Plan", as_json: bool, terminal: progress.Terminal) -> None:
     """What a run would read and need."""
     for sentence in result.failures:
-        shown.error(sentence)
+        terminal.error(sentence)
     if as_json:
         _print_json(result)
         return
@@ -425,11 +425,11 @@ def _clipped(name: str, length: int = _NAME) -> str:
 
 def _wrapped(names: list[str]) -> str:
     """So many of the names as fit a line."""
-    shown = len(names)
-    while shown > 1 and len(", ".join(names[:shown])) > _PAGE - 30:
-        shown -= 1
-    rest = f" and {len(names) - shown} more" if shown < len(names) else ""
-    return f"{len(names)}: {', '.join(names[:shown])}{rest}"
+    count = len(names)
+    while count > 1 and len(", ".join(names[:count])) > _PAGE - 30:
+        count -= 1
+    rest = f" and {len(names) - count} more" if count < len(names) else ""
+    return f"{len(names)}: {', '.join(names[:count])}{rest}"
 
 
 def _print(table: "Table") -> None:
@@ -447,14 +447,14 @@ def _print_facts(*facts: tuple[str, str]) -> None:
         console.print(Text(f"{name:<{width}}  {fact}"), soft_wrap=True)
 
 
-def warning_line(sentence: str, shown: progress.Shown) -> None:
+def warning_line(sentence: str, terminal: progress.Terminal) -> None:
     """A warning on stderr; one that was given before is not repeated."""
-    shown.note(f"warning: {sentence}")
+    terminal.note(f"warning: {sentence}")
 
 
-def _warn(warnings: Any, shown: progress.Shown) -> None:
+def _warn(warnings: Any, terminal: progress.Terminal) -> None:
     for warning in warnings:
-        warning_line(warning["sentence"], shown)
+        warning_line(warning["sentence"], terminal)
 
 
 def _print_json(result: Any, leave_out: tuple[str, ...] = ()) -> None:

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gmvae_cli.data.series_data import Recording
+from gmvae_cli.data.series_data import SeriesData
 
 # Rounded down from what the benchmark prints; for an estimate that a person plans by
 READ_ROWS_PER_SECOND = 1_000_000
@@ -40,7 +40,7 @@ class Plan:
 
 
 def plan(
-    recording: Recording, scratch_bytes: int, folder: str | None, *, rows_per_second: float, seconds: float = 0.0
+    data: SeriesData, scratch_bytes: int, folder: str | None, *, rows_per_second: float, seconds: float = 0.0
 ) -> Plan:
     """The plan for a recording.
 
@@ -49,22 +49,22 @@ def plan(
         rows_per_second, seconds: of the work on the rows, and of what does not depend on them.
     """
     place = folder or tempfile.gettempdir()
-    numbers = recording.rows * 8 * (len(recording.channels) + 1)
+    numbers = data.rows * 8 * (len(data.channels) + 1)
     return Plan(
-        rows=recording.rows,
-        series=recording.num_series,
-        channels=list(recording.channels),
-        holes=recording.holes,
-        breaks=recording.breaks,
-        missing=dict(zip(recording.channels, recording.missing.tolist(), strict=True)),
-        step=recording.step,
-        time_unit=recording.time_unit,
+        rows=data.rows,
+        series=data.num_series,
+        channels=list(data.channels),
+        holes=data.holes,
+        breaks=data.breaks,
+        missing=dict(zip(data.channels, data.missing.tolist(), strict=True)),
+        step=data.step,
+        time_unit=data.time_unit,
         memory_bytes=BASE_BYTES + min(numbers + scratch_bytes, 192 << 20),
         scratch_bytes=numbers + scratch_bytes,
         scratch_folder=place,
         free_bytes=shutil.disk_usage(place).free,
-        seconds=seconds + recording.rows / rows_per_second + recording.rows / READ_ROWS_PER_SECOND,
-        warnings=[{"code": code, "sentence": sentence} for code, sentence in recording.notes],
+        seconds=seconds + data.rows / rows_per_second + data.rows / READ_ROWS_PER_SECOND,
+        warnings=[{"code": code, "sentence": sentence} for code, sentence in data.notes],
     )
 
 

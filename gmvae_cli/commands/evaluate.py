@@ -10,7 +10,7 @@ from gmvae_cli.commands.gates import missed, parse
 from gmvae_cli.config import EvaluateConfig, SeriesConfig
 from gmvae_cli.errors import SeriesError
 from gmvae_cli.files.series_reader import SeriesReader, open_series
-from gmvae_cli.metrics import partition as metrics
+from gmvae_cli.metrics import partition
 from gmvae_cli.system.progress import Progress
 
 SMALLER_IS_BETTER = ("hausdorff",)
@@ -101,11 +101,11 @@ class _Coder:
     def __init__(self) -> None:
         self.codes: dict[str, int] = {}
 
-    def encode(self, column: pa.ChunkedArray) -> metrics.Labels:
+    def encode(self, column: pa.ChunkedArray) -> partition.Labels:
         """(n,) codes."""
         encoded = column.combine_chunks().dictionary_encode()
         known = [self.codes.setdefault(text, len(self.codes)) for text in encoded.dictionary.to_pylist()]
-        codes: metrics.Labels = np.array([*known, -1], dtype=np.int32)[encoded.indices.fill_null(-1).to_numpy()]
+        codes: partition.Labels = np.array([*known, -1], dtype=np.int32)[encoded.indices.fill_null(-1).to_numpy()]
         return codes
 
 
@@ -120,12 +120,12 @@ class _Tally:
         self.source, self.config = source, config
         self.true, self.predicted, self._ids = _Coder(), _Coder(), _Coder()
         self.rows = self.labelled = 0
-        self.counts: metrics.Labels = np.zeros((0, 0), np.int64)
-        self._edges: tuple[list[metrics.Labels], ...] = ([], [], [])
+        self.counts: partition.Labels = np.zeros((0, 0), np.int64)
+        self._edges: tuple[list[partition.Labels], ...] = ([], [], [])
         self._last = (-1, -1, -1)  # of the last labelled row: true label, predicted label, series
         self._series, self._last_id = 0, -1
 
-    def add(self, true: pa.ChunkedArray, predicted: metrics.Labels, ids: pa.ChunkedArray) -> None:
+    def add(self, true: pa.ChunkedArray, predicted: partition.Labels, ids: pa.ChunkedArray) -> None:
         """Take in a block: true labels and series ids as text, predicted labels as codes, -1 for none."""
         codes, series = self.true.encode(true), self._numbered(self._ids.encode(ids))
         labelled = codes >= 0
@@ -146,20 +146,20 @@ class _Tally:
         self.labelled += len(columns[0])
         self._last = (int(columns[0][-1]), int(columns[1][-1]), int(columns[2][-1]))
 
-    def edges(self) -> tuple[metrics.Labels, ...]:
+    def edges(self) -> tuple[partition.Labels, ...]:
         """First rows of true segments, of predicted segments and of series, among labelled rows."""
         return tuple(np.concatenate(edges) for edges in self._edges)
 
-    def _numbered(self, ids: metrics.Labels) -> metrics.Labels:
+    def _numbered(self, ids: partition.Labels) -> partition.Labels:
         """(n,) how many series began up to each row."""
         changed = np.diff(ids, prepend=self._last_id) != 0
-        series: metrics.Labels = self._series + np.cumsum(changed)
+        series: partition.Labels = self._series + np.cumsum(changed)
         self._series, self._last_id = int(series[-1]), int(ids[-1])
         return series
 
-    def _count(self, true: metrics.Labels, predicted: metrics.Labels) -> None:
+    def _count(self, true: partition.Labels, predicted: partition.Labels) -> None:
         shape = len(self.true.codes), len(self.predicted.codes)
-        counts = metrics.contingency(true.astype(np.int64), predicted, *shape)
+        counts = partition.contingency(true.astype(np.int64), predicted, *shape)
         counts[: self.counts.shape[0], : self.counts.shape[1]] += self.counts
         self.counts = counts
 
@@ -170,20 +170,22 @@ def _scores(tally: _Tally) -> EvaluateResult:
     true_order, true_names = _in_order(tally.true)
     predicted_order, predicted_names = _in_order(tally.predicted)
     counts = tally.counts[true_order][:, predicted_order]
-    confusion, columns = metrics.matched_confusion(counts)
-    agreement = metrics.partition_scores(counts)
+    confusion, columns = partition.matched_confusion(counts)
+    agreement = partition.partition_scores(counts)
     true_edges, predicted_edges, starts = tally.edges()
-    changes = metrics.pooled_change_scores(true_edges, predicted_edges, starts, tally.labelled, tally.config.tolerance)
+    changes = partition.pooled_change_scores(
+        true_edges, predicted_edges, starts, tally.labelled, tally.config.tolerance
+    )
     return EvaluateResult(
         rows=tally.rows,
         unlabelled=tally.rows - tally.labelled,
-        accuracy=metrics.accuracy(counts),
+        accuracy=partition.accuracy(counts),
         ari=agreement["ari"],
         nmi=agreement["nmi"],
         ami=agreement["ami"],
         v_measure=agreement["v_measure"],
-        macro_f1=metrics.macro_f1(counts),
-        covering=metrics.covering(true_edges, predicted_edges, tally.labelled),
+        macro_f1=partition.macro_f1(counts),
+        covering=partition.covering(true_edges, predicted_edges, tally.labelled),
         change_point_precision=changes.precision,
         change_point_recall=changes.recall,
         change_point_f1=changes.f1,

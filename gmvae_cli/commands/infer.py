@@ -14,7 +14,7 @@ from gmvae_cli.checkpoint import Checkpoint, load
 from gmvae_cli.commands.dry_run import INFER_ROWS_PER_SECOND, Plan, joined, plan
 from gmvae_cli.commands.gates import missed, parse
 from gmvae_cli.config import InferConfig, SeriesConfig
-from gmvae_cli.data.series_data import Recording
+from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import ConfigError, GmvaeError, SeriesError
 from gmvae_cli.files import manifest
 from gmvae_cli.files.inputs import InputFile, as_text, expand, suffix_of
@@ -117,9 +117,9 @@ def dry_run(
     job = _Job(checkpoint, model_path, config, series, progress)
 
     def planned(reader: SeriesReader, progress: Progress) -> Plan:
-        with reader.recording(None, progress, keep_constant=True) as recording:
-            needed = posterior.scratch_bytes(recording.rows, checkpoint.model.regimes, config.posterior)
-            return plan(recording, needed, folder, rows_per_second=INFER_ROWS_PER_SECOND)
+        with reader.read_data(None, progress, keep_constant=True) as data:
+            needed = posterior.scratch_bytes(data.rows, checkpoint.model.regimes, config.posterior)
+            return plan(data, needed, folder, rows_per_second=INFER_ROWS_PER_SECOND)
 
     if len(files) == 1:
         return planned(job.open(files), progress)
@@ -153,7 +153,7 @@ class _Job:
         self.checkpoint, self.model_path, self.config, self.series = checkpoint, model_path, config, series
         self.progress = progress
         self.counts = np.zeros(checkpoint.model.regimes, np.int64)
-        self.rows = self.evidence_rows = self.segments = self.files = 0
+        self.rows = self.usable_rows = self.segments = self.files = 0
         self.log_likelihood, self.skipped = 0.0, 0
         self.last_regime = -1  # of the table at work
         self.ribbon = Ribbon(checkpoint.model.regimes)
@@ -175,7 +175,7 @@ class _Job:
                 if reader.layout.series is None:
                     self.label(reader, [file], [target], None)
                 else:
-                    reader.recording(None, keep_constant=True).close()  # a bad one is left out in time
+                    reader.read_data(None, keep_constant=True).close()  # a bad one is left out in time
                     good.append((file, target))
             except GmvaeError as error:
                 self.failures.append(str(error))
@@ -206,10 +206,10 @@ class _Job:
             if len(outputs) == 1:
                 out = stack.enter_context(self._writer(reader, outputs[0]))
             listed = stack.enter_context(self._segments_writer(segments_path)) if segments_path is not None else None
-            recording = stack.enter_context(reader.recording(folder, self.progress, keep_constant=True))
+            data = stack.enter_context(reader.read_data(folder, self.progress, keep_constant=True))
             inferred = stack.enter_context(
                 apply.infer(
-                    recording,
+                    data,
                     self.checkpoint,
                     self.config.posterior,
                     self.config.device,
@@ -220,16 +220,16 @@ class _Job:
             )
             take = posterior.in_portions(inferred.blocks())
             if len(outputs) == 1:
-                self._write(out, listed, reader, recording, take, outputs[0], 0)
+                self._write(out, listed, reader, data, take, outputs[0], 0)
             else:
                 start = 0
                 for file, output in zip(files, outputs, strict=True):
                     part = open_series([file], reader.config)
                     with self._writer(part, output) as out:
-                        start = self._write(out, None, part, recording, take, output, start)
-            self.rows += recording.rows
+                        start = self._write(out, None, part, data, take, output, start)
+            self.rows += data.rows
             self.files += len(files)
-            self.warnings += [{"code": code, "sentence": sentence} for code, sentence in recording.notes]
+            self.warnings += [{"code": code, "sentence": sentence} for code, sentence in data.notes]
         self.written += [(file.path, output) for file, output in zip(files, outputs, strict=True)]
 
     def _segments_writer(self, path: str) -> AbstractContextManager[TableWriter]:
@@ -244,7 +244,7 @@ class _Job:
         out: TableWriter,
         listed: TableWriter | None,
         reader: SeriesReader,
-        recording: Recording,
+        data: SeriesData,
         take: Callable[[int], posterior.Labelled],
         output: str,
         start: int,
@@ -260,7 +260,7 @@ class _Job:
         if self.config.only_regimes:
             parts = (reader.layout.time, reader.layout.series)
             kept, new = [index for index in kept if reader.layout.columns[index] in parts], ["regime"]
-        spans = _Spans(reader, recording) if listed is not None else None
+        spans = _Spans(reader, data) if listed is not None else None
         typed = reader.format == "csv" and suffix_of(output) == ".parquet"
         for table in reader.tables(posterior.BLOCK_ROWS, typed=typed):
             stop = start + table.num_rows
@@ -276,14 +276,14 @@ class _Job:
             out.write(selected)
             self.counts += np.bincount(block.regimes, minlength=K)
             self.log_likelihood += float(np.nansum(block.log_likelihood))
-            self.evidence_rows += int((~np.isnan(block.log_likelihood)).sum())
+            self.usable_rows += int((~np.isnan(block.log_likelihood)).sum())
             self.ribbon.add(block.regimes)
             self._count_segments(block)
             if spans is not None and listed is not None:
                 done = spans.add(table, block, start)
                 if len(done):
                     listed.write(done)
-            self.progress("write", stop, recording.rows)
+            self.progress("write", stop, data.rows)
             start = stop
         if spans is not None and listed is not None:
             listed.write(spans.finish())
@@ -307,7 +307,7 @@ class _Job:
 
     def result(self, output: str, started: float) -> InferResult:
         """The totals."""
-        rows, evidence = self.rows, self.evidence_rows
+        rows, evidence = self.rows, self.usable_rows
         mean = self.log_likelihood / evidence if evidence else None
         training = self.checkpoint.training.get("log_likelihood_per_row_data_units")
         if rows and mean is None:
@@ -353,9 +353,9 @@ def _is_probability(name: str) -> bool:
 class _Spans:
     """The segments of a file as a table, block by block; the last one stays open until it is known to end."""
 
-    def __init__(self, reader: SeriesReader, recording: Recording) -> None:
+    def __init__(self, reader: SeriesReader, data: SeriesData) -> None:
         self.time, self.series, self.name = reader.layout.time, reader.layout.series, reader.name
-        self.step = 1.0 if recording.step is None or recording.time_unit is None else recording.step
+        self.step = 1.0 if data.step is None or data.time_unit is None else data.step
         self.count = self.series_start = 0
         self.carried: pa.Table | None = None
         self.last_id: str | None = None

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gmvae_cli.checkpoint import Checkpoint, load
 from gmvae_cli.core import Parameters
-from gmvae_cli.model import ar_dynamics as describe
+from gmvae_cli.model import ar_dynamics
 from gmvae_cli.model.chain import stationary
 from gmvae_cli.system.progress import Progress
 
@@ -93,11 +93,14 @@ def _regimes(checkpoint: Checkpoint, step: float | None) -> list[Regime]:
         checkpoint.model.stride * checkpoint.model.summarize,
     )
     data = standard.rescaled(checkpoint.mean, scale, torch.zeros_like(checkpoint.mean), torch.ones_like(scale))
-    inflation = describe.covariance_factor(standard.degrees)
+    inflation = ar_dynamics.covariance_factor(standard.degrees)
     covariance = inflation * _scale_matrix(data)
-    mean, settled = describe.stationary_moments(standard.ar_weights, standard.ar_bias, standard.scale_tril)
-    radius = describe.spectral_radius(standard.ar_weights)
-    half_life, period = describe.half_life(radius) * stride, describe.dominant_period(standard.ar_weights) * stride
+    mean, settled = ar_dynamics.stationary_moments(standard.ar_weights, standard.ar_bias, standard.scale_tril)
+    radius = ar_dynamics.spectral_radius(standard.ar_weights)
+    half_life, period = (
+        ar_dynamics.half_life(radius) * stride,
+        ar_dynamics.dominant_period(standard.ar_weights) * stride,
+    )
     dwell = checkpoint.expected_dwell
     shares = checkpoint.training.get("shares") or stationary(standard.transition_matrix).tolist()
     errors = checkpoint.standard_errors

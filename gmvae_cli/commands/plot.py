@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.files.table_writer import atomic
-from gmvae_cli.plotting import figure as picture
-from gmvae_cli.plotting import plot_data as labelled
+from gmvae_cli.plotting import figure, plot_data
 from gmvae_cli.system.progress import Progress
 
 
@@ -28,11 +27,11 @@ class PlotResult:
 def plot(path: str, output: str, series: SeriesConfig, progress: Progress) -> PlotResult:
     """Draw what `infer` wrote. A picture that cannot be written is refused before the file is read."""
     started = time.perf_counter()
-    kind = picture.format_of(output)
+    kind = figure.format_of(output)
     with atomic(output) as temporary:
-        found = labelled.read(path, series, progress)
+        found = plot_data.read(path, series, progress)
         progress("draw", 0, 1)
-        picture.save(temporary, kind, found)
+        figure.save(temporary, kind, found)
     return PlotResult(
         output=output,
         rows=found.rows,

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gmvae_cli.config import ModelConfig, SelectConfig, SeriesConfig
-from gmvae_cli.data.series_data import Recording
+from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.files.series_reader import open_series
-from gmvae_cli.selection import cross_validation as compare
+from gmvae_cli.selection import cross_validation
 from gmvae_cli.system.progress import Progress
 
 _ROWS, _PIECES = 1 << 17, 32  # a longer file is represented by so many rows, in evenly spaced pieces
@@ -31,14 +31,14 @@ class SelectResult:
 def select(inputs: Sequence[str], config: SelectConfig, series: SeriesConfig, progress: Progress) -> SelectResult:
     """Score every candidate, in parallel processes, and choose."""
     started = time.perf_counter()
-    with open_series(inputs, series).recording(None, progress) as recording:
-        values, steps = _represented(recording)
-        notes, total = recording.notes, recording.rows
+    with open_series(inputs, series).read_data(None, progress) as data:
+        values, steps = _represented(data)
+        notes, total = data.notes, data.rows
     candidates = config.candidates
-    work = compare.Job(recording.name, values, steps, recording.channels, config.restarts, config.seed, config.device)
-    scored = compare.score_all(work, candidates, progress)
+    work = cross_validation.Job(data.name, values, steps, data.channels, config.restarts, config.seed, config.device)
+    scored = cross_validation.score_all(work, candidates, progress)
     scores = np.stack([one.block_scores for one in scored])
-    chosen, best, differences, errors = compare.choose(scores, [one.free for one in scored])
+    chosen, best, differences, errors = cross_validation.choose(scores, [one.num_free_parameters for one in scored])
     model = candidates[chosen]
     return SelectResult(
         choice={"regimes": model.regimes, "lags": model.lags, "covariance": model.covariance},
@@ -51,7 +51,7 @@ def select(inputs: Sequence[str], config: SelectConfig, series: SeriesConfig, pr
                 "held_out_log_likelihood_per_row": float(one.block_scores.mean()),
                 "difference": float(differences[index]),
                 "standard_error": float(errors[index]),
-                "parameters": one.free,
+                "parameters": one.num_free_parameters,
                 "bic": one.bic,
                 "agreement": one.agreement,
                 "smallest_share": one.smallest_share,
@@ -65,13 +65,13 @@ def select(inputs: Sequence[str], config: SelectConfig, series: SeriesConfig, pr
     )
 
 
-def _represented(recording: Recording) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _represented(data: SeriesData) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """All rows of the recording, or evenly spaced pieces of a long one, each a series of its own."""
-    if recording.rows <= _ROWS:
-        return recording.read(0, recording.rows)
+    if data.rows <= _ROWS:
+        return data.read(0, data.rows)
     length = _ROWS // _PIECES
-    starts = np.linspace(0, recording.rows - length, _PIECES).astype(int)
-    parts = [recording.read(start, start + length) for start in starts.tolist()]
+    starts = np.linspace(0, data.rows - length, _PIECES).astype(int)
+    parts = [data.read(start, start + length) for start in starts.tolist()]
     for _, steps in parts:
         steps[0] = 0
     return np.concatenate([values for values, _ in parts]), np.concatenate([steps for _, steps in parts])

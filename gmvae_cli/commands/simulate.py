@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from gmvae_cli.config import ModelConfig, SimulateConfig
 from gmvae_cli.errors import CheckpointError, ConfigError
-from gmvae_cli.files import table_writer as tables
-from gmvae_cli.model import simulation as synthetic
+from gmvae_cli.files import table_writer
+from gmvae_cli.model import simulation
 from gmvae_cli.system.progress import Progress
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ class SimulateResult:
 class _Source:
     """A process with what its rows are called and measured in."""
 
-    process: synthetic.Process
+    process: simulation.Process
     model: ModelConfig
     channels: tuple[str, ...]
-    mean: synthetic.Array
-    scale: synthetic.Array
+    mean: simulation.Array
+    scale: simulation.Array
 
 
 def simulate(output: str, config: SimulateConfig, truth: str | None, progress: Progress) -> SimulateResult:
@@ -59,14 +59,14 @@ def simulate(output: str, config: SimulateConfig, truth: str | None, progress: P
         truth: where the generating model goes, as a checkpoint without an encoder; None for nowhere.
     """
     started = time.perf_counter()
-    tables.require_apart({"--truth": truth}, [output])
+    table_writer.require_apart({"--truth": truth}, [output])
     source = _trained(config) if config.model is not None else _random(config)
     process = source.process
     counts, segments, done = np.zeros(process.num_regimes, dtype=np.int64), 0, 0
     total = config.steps * config.series
     with ExitStack() as stack:
-        table = stack.enter_context(tables.writer(output))
-        truth_file = stack.enter_context(tables.atomic(truth)) if truth is not None else None
+        table = stack.enter_context(table_writer.writer(output))
+        truth_file = stack.enter_context(table_writer.atomic(truth)) if truth is not None else None
         for block, regimes, num_changes in _blocks(source, config):
             table.write(block)
             counts += np.bincount(regimes, minlength=process.num_regimes)
@@ -86,7 +86,7 @@ def simulate(output: str, config: SimulateConfig, truth: str | None, progress: P
         channels=list(source.channels),
         shares=(counts / total).tolist(),
         expected_dwell=[1 / (1 - stay) if stay < 1 else float("inf") for stay in staying.tolist()],
-        spectral_radius=synthetic.spectral_radii(process.ar_weights).tolist(),
+        spectral_radius=simulation.spectral_radii(process.ar_weights).tolist(),
         segments=segments,
         seconds=seconds,
         rows_per_second=total / seconds,
@@ -101,7 +101,7 @@ def _random(config: SimulateConfig) -> _Source:
         covariance=config.covariance,
         intercept=config.intercept,
     )
-    process = synthetic.random_process(
+    process = simulation.random_process(
         config.regimes,
         config.channels,
         config.lags,
@@ -129,7 +129,7 @@ def _trained(config: SimulateConfig) -> _Source:
             "train without --summarize"
         )
     parameters = loaded.parameters
-    process = synthetic.Process(
+    process = simulation.Process(
         ar_weights=parameters.ar_weights.numpy(),
         ar_bias=parameters.ar_bias.numpy(),
         scale_tril=parameters.scale_tril.numpy(),
@@ -147,27 +147,27 @@ def _trained(config: SimulateConfig) -> _Source:
     )
 
 
-def _blocks(source: _Source, config: SimulateConfig) -> Iterator[tuple[pa.Table, synthetic.Regimes, int]]:
+def _blocks(source: _Source, config: SimulateConfig) -> Iterator[tuple[pa.Table, simulation.Regimes, int]]:
     """The table of each chunk, its regimes, and the segments that start in it."""
     process = source.process
-    radius = synthetic.mean_square_radius(process.ar_weights, process.transition_matrix)
+    radius = simulation.mean_square_radius(process.ar_weights, process.transition_matrix)
     burn_in_rows = (
-        synthetic.BURN_IN_ROWS if radius < 1 else 0
+        simulation.BURN_IN_ROWS if radius < 1 else 0
     )  # what has no stationary law starts at its columns' means
     spike_scale = source.scale * np.sqrt((process.scale_tril**2).sum(axis=2).mean(axis=0))
     for series in range(config.series):
         rows = np.random.default_rng([config.seed, _ROWS, series])
         damage = np.random.default_rng([config.seed, _DAMAGE, series])
         start, before = 0, -1
-        for x, regimes in synthetic.draw(process, config.steps, rows, burn_in_rows):
+        for x, regimes in simulation.draw(process, config.steps, rows, burn_in_rows):
             x = source.mean + source.scale * x
             if not np.isfinite(x).all():
                 raise CheckpointError(
                     f"{config.model}: its rows grow beyond all numbers (mean-square radius {radius:.4g}, above 1); "
                     "draw fewer --steps"
                 )
-            x = synthetic.add_spikes(x, config.outliers, spike_scale, damage) if config.outliers else x
-            x = synthetic.empty_cells(x, config.missing, damage) if config.missing else x
+            x = simulation.add_spikes(x, config.outliers, spike_scale, damage) if config.outliers else x
+            x = simulation.empty_cells(x, config.missing, damage) if config.missing else x
             num_changes = int((np.diff(regimes, prepend=before) != 0).sum())
             yield (
                 _table(x, regimes, start, series if config.series > 1 else None, source.channels),
@@ -178,7 +178,7 @@ def _blocks(source: _Source, config: SimulateConfig) -> Iterator[tuple[pa.Table,
 
 
 def _table(
-    x: synthetic.Array, regimes: synthetic.Regimes, start: int, series: int | None, channels: tuple[str, ...]
+    x: simulation.Array, regimes: simulation.Regimes, start: int, series: int | None, channels: tuple[str, ...]
 ) -> pa.Table:
     n = len(x)
     columns = {} if series is None else {"series": pa.array(np.full(n, series))}

@@ -17,21 +17,20 @@ from gmvae_cli.checkpoint import Checkpoint, load, write
 from gmvae_cli.commands.dry_run import TRAIN_ROWS_PER_SECOND, TRAIN_SECONDS, Plan, plan
 from gmvae_cli.config import SeriesConfig, TrainConfig
 from gmvae_cli.core import Encoder, Parameters
-from gmvae_cli.data.block_features import Summaries
-from gmvae_cli.data.lagged_rows import Windows, view
-from gmvae_cli.data.series_data import Recording
+from gmvae_cli.data.block_features import BlockFeatures
+from gmvae_cli.data.lagged_rows import LaggedRows, training_rows
+from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.data.steps import duration_rows
 from gmvae_cli.errors import CheckpointError
 from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.files.table_writer import atomic, require_apart
 from gmvae_cli.inference import apply, posterior
-from gmvae_cli.metrics import partition as metrics
-from gmvae_cli.model import ar_dynamics as describe
-from gmvae_cli.model import evidence_scale as calibrate
-from gmvae_cli.selection import multiscale as views
+from gmvae_cli.metrics import partition
+from gmvae_cli.model import ar_dynamics, evidence_scale
+from gmvae_cli.selection import multiscale
 from gmvae_cli.system.device import resolve
 from gmvae_cli.system.progress import Progress
-from gmvae_cli.training import diagnostics as advice
+from gmvae_cli.training import diagnostics
 from gmvae_cli.training.data_check import check
 from gmvae_cli.training.em import Model
 from gmvae_cli.training.fit import SAMPLE_ROWS, Fit, fit, require_rows
@@ -83,7 +82,7 @@ def train(
     series: SeriesConfig,
     resume: bool | None,
     progress: Progress,
-    tell: Callable[[str], None] = _untold,
+    on_warning: Callable[[str], None] = _untold,
 ) -> TrainResult:
     """Train on one table and write the model, whole or not at all.
 
@@ -99,102 +98,114 @@ def train(
     older = load(config.init) if config.init else None
     reference = load(config.align_to) if config.align_to else None
     reader = open_series(inputs, series)
-    with atomic(model_path) as temporary, reader.recording(None, progress) as recording:
-        journal = NOTHING
+    with atomic(model_path) as temporary, reader.read_data(None, progress) as data:
+        resume_log = NOTHING
         if resume is not None:
-            journal = ResumeFile(f"{model_path}.resume", _identity(recording, config, series, device))
-        config, chosen = _calibrated(config, recording, progress, tell)
-        windows = view(recording, config.model, device)
-        dwell = chosen.dwell if chosen else _dwell(config, recording, config.model.summarize)
-        initial = chosen.initial if chosen else _initial(older, config, recording.channels, windows.mean, windows.scale)
-        notes = [*recording.notes, *(_checked(recording, config) if chosen else [])]
-        resumed = bool(resume) and journal.load()
-        with journal:
-            result = fit(windows, config, dwell, progress, initial, journal, hold=chosen is not None and chosen.hold)
-            trained = _checkpoint(result.parameters, result.encoder, windows, result.standard_errors)
-            trained, counts = _named(trained, reference, config, recording, progress)
-            figures = _figures(trained, result, windows, counts)
-            notes += advice.on_model(trained, figures, windows.recording.mean)
+            resume_log = ResumeFile(f"{model_path}.resume", _identity(data, config, series, device))
+        config, chosen = _calibrated(config, data, progress, on_warning)
+        lagged_rows = training_rows(data, config.model, device)
+        dwell = chosen.dwell if chosen else _dwell(config, data, config.model.summarize)
+        initial = (
+            chosen.initial if chosen else _initial(older, config, data.channels, lagged_rows.mean, lagged_rows.scale)
+        )
+        notes = [*data.notes, *(_checked(data, config) if chosen else [])]
+        resumed = bool(resume) and resume_log.load()
+        with resume_log:
+            result = fit(
+                lagged_rows,
+                config,
+                dwell,
+                progress,
+                initial,
+                resume_log,
+                skip_annealing=chosen is not None and chosen.skip_annealing,
+            )
+            trained = _checkpoint(result.parameters, result.encoder, lagged_rows, result.standard_errors)
+            trained, counts = _named(trained, reference, config, data, progress)
+            figures = _figures(trained, result, lagged_rows, counts)
+            notes += diagnostics.on_model(trained, figures, lagged_rows.data.mean)
             if chosen is not None and chosen.agreement is not None:
-                notes += advice.on_agreement(chosen.agreement)
+                notes += diagnostics.on_agreement(chosen.agreement)
             else:
-                notes += advice.on_training(figures, result)
+                notes += diagnostics.on_training(figures, result)
             warnings = [{"code": code, "sentence": sentence} for code, sentence in notes]
             summary = figures | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
-            summary |= _origin(reader, recording, config)
+            summary |= _origin(reader, data, config)
             write(temporary, replace(trained, training=summary | {"warnings": warnings}))
-    journal.remove()
-    if journal.problem:
-        warnings.append({"code": "no_resume_file", "sentence": f"an interrupted run would be lost: {journal.problem}"})
+    resume_log.remove()
+    if resume_log.problem:
+        warnings.append(
+            {"code": "no_resume_file", "sentence": f"an interrupted run would be lost: {resume_log.problem}"}
+        )
     seconds = time.perf_counter() - started
     return TrainResult(
-        rows=recording.rows,
+        rows=data.rows,
         regimes=config.model.regimes,
-        channels=list(recording.channels),
+        channels=list(data.channels),
         evidence_scale=float(result.parameters.evidence_scale),
         stride=config.model.stride,
         summarize=config.model.summarize,
         agreement=chosen.agreement if chosen else None,
         steps=result.steps,
         seconds=seconds,
-        rows_per_second=recording.rows / seconds,
+        rows_per_second=data.rows / seconds,
         converged=result.converged,
         warnings=warnings,
         model=model_path,
-        series=recording.num_series,
-        holes=recording.holes,
-        breaks=recording.breaks,
-        missing=int(recording.missing.sum()),
+        series=data.num_series,
+        holes=data.holes,
+        breaks=data.breaks,
+        missing=int(data.missing.sum()),
         resumed=resumed,
         **figures,
     )
 
 
 def _calibrated(
-    config: TrainConfig, recording: Recording, progress: Progress, tell: Callable[[str], None]
-) -> tuple[TrainConfig, views.Choice | None]:
+    config: TrainConfig, data: SeriesData, progress: Progress, on_warning: Callable[[str], None]
+) -> tuple[TrainConfig, multiscale.Choice | None]:
     """The configuration with what the user leaves to the data; and where that has said where to start."""
     model = config.model
     if config.calibrate_all:
-        require_rows(view(recording, model), config)  # the search would only find out later
-        for _, sentence in _checked(recording, config):
-            tell(sentence)
+        require_rows(training_rows(data, model), config)  # the search would only find out later
+        for _, sentence in _checked(data, config):
+            on_warning(sentence)
         regimes = None if config.choose_regimes else model.regimes
-        chosen = views.choose(recording, regimes, _dwell(config, recording, 1), config, progress)
+        chosen = multiscale.choose(data, regimes, _dwell(config, data, 1), config, progress)
         return replace(config, model=chosen.model, choose_regimes=False), chosen
     if config.calibrate_summaries:
-        model = replace(model, summarize=calibrate.summary_rows(recording.rows))
+        model = replace(model, summarize=evidence_scale.summary_rows(data.rows))
     if config.calibrate_stride and model.summarize == 1:
-        model = replace(model, stride=views.stride(recording))
+        model = replace(model, stride=multiscale.stride(data))
     return replace(config, model=model), None
 
 
-def _checked(recording: Recording, config: TrainConfig) -> list[tuple[str, str]]:
+def _checked(data: SeriesData, config: TrainConfig) -> list[tuple[str, str]]:
     """Notes on what in the rows, or the first of very many, misleads a model."""
-    values, _ = recording.read(0, min(recording.rows, SAMPLE_ROWS))
+    values, _ = data.read(0, min(data.rows, SAMPLE_ROWS))
     model = config.model
     regimes = 0 if config.choose_regimes else model.regimes  # too few rows for none
-    notes = check(values, recording.channels, views.stride(recording), regimes, model.lags)
+    notes = check(values, data.channels, multiscale.stride(data), regimes, model.lags)
     return [note for note in notes if note[0] != "heavy_tails" or model.noise == "normal"]
 
 
 def dry_run(inputs: Sequence[str], config: TrainConfig, series: SeriesConfig, progress: Progress) -> Plan:
     """What `train` would read and need, refused where it would be; nothing is trained or written."""
     device = resolve(config.device)
-    with open_series(inputs, series).recording(None, progress) as recording:
+    with open_series(inputs, series).read_data(None, progress) as data:
         config = replace(config, calibrate_all=False)  # which would take as long as training
-        config, _ = _calibrated(config, recording, progress, _untold)
-        require_rows(view(recording, config.model, device), config)
-        needed = 8 * recording.rows  # the labelling that counts the regimes' rows
-        return plan(recording, needed, None, rows_per_second=TRAIN_ROWS_PER_SECOND, seconds=TRAIN_SECONDS)
+        config, _ = _calibrated(config, data, progress, _untold)
+        require_rows(training_rows(data, config.model, device), config)
+        needed = 8 * data.rows  # the labelling that counts the regimes' rows
+        return plan(data, needed, None, rows_per_second=TRAIN_ROWS_PER_SECOND, seconds=TRAIN_SECONDS)
 
 
-def _identity(recording: Recording, config: TrainConfig, series: SeriesConfig, device: torch.device) -> dict[str, Any]:
+def _identity(data: SeriesData, config: TrainConfig, series: SeriesConfig, device: torch.device) -> dict[str, Any]:
     """All that decides what training finds; a run with another identity cannot go on from this one."""
     options = asdict(config) | asdict(series)
     options |= options.pop("model") | {"device": str(device)}
     return {
-        "the input": f"{recording.rows:,} rows, digest {recording.fingerprint()}",
+        "the input": f"{data.rows:,} rows, digest {data.fingerprint()}",
         **{f"--{name.replace('_', '-')}": value for name, value in options.items()},
         **{
             f"the content of --{name}": _content(path)
@@ -213,11 +224,11 @@ def _content(path: str | None) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _dwell(config: TrainConfig, recording: Recording, block_rows: int) -> float | None:
+def _dwell(config: TrainConfig, data: SeriesData, block_rows: int) -> float | None:
     """The expected dwell in rows or blocks, if one is given."""
     if config.expect_dwell is None:
         return None
-    rows = duration_rows(config.expect_dwell, recording.step, recording.time_unit, "expect-dwell")
+    rows = duration_rows(config.expect_dwell, data.step, data.time_unit, "expect-dwell")
     return max(1.0, rows / block_rows)
 
 
@@ -249,18 +260,18 @@ def _require_channels(path: str | None, older: Checkpoint, channels: tuple[str, 
 
 
 def _checkpoint(
-    parameters: Parameters, encoder: Encoder, windows: Windows, standard_errors: Tensor | None = None
+    parameters: Parameters, encoder: Encoder, lagged_rows: LaggedRows, standard_errors: Tensor | None = None
 ) -> Checkpoint:
-    seen = windows.recording
+    seen = lagged_rows.data
     return Checkpoint(
-        model=windows.model,
-        channels=seen.recording.channels if isinstance(seen, Summaries) else seen.channels,
-        mean=torch.as_tensor(windows.mean),
-        scale=torch.as_tensor(windows.scale),
+        model=lagged_rows.model,
+        channels=seen.data.channels if isinstance(seen, BlockFeatures) else seen.channels,
+        mean=torch.as_tensor(lagged_rows.mean),
+        scale=torch.as_tensor(lagged_rows.scale),
         parameters=parameters,
         encoder={name: value.detach().cpu() for name, value in encoder.state_dict().items()},
         standard_errors=standard_errors,
-        floor=torch.as_tensor(seen.floor) if isinstance(seen, Summaries) else None,
+        std_epsilon=torch.as_tensor(seen.std_epsilon) if isinstance(seen, BlockFeatures) else None,
     )
 
 
@@ -268,15 +279,15 @@ def _checkpoint(
 
 
 def _named(
-    trained: Checkpoint, reference: Checkpoint | None, config: TrainConfig, recording: Recording, progress: Progress
+    trained: Checkpoint, reference: Checkpoint | None, config: TrainConfig, data: SeriesData, progress: Progress
 ) -> tuple[Checkpoint, NDArray[np.int64]]:
     """The model with its regimes numbered by share, or as in an older model; and how many rows each regime labels."""
     K = config.model.regimes
-    counts, first = np.zeros(K, np.int64), np.full(K, recording.rows)
+    counts, first = np.zeros(K, np.int64), np.full(K, data.rows)
     overlap = np.zeros((K, reference.model.regimes if reference else 1), np.int64)
     if reference is not None:
-        _require_channels(config.align_to, reference, recording.channels)
-    with apply.infer(recording, trained, "smooth", config.device, progress=progress) as inferred:
+        _require_channels(config.align_to, reference, data.channels)
+    with apply.infer(data, trained, "smooth", config.device, progress=progress) as inferred:
         start = 0
         for block in inferred.blocks():
             present, at = np.unique(block.regimes, return_index=True)
@@ -284,7 +295,7 @@ def _named(
             counts += np.bincount(block.regimes, minlength=K)
             start += len(block.regimes)
         if reference is not None:
-            with apply.infer(recording, reference, "smooth", config.device, progress=progress) as older:
+            with apply.infer(data, reference, "smooth", config.device, progress=progress) as older:
                 for ours, theirs in zip(inferred.blocks(), older.blocks(), strict=True):
                     np.add.at(overlap, (ours.regimes, theirs.regimes), 1)
     order = _by_share(counts, first) if reference is None else _as_before(trained, reference, overlap)
@@ -323,9 +334,9 @@ def _as_before(trained: Checkpoint, reference: Checkpoint, overlap: NDArray[np.i
         both = [p.emission(True) for p in (trained.parameters, older)]
         weights = torch.cat([emission.weights for emission in both])
         tril = torch.cat([e.scale_tril.expand(len(e.weights), -1, -1) for e in both])
-        distance = describe.divergence(weights, tril)[:K, K:].numpy()
+        distance = ar_dynamics.divergence(weights, tril)[:K, K:].numpy()
         likeness = likeness + 0.01 / (1 + distance)
-    numbers = metrics.match(likeness[:, :K])
+    numbers = partition.match(likeness[:, :K])
     free = iter(sorted(set(range(K)) - {number for number in numbers if number >= 0}))
     named = np.array([number if number >= 0 else next(free) for number in numbers])
     return np.argsort(named)
@@ -334,17 +345,17 @@ def _as_before(trained: Checkpoint, reference: Checkpoint, overlap: NDArray[np.i
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
-def _figures(trained: Checkpoint, result: Fit, windows: Windows, counts: NDArray[np.int64]) -> dict[str, Any]:
+def _figures(trained: Checkpoint, result: Fit, lagged_rows: LaggedRows, counts: NDArray[np.int64]) -> dict[str, Any]:
     """The numbers of a run, on held-out rows where there are any (then of the model that never saw them)."""
-    windows = replace(windows, dtype=torch.float64)
-    source: posterior.Source = windows.pieces(result.validation) if result.validation else windows
-    judged = _checkpoint(*result.validated, windows) if result.validation else trained
+    lagged_rows = replace(lagged_rows, dtype=torch.float64)
+    source: posterior.Source = lagged_rows.pieces(result.validation) if result.validation else lagged_rows
+    judged = _checkpoint(*result.validated, lagged_rows) if result.validation else trained
     encoder = judged.build_encoder("model")
     with (
         posterior.Inference(source, judged, "smooth", evidence_scale=1.0) as exact,
         posterior.Inference(source, judged, "encoder", encoder, evidence_scale=1.0) as amortised,
     ):
-        rows = exact.evidence_rows * windows.model.summarize
+        rows = exact.usable_rows * lagged_rows.model.summarize
         log_likelihood = exact.log_likelihood / rows if rows else None
         elbo = amortised.elbo / rows if rows and amortised.elbo is not None else None
         in_data_units = (exact.log_likelihood - exact.log_volume) / rows if rows else None
@@ -360,15 +371,15 @@ def _figures(trained: Checkpoint, result: Fit, windows: Windows, counts: NDArray
     }
 
 
-def _origin(reader: SeriesReader, recording: Recording, config: TrainConfig) -> dict[str, Any]:
+def _origin(reader: SeriesReader, data: SeriesData, config: TrainConfig) -> dict[str, Any]:
     """What a later run on another file needs to know of this one."""
     return {
-        "rows": recording.rows,
-        "series_count": recording.num_series,
+        "rows": data.rows,
+        "series_count": data.num_series,
         "time": reader.layout.time,
         "series": reader.layout.series,
-        "step": recording.step,
-        "time_unit": recording.time_unit,
+        "step": data.step,
+        "time_unit": data.time_unit,
         "estimator": config.estimator,
         "versions": {name: version(name) for name in ("gmvae", *_PACKAGES)},
     }

@@ -9,18 +9,20 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gmvae_cli.data.series_data import READ_ROWS, ChannelSummary, Recording
+from gmvae_cli.data.series_data import READ_ROWS, ChannelSummary, SeriesData
 
-FLOOR = 1e-3  # of a channel's standard deviation, added to that of a block: a block that never changes has a log too
+STD_EPSILON = (
+    1e-3  # of a channel's standard deviation, added to that of a block: a block that never changes has a log too
+)
 
 
-def summary_names(channels: tuple[str, ...]) -> tuple[str, ...]:
+def feature_names(channels: tuple[str, ...]) -> tuple[str, ...]:
     """What the summaries of these channels are called."""
     return tuple(f"{part} {name}" for part in ("mean", "log_spread") for name in channels)
 
 
-def summarized(
-    values: NDArray[np.float64], edges: NDArray[np.int64], floor: NDArray[np.float64]
+def block_features(
+    values: NDArray[np.float64], edges: NDArray[np.int64], std_epsilon: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Means and log standard deviations of blocks of rows.
 
@@ -37,11 +39,11 @@ def summarized(
     divisor = np.where(known, counts, 1)
     mean = np.add.reduceat(np.where(there, values, 0), first) / divisor
     differences = np.where(there, values - np.repeat(mean, lengths, axis=0), 0)
-    spread = np.sqrt(np.add.reduceat(differences * differences, first) / divisor)
-    return np.where(np.tile(known, 2), np.concatenate([mean, np.log(spread + floor)], axis=1), np.nan)
+    std = np.sqrt(np.add.reduceat(differences * differences, first) / divisor)
+    return np.where(np.tile(known, 2), np.concatenate([mean, np.log(std + std_epsilon)], axis=1), np.nan)
 
 
-class Summaries:
+class BlockFeatures:
     """A recording in blocks of `block_rows` rows; the last one of a series has half to one and a half times as many.
 
     A series of fewer rows than that is one block. It is read as a recording is. A block follows the one before by so
@@ -50,15 +52,15 @@ class Summaries:
     Attributes:
         recording: of the rows. rows: number of blocks. edges: (rows + 1,) their first rows. steps: (rows,) as a
             recording has them.
-        floor: (D,) as in `summarized`. mean, scale: (2 D,) of the summaries.
+        floor: (D,) as in `block_features`. mean, scale: (2 D,) of the summaries.
     """
 
-    def __init__(self, recording: Recording, block_rows: int, floor: NDArray[np.float64]) -> None:
-        self.recording, self.block_rows, self.floor = recording, block_rows, floor
-        self.name = recording.name
-        self.edges, self.steps = block_edges(recording, block_rows)
+    def __init__(self, data: SeriesData, block_rows: int, std_epsilon: NDArray[np.float64]) -> None:
+        self.data, self.block_rows, self.std_epsilon = data, block_rows, std_epsilon
+        self.name = data.name
+        self.edges, self.steps = block_edges(data, block_rows)
         self.rows = len(self.steps)
-        summary = ChannelSummary(summary_names(recording.channels))
+        summary = ChannelSummary(feature_names(data.channels))
         for start, stop in self.portions():
             values = self.read(start, stop)[0]
             summary.add([np.ascontiguousarray(column) for column in values.T])
@@ -72,22 +74,22 @@ class Summaries:
     def read(self, start: int, stop: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Blocks [start, stop): values (n, 2 D), NaN = missing, and steps (n,) as a recording has them."""
         edges = self.edges[start : stop + 1]
-        values = self.recording.read(int(edges[0]), int(edges[-1]))[0]
-        return summarized(values, edges, self.floor), self.steps[start:stop]
+        values = self.data.read(int(edges[0]), int(edges[-1]))[0]
+        return block_features(values, edges, self.std_epsilon), self.steps[start:stop]
 
 
-def block_edges(recording: Recording, block_rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def block_edges(data: SeriesData, block_rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where blocks begin and the last one ends (B + 1,), and how each follows the one before (B,)."""
     starts: list[NDArray[np.int64]] = []
     holes: list[NDArray[np.int64]] = []
     missing: list[NDArray[np.int64]] = []
-    for row in range(0, recording.rows, READ_ROWS):
-        steps = recording.read(row, min(row + READ_ROWS, recording.rows))[1]
+    for row in range(0, data.rows, READ_ROWS):
+        steps = data.read(row, min(row + READ_ROWS, data.rows))[1]
         starts.append(row + np.flatnonzero(steps == 0))
         holes.append(row + np.flatnonzero(steps > 1))
         missing.append(steps[steps > 1] - 1)
     series = np.concatenate(starts)
-    rows = np.diff(series, append=recording.rows)
+    rows = np.diff(series, append=data.rows)
     counts = np.maximum(1, (rows + block_rows // 2) // block_rows)
     first = np.cumsum(counts) - counts
     edges = np.repeat(series, counts) + block_rows * (np.arange(counts.sum()) - np.repeat(first, counts))
@@ -97,16 +99,16 @@ def block_edges(recording: Recording, block_rows: int) -> tuple[NDArray[np.int64
     np.add.at(travelled, block[inside], np.concatenate(missing)[inside])
     steps = np.maximum(1, (travelled + block_rows // 2) // block_rows)
     steps[first] = 0
-    return np.append(edges, recording.rows), steps
+    return np.append(edges, data.rows), steps
 
 
-def roughness(blocks: Summaries) -> NDArray[np.float64]:
+def roughness(blocks: BlockFeatures) -> NDArray[np.float64]:
     """The log spread of the differences from row to row within each block, (B, D), beside what `read` gives."""
     found = []
     for start, stop in blocks.portions():
         edges = blocks.edges[start : stop + 1]
-        values = blocks.recording.read(int(edges[0]), int(edges[-1]))[0]
+        values = blocks.data.read(int(edges[0]), int(edges[-1]))[0]
         differences = np.diff(values, axis=0, prepend=np.nan)
         differences[edges[:-1] - edges[0]] = np.nan
-        found.append(summarized(differences, edges, blocks.floor)[:, values.shape[1] :])
+        found.append(block_features(differences, edges, blocks.std_epsilon)[:, values.shape[1] :])
     return np.concatenate(found)

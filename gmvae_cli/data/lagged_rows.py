@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from gmvae_cli.config import ModelConfig
-from gmvae_cli.data.block_features import FLOOR, Summaries
-from gmvae_cli.data.series_data import Recording
+from gmvae_cli.data.block_features import STD_EPSILON, BlockFeatures
+from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.model.ar_density import Pattern, context, patterns
-from gmvae_cli.model.student_t import Past
+from gmvae_cli.model.student_t import LagIndex
 
 _LARGEST_POWER = 0.25  # of the largest number of a dtype: beyond it, a value is as far out as it can count
 _CPU = torch.device("cpu")
@@ -32,19 +32,23 @@ class Rows:
     """
 
     y: Tensor
-    mask: Tensor
+    usable: Tensor
     observed: Tensor
     steps: np.ndarray
-    past: Past | None = None
+    lag_index: LagIndex | None = None
 
     def __len__(self) -> int:
         return self.y.shape[1]
 
     def rows(self, start: int, stop: int) -> "Rows":
         """Rows [start, stop)."""
-        past = None if self.past is None else self.past.cut(self.y, start, stop)
+        lag_index = None if self.lag_index is None else self.lag_index.cut(self.y, start, stop)
         return Rows(
-            self.y[:, start:stop], self.mask[start:stop], self.observed[:, start:stop], self.steps[start:stop], past
+            self.y[:, start:stop],
+            self.usable[start:stop],
+            self.observed[:, start:stop],
+            self.steps[start:stop],
+            lag_index,
         )
 
     def steps_of(self, start: int, stop: int) -> np.ndarray:
@@ -59,12 +63,12 @@ class Rows:
     @cached_property
     def partial(self) -> list[Pattern]:
         """The rows with evidence that are partly observed."""
-        return patterns(self.observed | ~self.mask)
+        return patterns(self.observed | ~self.usable)
 
     @cached_property
-    def complete(self) -> Tensor:
+    def fully_observed(self) -> Tensor:
         """(n,) bool, rows with evidence that are wholly observed."""
-        return self.mask & self.observed.all(0)
+        return self.usable & self.observed.all(0)
 
     @classmethod
     def joined(cls, parts: Sequence["Rows"]) -> "Rows":
@@ -72,28 +76,28 @@ class Rows:
         steps = np.concatenate([part.steps for part in parts])
         starts = np.cumsum([0] + [len(part) for part in parts[:-1]])
         steps[starts] = 0
-        pasts = [part.past for part in parts if part.past is not None]
+        pasts = [part.lag_index for part in parts if part.lag_index is not None]
         return cls(
             torch.cat([part.y for part in parts], dim=1),
-            torch.cat([part.mask for part in parts]),
+            torch.cat([part.usable for part in parts]),
             torch.cat([part.observed for part in parts], dim=1),
             steps,
-            Past.joined(pasts) if pasts else None,
+            LagIndex.joined(pasts) if pasts else None,
         )
 
 
-def view(
-    recording: Recording, model: ModelConfig, device: torch.device = _CPU, dtype: torch.dtype = torch.float32
-) -> "Windows":
+def training_rows(
+    data: SeriesData, model: ModelConfig, device: torch.device = _CPU, dtype: torch.dtype = torch.float32
+) -> "LaggedRows":
     """A recording as a model to be trained will see it: in blocks if it says so, standardised, centred if it can be."""
-    seen: Recording | Summaries = recording
+    seen: SeriesData | BlockFeatures = data
     if model.summarize > 1:
-        seen = Summaries(recording, model.summarize, FLOOR * recording.scale)
+        seen = BlockFeatures(data, model.summarize, STD_EPSILON * data.scale)
     mean, scale = (seen.mean, seen.scale) if model.noise == "normal" else quartile_standard(seen)
-    return Windows(seen, model, mean if model.intercept else np.zeros_like(mean), scale, dtype, device)
+    return LaggedRows(seen, model, mean if model.intercept else np.zeros_like(mean), scale, dtype, device)
 
 
-def quartile_standard(seen: Recording | Summaries) -> tuple[np.ndarray, np.ndarray]:
+def quartile_standard(seen: SeriesData | BlockFeatures) -> tuple[np.ndarray, np.ndarray]:
     """(D,) medians and (D,) quartile ranges / 1.349 (a Normal's standard deviation) of a sample of rows.
 
     Outliers hardly move them. A channel that is the same in half of its rows keeps its mean and scale.
@@ -111,7 +115,7 @@ def quartile_standard(seen: Recording | Summaries) -> tuple[np.ndarray, np.ndarr
 
 
 @dataclass(frozen=True)
-class Windows:
+class LaggedRows:
     """A recording through the eyes of a model.
 
     Args:
@@ -119,7 +123,7 @@ class Windows:
         dtype, device: of the tensors it gives.
     """
 
-    recording: Recording | Summaries
+    data: SeriesData | BlockFeatures
     model: ModelConfig
     mean: np.ndarray
     scale: np.ndarray
@@ -127,7 +131,7 @@ class Windows:
     device: torch.device = _CPU
 
     def __len__(self) -> int:
-        return self.recording.rows
+        return self.data.rows
 
     def rows(self, start: int, stop: int) -> Rows:
         """Rows [start, stop) with their lags."""
@@ -135,13 +139,13 @@ class Windows:
             return self._rows(start, stop)
         first = max(0, start - self.model.context_rows)
         wide = self._rows(first, stop)
-        past = Past.of(wide.y, wide.mask, self.model.lags, self.model.stride)
-        return replace(wide, past=past).rows(start - first, stop - first)
+        lag_index = LagIndex.of(wide.y, wide.usable, self.model.lags, self.model.stride)
+        return replace(wide, lag_index=lag_index).rows(start - first, stop - first)
 
     def _rows(self, start: int, stop: int) -> Rows:
         lost = self.model.context_rows
         first = max(0, start - lost)
-        values, steps = self.recording.read(first, stop)
+        values, steps = self.data.read(first, stop)
         short = lost - (start - first)
         standard = np.full((values.shape[1], short + len(values)), np.nan)
         for row, column, mean, scale in zip(standard[:, short:], values.T, self.mean, self.scale, strict=True):
@@ -153,18 +157,18 @@ class Windows:
         y = context(x, self.model.lags, self.model.stride, self.model.intercept)
         breaks = np.where(steps != 1, np.arange(first, stop), first)
         unbroken = np.arange(start, stop) - np.maximum.accumulate(breaks)[start - first :] >= lost
-        mask = torch.as_tensor(unbroken, device=self.device)
+        usable = torch.as_tensor(unbroken, device=self.device)
         D, observed = x.shape[0], torch.ones_like(y[: x.shape[0]], dtype=torch.bool)
         if bool(x.sum().isnan()):
             missing = y.isnan()
             observed = ~missing[:D]
-            mask = mask & ~missing[D:].any(0) & observed.any(0)
+            usable = usable & ~missing[D:].any(0) & observed.any(0)
             y = torch.where(missing, 0, y)
-        return Rows(y if bool(mask.all()) else torch.where(mask, y, 0), mask, observed, steps[start - first :])
+        return Rows(y if bool(usable.all()) else torch.where(usable, y, 0), usable, observed, steps[start - first :])
 
     def steps_of(self, start: int, stop: int) -> np.ndarray:
         """How rows [start, stop) follow one another."""
-        return self.recording.read(start, stop)[1]
+        return self.data.read(start, stop)[1]
 
     def blocks(self, block_rows: int = 1 << 18, first: int = 0) -> Iterator[Rows]:
         """All rows from `first` on, a block at a time."""

@@ -14,7 +14,7 @@ READ_ROWS = 1 << 18
 SMALLEST_RANGE = 1e-140  # whose square is still a number
 
 
-class Recording(Closing):
+class SeriesData(Closing):
     """The channels of one table as numbers, row by row, kept in a scratch file until it is closed.
 
     Attributes:
@@ -61,9 +61,9 @@ class Recording(Closing):
         summary.add([np.ascontiguousarray(column) for column in columns.T])
         scratch = Scratch(D + 1)
         scratch.append(np.column_stack([columns, np.where(steps == 0, np.nan, steps)]))
-        recording = cls(name, scratch, summary, int((steps == 0).sum()))
-        recording.holes = int((steps > 1).sum())
-        return recording
+        data = cls(name, scratch, summary, int((steps == 0).sum()))
+        data.holes = int((steps > 1).sum())
+        return data
 
     def read(self, start: int, stop: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Rows [start, stop): values (n, D), NaN = missing, and steps (n,).

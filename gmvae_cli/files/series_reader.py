@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gmvae_cli.config import SeriesConfig
-from gmvae_cli.data.series_data import Recording
+from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.data.steps import TimeReader
 from gmvae_cli.errors import ConfigError, SeriesError
 from gmvae_cli.files.inputs import CsvTable, InputFile, ParquetTable, as_text, expand, in_blocks, open_table
@@ -50,7 +50,7 @@ def open_series(inputs: Sequence[str] | Sequence[InputFile], config: SeriesConfi
     """One table: the files that `inputs` name, in name order, or stdin ('-').
 
     With a series column an id may go on in the next file; without one each file is a series of its own. The headers of
-    all files are read and refused here, their rows by `recording`.
+    all files are read and refused here, their rows by `data`.
     """
     files = [entry for entry in inputs if isinstance(entry, InputFile)]
     files = files or expand([entry for entry in inputs if isinstance(entry, str)])
@@ -97,9 +97,9 @@ class SeriesReader:
         """The same files with their columns in other parts; stdin is not read again."""
         return SeriesReader(self._tables, config)
 
-    def recording(
+    def read_data(
         self, directory: str | None = None, progress: Progress = silent, *, keep_constant: bool = False
-    ) -> Recording:
+    ) -> SeriesData:
         """Read the whole table once, refuse what cannot be used, and keep the numbers.
 
         Args:
@@ -124,18 +124,16 @@ class SeriesReader:
             scratch.close()
             raise
 
-    def _record(self, scratch: Scratch, progress: Progress, keep_constant: bool) -> Recording:
+    def _record(self, scratch: Scratch, progress: Progress, keep_constant: bool) -> SeriesData:
         layout, config = self.layout, self.config
         recorder = Recorder(layout.time, layout.series, layout.channels, config.decimal, scratch)
         for block in self._blocks(layout.used):
             recorder.add(block.table, block.where, new_file=block.new_file)
             progress("read", scratch.rows, self.rows)
         self.rows, self._times = scratch.rows, recorder.times
-        recording = recorder.finish(
-            self.name, max_gap=config.max_gap, regular=config.regular, keep_constant=keep_constant
-        )
-        recording.notes[:0] = self.notes
-        return recording
+        data = recorder.finish(self.name, max_gap=config.max_gap, regular=config.regular, keep_constant=keep_constant)
+        data.notes[:0] = self.notes
+        return data
 
     def tables(self, block_rows: int = BLOCK_ROWS, *, typed: bool = False) -> Iterator[Any]:
         """All columns and rows in order, in blocks of exactly `block_rows` rows, save the last.

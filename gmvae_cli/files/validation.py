@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gmvae_cli.data.series_data import ChannelSummary, Recording
+from gmvae_cli.data.series_data import ChannelSummary, SeriesData
 from gmvae_cli.data.steps import StepCounter, TimeReader, Times, TimeUnit, as_numpy, duration_rows
 from gmvae_cli.errors import SeriesError
 from gmvae_cli.system.scratch import Scratch
@@ -61,40 +61,40 @@ class Recorder:
         self._num_series += int(starts.sum())
         self._scratch.append(np.column_stack([*columns, elapsed]))
 
-    def finish(self, name: str, *, max_gap: str | None, regular: bool, keep_constant: bool) -> Recording:
+    def finish(self, name: str, *, max_gap: str | None, regular: bool, keep_constant: bool) -> SeriesData:
         """The recording of all blocks. Constant channels are left out with a note, unless they are to be kept."""
-        recording = Recording(name, self._scratch, self._summary, self._num_series)
+        data = SeriesData(name, self._scratch, self._summary, self._num_series)
         if self.time is not None:
-            recording.settle_steps(self._counter, self._unit, max_gap, regular)
+            data.settle_steps(self._counter, self._unit, max_gap, regular)
         elif max_gap is not None:
             duration_rows(max_gap, None, None)
         if not keep_constant:
-            self._note_numbers(recording)
-            self._leave_out_constant(recording)
-        return recording
+            self._note_numbers(data)
+            self._leave_out_constant(data)
+        return data
 
-    def _note_numbers(self, recording: Recording) -> None:
+    def _note_numbers(self, data: SeriesData) -> None:
         """What training has to live with: numbers that lost digits, and values far from all others."""
         for name in self.channels:
             if name in self._rounded:
                 sentence = f"channel '{name}' holds whole numbers beyond 2^53, which are rounded to 53 binary digits"
-                recording.notes.append(("rounded_numbers", sentence))
+                data.notes.append(("rounded_numbers", sentence))
         for name, farthest, rows in zip(self.channels, self._summary.farthest, self._summary.observed, strict=True):
             if rows >= _ENOUGH_ROWS and (farthest > _FAR or farthest**2 > rows / 2):
                 sentence = f"channel '{name}' holds a value {farthest:.0f} standard deviations from its mean"
-                recording.notes.append(("far_value", f"{sentence}; if that is no measurement, empty the cell"))
+                data.notes.append(("far_value", f"{sentence}; if that is no measurement, empty the cell"))
 
-    def _leave_out_constant(self, recording: Recording) -> None:
+    def _leave_out_constant(self, data: SeriesData) -> None:
         constant = self._summary.constant
         if constant.all():
             raise SeriesError(
-                f"{recording.name}: no channel varies ({', '.join(self.channels)}); a model needs one that does"
+                f"{data.name}: no channel varies ({', '.join(self.channels)}); a model needs one that does"
             )
         for index in np.flatnonzero(constant):
             found = "is constant" if self._summary.observed[index] else "has no value"
-            recording.notes.append(("constant_channel", f"channel '{self.channels[index]}' {found} and is left out"))
+            data.notes.append(("constant_channel", f"channel '{self.channels[index]}' {found} and is left out"))
         if constant.any():
-            recording.keep_only(np.flatnonzero(~constant))
+            data.keep_only(np.flatnonzero(~constant))
 
     def _find_starts(self, table: Any, new_file: bool, problems: list[Problem]) -> NDArray[np.bool_]:
         """(n,) whether a row is the first of its series."""

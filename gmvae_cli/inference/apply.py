@@ -8,9 +8,9 @@ import torch
 
 from gmvae_cli.checkpoint import Checkpoint, load
 from gmvae_cli.config import Posterior, SeriesConfig
-from gmvae_cli.data.block_features import Summaries
-from gmvae_cli.data.lagged_rows import Windows
-from gmvae_cli.data.series_data import Recording
+from gmvae_cli.data.block_features import BlockFeatures
+from gmvae_cli.data.lagged_rows import LaggedRows
+from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import CheckpointError
 from gmvae_cli.files.inputs import InputFile
 from gmvae_cli.files.series_reader import SeriesReader, open_series
@@ -50,7 +50,7 @@ def open_for(
 
 
 def infer(
-    recording: Recording,
+    data: SeriesData,
     checkpoint: Checkpoint,
     posterior: Posterior,
     device: str = "cpu",
@@ -62,12 +62,12 @@ def infer(
     evidence_scale: float | None = None,
 ) -> Inference:
     """The posterior of a recording whose channels are the model's, in float64."""
-    seen: Recording | Summaries = recording
+    seen: SeriesData | BlockFeatures = data
     edges = None
-    if checkpoint.floor is not None:
-        seen = Summaries(recording, checkpoint.model.summarize, checkpoint.floor.numpy())
+    if checkpoint.std_epsilon is not None:
+        seen = BlockFeatures(data, checkpoint.model.summarize, checkpoint.std_epsilon.numpy())
         edges = seen.edges
-    windows = Windows(
+    lagged_rows = LaggedRows(
         seen,
         checkpoint.model,
         checkpoint.mean.numpy(),
@@ -76,7 +76,9 @@ def infer(
         resolve(device),
     )
     encoder = checkpoint.build_encoder(model_path) if posterior == "encoder" else None
-    return Inference(windows, checkpoint, posterior, encoder, directory, progress, block_rows, evidence_scale, edges)
+    return Inference(
+        lagged_rows, checkpoint, posterior, encoder, directory, progress, block_rows, evidence_scale, edges
+    )
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,13 @@ def judge(
     """A model's labels of a file, to be read within the block, and how well it explains the file."""
     checkpoint = load(model_path)
     reader = open_for(inputs, config, checkpoint, model_path)
-    with reader.recording(None, progress, keep_constant=True) as recording:
+    with reader.read_data(None, progress, keep_constant=True) as data:
         kind: Posterior = "filter" if checkpoint.encoder is None else "encoder"
         log_likelihood = elbo = None
-        with infer(recording, checkpoint, kind, device, progress=progress, evidence_scale=1.0) as exact:
-            if exact.evidence_rows:
-                log_likelihood = (exact.log_likelihood - exact.log_volume) / exact.evidence_rows
+        with infer(data, checkpoint, kind, device, progress=progress, evidence_scale=1.0) as exact:
+            if exact.usable_rows:
+                log_likelihood = (exact.log_likelihood - exact.log_volume) / exact.usable_rows
                 if exact.elbo is not None:
-                    elbo = (exact.elbo - exact.log_volume) / exact.evidence_rows
-        with infer(recording, checkpoint, "smooth", device, progress=progress) as smoothed:
-            yield Judged(reader, recording.rows, checkpoint.model.regimes, smoothed.blocks, log_likelihood, elbo)
+                    elbo = (exact.elbo - exact.log_volume) / exact.usable_rows
+        with infer(data, checkpoint, "smooth", device, progress=progress) as smoothed:
+            yield Judged(reader, data.rows, checkpoint.model.regimes, smoothed.blocks, log_likelihood, elbo)

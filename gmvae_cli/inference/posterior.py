@@ -18,13 +18,15 @@ from gmvae_cli.checkpoint import Checkpoint
 from gmvae_cli.config import Posterior
 from gmvae_cli.core import Encoder
 from gmvae_cli.data.lagged_rows import Rows
-from gmvae_cli.inference.block_messages import Relay
+from gmvae_cli.inference.block_messages import BlockMessages
 from gmvae_cli.model.ar_density import log_likelihoods
-from gmvae_cli.model.chain import Chain, Forward, Lattice
+from gmvae_cli.model.chain import Chain
+from gmvae_cli.model.forward_backward import Forward
+from gmvae_cli.model.lattice import Lattice
 from gmvae_cli.model.moments import unscaled_marginal
 from gmvae_cli.model.viterbi import backtrack, best_predecessors, index_type
 from gmvae_cli.system.ahead import ahead
-from gmvae_cli.system.device import give_back
+from gmvae_cli.system.device import trim_malloc
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.system.scratch import MEMORY_BYTES, Closing, Scratch, require_free
 
@@ -60,7 +62,7 @@ class Labelled:
             self.regimes[start:stop], self.probs[start:stop], self.log_likelihood[start:stop], self.starts[start:stop]
         )
 
-    def spread(self, lengths: NDArray[np.int64]) -> "Labelled":
+    def expanded(self, lengths: NDArray[np.int64]) -> "Labelled":
         """Rows in place of blocks of these lengths (n,); a block's log-likelihood is divided among its rows."""
         starts = np.zeros(lengths.sum(), np.bool_)
         starts[(np.cumsum(lengths) - lengths)[self.starts]] = True
@@ -104,7 +106,7 @@ def scratch_bytes(rows: int, num_regimes: int, posterior: Posterior) -> int:
 
 
 class Source(Protocol):
-    """Where rows come from: a recording seen through `Windows`, or `Rows` in memory."""
+    """Where rows come from: a recording seen through `LaggedRows`, or `Rows` in memory."""
 
     @property
     def device(self) -> torch.device:
@@ -161,15 +163,15 @@ class Inference(Closing):
         self.chain = Chain(*(part.to(device) for part in parameters.chain))
         self.evidence_scale = float(parameters.evidence_scale) if evidence_scale is None else evidence_scale
         self.log_law = self.chain.initial_probs.clamp_min(1e-300).log()
-        self.independent = model.prior == "iid"
-        self.log_scale = checkpoint.scale.log().to(device)
+        self.iid_prior = model.prior == "iid"
+        self.log_std = checkpoint.scale.log().to(device)
         self.encoder = encoder.to(device).double() if encoder is not None else None
-        self.log_likelihood, self.log_volume, self.evidence_rows = 0.0, 0.0, 0
+        self.log_likelihood, self.log_volume, self.usable_rows = 0.0, 0.0, 0
         self._log_normaliser = 0.0
         needed = scratch_bytes(len(source), model.regimes, posterior)
         if needed > MEMORY_BYTES:
             require_free(directory, needed)
-        self._relay, self._exact = Relay(self.chain, directory), Relay(self.chain, directory)
+        self._messages, self._exact = BlockMessages(self.chain, directory), BlockMessages(self.chain, directory)
         self._path = Scratch(model.regimes, _numpy_type(index_type(model.regimes)), directory)
         self._stored = Scratch(model.regimes, np.float64, directory)
         try:
@@ -180,7 +182,7 @@ class Inference(Closing):
 
     def close(self) -> None:
         """Give the scratch files back."""
-        for scratch in (self._relay, self._exact, self._path, self._stored):
+        for scratch in (self._messages, self._exact, self._path, self._stored):
             scratch.close()
 
     def blocks(self) -> Iterator[Labelled]:
@@ -221,7 +223,7 @@ class Inference(Closing):
                 normaliser = self._marginal(source).sum() if self.encoder is not None else marginal
             else:
                 lattice.exponentiate()
-                marginal = normaliser = self._relay.add(lattice)
+                marginal = normaliser = self._messages.add(lattice)
                 if self.posterior == "encoder":
                     exact = Lattice(self._scaled(scores)[None], rows.steps, self.chain, None, start=not stop)
                     exact.exponentiate()
@@ -229,19 +231,19 @@ class Inference(Closing):
             self._count(rows, float(marginal), float(normaliser), stop)
             stop += len(rows)
             self.progress("forward", stop, len(self.source))
-        self._relay.turn()
-        if self.posterior == "viterbi" and not self.independent:
+        self._messages.run_backward()
+        if self.posterior == "viterbi" and not self.iid_prior:
             self._trace_back()
 
     def _count(self, rows: Rows, marginal: float, normaliser: float, start: int) -> None:
         self.log_likelihood += marginal
         self._log_normaliser += normaliser
         if self.edges is None:
-            self.evidence_rows += int(rows.mask.sum())
+            self.usable_rows += int(rows.usable.sum())
         else:
             lengths = np.diff(self.edges[start : start + len(rows) + 1])
-            self.evidence_rows += int(lengths[rows.mask.cpu().numpy()].sum())
-        self.log_volume += float(self._volume(rows)[rows.mask].sum())
+            self.usable_rows += int(lengths[rows.usable.cpu().numpy()].sum())
+        self.log_volume += float(self._volume(rows)[rows.usable].sum())
 
     def _scored(self) -> Iterator[_Scored]:
         for index in range(len(self._ranges())):
@@ -251,13 +253,13 @@ class Inference(Closing):
     def _score(self, index: int) -> _Scored:
         """A block of rows with its scores; the encoder's evidence is kept the first time."""
         if index % _BLOCKS_BETWEEN == _BLOCKS_BETWEEN - 1:
-            give_back()
+            trim_malloc()
         start, stop = self._ranges()[index]
         rows = self.source.rows(start, stop)
         scores = source = self._scores(rows)
         if self.posterior == "encoder":
             if self._stored.rows == start:
-                source = self._evidence(rows)
+                source = self._potentials(rows)
                 self._stored.append(source.cpu().numpy())
             else:
                 source = torch.as_tensor(self._stored.read(start, stop), device=scores.device)
@@ -267,7 +269,7 @@ class Inference(Closing):
         """Every block with the lattice of its evidence, which independent rows do not need."""
         for index, block in enumerate(self._ahead(self._scored())):
             lattice = None
-            if not self.independent:
+            if not self.iid_prior:
                 lattice = Lattice(block.source[None], block.rows.steps, self.chain, None, start=not index)
             yield *block, lattice
 
@@ -295,14 +297,14 @@ class Inference(Closing):
 
     def _scores(self, rows: Rows) -> Tensor:
         """(n, K) decoder log-likelihoods, 0 where a row has no evidence."""
-        scores = log_likelihoods(rows.y, self.emission, rows.partial, rows.past)
-        return (scores if bool(rows.mask.all()) else torch.where(rows.mask, scores, 0)).mT
+        scores = log_likelihoods(rows.y, self.emission, rows.partial, rows.lag_index)
+        return (scores if bool(rows.usable.all()) else torch.where(rows.usable, scores, 0)).mT
 
-    def _evidence(self, rows: Rows) -> Tensor:
+    def _potentials(self, rows: Rows) -> Tensor:
         """(n, K) what the encoder says, 0 where a row has no evidence."""
         assert self.encoder is not None
-        evidence: Tensor = self.encoder(rows.y, rows.observed)
-        return torch.where(rows.mask[:, None], evidence, 0)
+        potentials: Tensor = self.encoder(rows.y, rows.observed)
+        return torch.where(rows.usable[:, None], potentials, 0)
 
     def _marginal(self, scores: Tensor) -> Tensor:
         """Prior "iid": log sum_k p_k exp(score_k) of each row by itself.  (n,)"""
@@ -321,24 +323,24 @@ class Inference(Closing):
 
     def _volume(self, rows: Rows) -> Tensor:
         """(n,) log scale of the observed channels."""
-        return self.log_scale @ rows.observed.to(self.log_scale)
+        return self.log_std @ rows.observed.to(self.log_std)
 
     # --- a block by itself ---------------------------------------------------------------------------------------
 
     def _posterior(self, index: int, block: _Scored) -> tuple[Tensor, Tensor]:
         """Probabilities (n, K), and log p(x_t | past) of each row (n,)."""
         rows, scores, source = block
-        if self.independent:
-            evidence = torch.zeros_like(source) if self._unseen else source
-            return (self.log_law + evidence).log_softmax(-1).exp(), self._marginal(scores)
-        sweep = self._relay.filter(index, source, rows.steps)
+        if self.iid_prior:
+            potentials = torch.zeros_like(source) if self._unseen else source
+            return (self.log_law + potentials).log_softmax(-1).exp(), self._marginal(scores)
+        sweep = self._messages.filter(index, source, rows.steps)
         if self.posterior == "encoder":
             marginal = self._predictive(self._exact.filter(index, self._scaled(scores), rows.steps), scores)
         else:
             marginal = self._predictive(sweep, scores)
         if self._unseen:
-            return self._relay.predict(index, sweep.filtered_probs[0], rows.steps), marginal
-        probs = sweep.filtered_probs[0] if self.posterior == "filter" else self._relay.smooth(index, sweep)
+            return self._messages.predict(index, sweep.filtered_probs[0], rows.steps), marginal
+        probs = sweep.filtered_probs[0] if self.posterior == "filter" else self._messages.smooth(index, sweep)
         return probs, marginal
 
     @property
@@ -351,8 +353,8 @@ class Inference(Closing):
         block = self._score(index)
         rows = block.rows
         probs, marginal = self._posterior(index, block)
-        likelihood = torch.where(rows.mask, marginal - self._volume(rows), torch.nan)
-        if self.posterior == "viterbi" and not self.independent:
+        likelihood = torch.where(rows.usable, marginal - self._volume(rows), torch.nan)
+        if self.posterior == "viterbi" and not self.iid_prior:
             regimes = self._path.read(*self._ranges()[index])[:, 0].astype(np.int64)
         else:
             regimes = probs.mT.argmax(0).cpu().numpy()
@@ -360,7 +362,7 @@ class Inference(Closing):
         if self.edges is None:
             return found
         start, stop = self._ranges()[index]
-        return found.spread(np.diff(self.edges[start : stop + 1]))
+        return found.expanded(np.diff(self.edges[start : stop + 1]))
 
 
 def _numpy_type(kind: torch.dtype) -> np.dtype[np.generic]:

@@ -26,16 +26,16 @@ def contingency(true: Labels, predicted: Labels, num_true: int, num_predicted: i
     return cells.reshape(num_true, num_predicted)
 
 
-def match(worth: Array) -> Labels:
+def match(utility: Array) -> Labels:
     """The column that each row is matched with, -1 for none: the one-to-one matching of the greatest total worth.
 
     A pair that is worth nothing is no match.                                      [Kuhn 1955, the Hungarian method]
     """
     from scipy.optimize import linear_sum_assignment
 
-    matched = np.full(worth.shape[0], -1)
-    for row, column in zip(*linear_sum_assignment(worth, maximize=True), strict=True):
-        if worth[row, column] > 0:
+    matched = np.full(utility.shape[0], -1)
+    for row, column in zip(*linear_sum_assignment(utility, maximize=True), strict=True):
+        if utility[row, column] > 0:
             matched[row] = column
     return matched
 
@@ -133,8 +133,8 @@ def expected_information(true_sizes: Labels, predicted_sizes: Labels) -> float:
             gammaln(n + 1) + gammaln(a - n + 1) + gammaln(b_column - n + 1) + gammaln(N - a - b_column + n + 1)
         )
         mass = np.where(inside, np.exp(log_mass - log_mass.max(1, keepdims=True)), 0)
-        worth = n / N * np.log(np.maximum(n, 1) * (N / a) / b_column)
-        total += float(((mass * worth).sum(1) / mass.sum(1)).sum())
+        utility = n / N * np.log(np.maximum(n, 1) * (N / a) / b_column)
+        total += float(((mass * utility).sum(1) / mass.sum(1)).sum())
     return total
 
 

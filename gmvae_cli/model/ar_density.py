@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gmvae_cli.model import student_t as student
+from gmvae_cli.model import student_t
 
 _CACHED_ROWS = 1 << 13  # rows at a time whose residuals stay in the processor's cache
 
@@ -27,7 +27,8 @@ class Emission:
     Args:
         weights: (..., K, D, C) Pi_k, C = P * D (+ 1 with an intercept), lag 1 first, the intercept last.
         scale_tril: (..., K, D, D), or (..., 1, D, D) where the regimes share it; lower triangular, positive diagonal.
-        degrees: (..., 1) degrees of freedom nu of the Student t, the same in all regimes, see `student`; None: Normal.
+        degrees: (..., 1) degrees of freedom nu of the Student t, the same in all regimes, as in `student_t`;
+            None: Normal.
     """
 
     weights: Tensor
@@ -144,16 +145,16 @@ def _squares(y: Tensor, emission: Emission) -> tuple[Tensor, Tensor]:
 
 
 def log_density(
-    squares: Tensor, log_det: Tensor, degrees: Tensor | None, num_channels: int, doubts: Tensor | None = None
+    squares: Tensor, log_det: Tensor, degrees: Tensor | None, num_channels: int, lag_inflation: Tensor | None = None
 ) -> Tensor:
-    """Log density of Normal or Student t noise from squared whitened residuals (..., K, n), nats; as in `student`."""
+    """Log density of Normal or Student t noise from squared whitened residuals (..., K, n), nats; as in `student_t`."""
     if degrees is None:
         return torch.add(-log_det.to(squares)[..., None], squares, alpha=-0.5)
-    return student.log_density(squares, log_det, degrees, num_channels, doubts)
+    return student_t.log_density(squares, log_det, degrees, num_channels, lag_inflation)
 
 
 def log_likelihoods(
-    y: Tensor, emission: Emission, partial: Sequence[Pattern] = (), past: student.Past | None = None
+    y: Tensor, emission: Emission, partial: Sequence[Pattern] = (), lag_index: student_t.LagIndex | None = None
 ) -> Tensor:
     """log p(x_t | h_t, z_t = k) of every row and regime, nats; of a partly observed row the marginal.
 
@@ -163,24 +164,24 @@ def log_likelihoods(
     Returns:
         (..., K, n), regimes first.
     """
-    return weighted_log_likelihoods(y, emission, partial, past, weighted=False)[0]
+    return weighted_log_likelihoods(y, emission, partial, lag_index, weighted=False)[0]
 
 
-def doubts(y: Tensor, emission: Emission, past: student.Past | None) -> Tensor | None:
-    """1 / v_t of every row, (..., n), as in `student`; None where noise is Normal or nothing is known of the past."""
-    if emission.degrees is None or past is None:
+def lag_inflation(y: Tensor, emission: Emission, lag_index: student_t.LagIndex | None) -> Tensor | None:
+    """1 / v_t of every row, (..., n), as in `student_t`; None where noise is Normal or nothing is known of the past."""
+    if emission.degrees is None or lag_index is None:
         return None
-    squares, _ = _squares(torch.cat([past.lead, y], dim=1), emission)
-    return student.doubt(squares, emission.degrees, emission.weights.shape[-2], past)
+    squares, _ = _squares(torch.cat([lag_index.history, y], dim=1), emission)
+    return student_t.lag_inflation(squares, emission.degrees, emission.weights.shape[-2], lag_index)
 
 
 def weighted_log_likelihoods(
     y: Tensor,
     emission: Emission,
     partial: Sequence[Pattern] = (),
-    past: student.Past | None = None,
+    lag_index: student_t.LagIndex | None = None,
     weighted: bool = True,
-) -> tuple[Tensor, student.Weights | None]:
+) -> tuple[Tensor, student_t.Weights | None]:
     """`log_likelihoods`, and under Student t noise, if `weighted`, what rows weigh."""
     D = emission.weights.shape[-2]
     if emission.degrees is None:
@@ -188,19 +189,22 @@ def weighted_log_likelihoods(
         for pattern in partial:
             scores[..., pattern.rows] = _normal(observed_part(y, pattern, D), marginal(emission, pattern.channels))
         return scores, None
-    doubt = None
-    if past is None:
+    lag_inflation = None
+    if lag_index is None:
         squares, log_det = _squares(y, emission)
     else:
-        squares, log_det = _squares(torch.cat([past.lead, y], dim=1), emission)
-        doubt, squares = student.doubt(squares, emission.degrees, D, past), squares[..., past.lead.shape[1] :]
-    scores = student.log_density(squares, log_det, emission.degrees, D, doubt)
-    weights = student.row_weights(squares, emission.degrees, D, doubt) if weighted else None
+        squares, log_det = _squares(torch.cat([lag_index.history, y], dim=1), emission)
+        lag_inflation, squares = (
+            student_t.lag_inflation(squares, emission.degrees, D, lag_index),
+            squares[..., lag_index.history.shape[1] :],
+        )
+    scores = student_t.log_density(squares, log_det, emission.degrees, D, lag_inflation)
+    weights = student_t.row_weights(squares, emission.degrees, D, lag_inflation) if weighted else None
     for pattern in partial:
         rows, o = pattern.rows, len(pattern.channels)
         squares, log_det = _squares(observed_part(y, pattern, D), marginal(emission, pattern.channels))
-        noise = (emission.degrees, o, None if doubt is None else doubt[..., rows])
-        scores[..., rows] = student.log_density(squares, log_det, *noise)
-        for whole, some in zip(weights or (), student.row_weights(squares, *noise), strict=weighted):
+        noise = (emission.degrees, o, None if lag_inflation is None else lag_inflation[..., rows])
+        scores[..., rows] = student_t.log_density(squares, log_det, *noise)
+        for whole, some in zip(weights or (), student_t.row_weights(squares, *noise), strict=weighted):
             whole[..., rows] = some
     return scores, weights

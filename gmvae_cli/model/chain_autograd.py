@@ -17,19 +17,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gmvae_cli.model.chain import Chain, Lattice, move
+from gmvae_cli.model.chain import Chain
+from gmvae_cli.model.lattice import Lattice, move
 
 
 class _ChainPosterior(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, evidence: Tensor, log_initial: Tensor, log_transition: Tensor, steps: np.ndarray | None
+        ctx: Any, potentials: Tensor, log_initial: Tensor, log_transition: Tensor, steps: np.ndarray | None
     ) -> tuple[Tensor, Tensor]:
-        B, L, K = evidence.shape
+        B, L, K = potentials.shape
         kinds = np.ones((B, L), dtype=np.int64) if steps is None else steps.copy()
         kinds[:, 0] = 0
         chain = Chain(log_initial.exp(), log_transition.exp())
-        lattice = Lattice(evidence.reshape(1, B * L, K), kinds.reshape(-1), chain, L, start=True)
+        lattice = Lattice(potentials.reshape(1, B * L, K), kinds.reshape(-1), chain, L, start=True)
         lattice.exponentiate()
         predicted, alpha = torch.empty_like(lattice.scores), torch.empty_like(lattice.scores)
         norms = alpha.new_empty(L, 1, 1, B)
@@ -48,7 +49,7 @@ class _ChainPosterior(torch.autograd.Function):
             move(lattice, level, scores[level], betas[level - 1], transposed=False)
         weights[0].mul_(beta[0])
         probs = alpha * beta
-        log_z = norms.log().sum((0, 1, 2)) + lattice.peaks.view(B, L).sum(1)
+        log_z = norms.log().sum((0, 1, 2)) + lattice.log_scale.view(B, L).sum(1)
         ctx.lattice, ctx.restarts = lattice, kinds == 0
         ctx.save_for_backward(alpha, predicted, beta, weights, probs)
         return log_z, probs[:, 0].permute(2, 0, 1)
@@ -75,12 +76,12 @@ class _ChainPosterior(torch.autograd.Function):
             sources[level - 1].div_(betas[level - 1])
         conditional = before + v + after
         excess = u - (probs[0] * conditional[0]).sum(-2, keepdim=True)  # u - E[S], per chunk
-        grad_evidence = probs * (conditional + excess)
-        by_row = grad_evidence[:, 0].permute(2, 0, 1)  # (B, L, K)
+        grad_potentials = probs * (conditional + excess)
+        by_row = grad_potentials[:, 0].permute(2, 0, 1)  # (B, L, K)
         grad_initial = by_row[torch.as_tensor(ctx.restarts)].sum(0)
         left = alpha * (before + v + excess)
         arriving = weights * (v + after)
-        rows = torch.as_tensor(lattice.special_rows)
+        rows = torch.as_tensor(lattice.irregular_rows)
         step, block = rows % L, rows // L
         for array in (weights, arriving):
             array.permute(0, 3, 1, 2)[step, block] = 0
@@ -89,7 +90,7 @@ class _ChainPosterior(torch.autograd.Function):
 
 
 def chain_posterior(
-    evidence: Tensor, log_initial: Tensor, log_transition: Tensor, steps: np.ndarray | None = None
+    potentials: Tensor, log_initial: Tensor, log_transition: Tensor, steps: np.ndarray | None = None
 ) -> tuple[Tensor, Tensor]:
     """log Z and the marginals q_t of chunks, differentiable in all three tensors, once.
 
@@ -100,5 +101,5 @@ def chain_posterior(
     Returns:
         log_z (B,) nats, regime_probs (B, L, K).
     """
-    log_z, probs = _ChainPosterior.apply(evidence, log_initial, log_transition, steps)  # type: ignore[no-untyped-call]
+    log_z, probs = _ChainPosterior.apply(potentials, log_initial, log_transition, steps)  # type: ignore[no-untyped-call]
     return log_z, probs

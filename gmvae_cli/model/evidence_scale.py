@@ -67,7 +67,7 @@ def summary_rows(rows: int) -> int:
 
 
 def evidence_scale(
-    y: Tensor, mask: Tensor, emission: Emission, regime_probs: Tensor, row_weights: Weights | None = None
+    y: Tensor, usable: Tensor, emission: Emission, regime_probs: Tensor, row_weights: Weights | None = None
 ) -> Tensor:
     """How many rows carry the evidence of one: the integrated autocorrelation time of what should be white.
 
@@ -87,19 +87,19 @@ def evidence_scale(
     residuals = (matrix.reshape(-1, M).to(y) @ y).view(D, R, K, -1)
     if row_weights is not None:
         residuals = residuals * (row_weights.total * row_weights.mean).sqrt()
-    weights = regime_probs * mask
+    weights = regime_probs * usable
     expected = weights.sum(1)
     mean = (residuals * weights).sum(2)
     square = (residuals.square() * weights).sum(2) - expected
-    return torch.maximum(_correlation_time(mean, mask), _correlation_time(square, mask))
+    return torch.maximum(_correlation_time(mean, usable), _correlation_time(square, usable))
 
 
-def _correlation_time(signal: Tensor, mask: Tensor) -> Tensor:
+def _correlation_time(signal: Tensor, usable: Tensor) -> Tensor:
     """1 + 2 sum of the first autocorrelations that are not negligible: (D, R, n) -> (R,), float64."""
     D, R, n = signal.shape
-    count = mask.sum().clamp_min(1)
-    centred = (signal - signal.sum(-1, keepdim=True) / count) * mask
-    pairs = (mask[1:] & mask[:-1]).sum().clamp_min(1)
+    count = usable.sum().clamp_min(1)
+    centred = (signal - signal.sum(-1, keepdim=True) / count) * usable
+    pairs = (usable[1:] & usable[:-1]).sum().clamp_min(1)
     first = (centred[..., 1:] * centred[..., :-1]).sum((0, 2)) / pairs
     whole = centred.square().sum((0, 2)) / count
     coloured = first > whole * max(_NEGLIGIBLE, _WHITE_ERRORS / math.sqrt(float(count) * D))
@@ -107,7 +107,7 @@ def _correlation_time(signal: Tensor, mask: Tensor) -> Tensor:
     longest = max(1, min(n // 2, _LONGEST_LAG))
     for restart in coloured.nonzero()[:, 0].tolist():
         covariances = _autocovariances(centred[:, restart], longest).sum(0)
-        together = _autocovariances(mask[None].to(centred), longest)[0].round().clamp_min(1)
+        together = _autocovariances(usable[None].to(centred), longest)[0].round().clamp_min(1)
         correlations = (covariances / together)[1:] * (together[0] / covariances[0])
         ends = (correlations < _NEGLIGIBLE).nonzero()[:, 0]
         kept = correlations[: int(ends[0]) if len(ends) else longest]

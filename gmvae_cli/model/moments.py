@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from gmvae_cli.model.ar_density import Emission, Pattern, observed_part, weighted_log_likelihoods
-from gmvae_cli.model.chain import Chain, backward, forward
-from gmvae_cli.model.student_t import Past
+from gmvae_cli.model.chain import Chain
+from gmvae_cli.model.forward_backward import backward, forward
+from gmvae_cli.model.student_t import LagIndex
 
 _CHUNK = 4096  # rows whose products fit in a core's cache
 _TRANSITION_COUNT = 0.1  # Dirichlet pseudo-visits of each transition: none is ever impossible
@@ -108,7 +109,7 @@ class Statistics:
     log_marginal: Tensor
     predictive: Tensor
     rows: int
-    evidence_rows: int
+    usable_rows: int
     num_series: int
 
     def __add__(self, other: "Statistics") -> "Statistics":
@@ -117,14 +118,14 @@ class Statistics:
 
 def collect(
     y: Tensor,
-    mask: Tensor,
+    usable: Tensor,
     steps: np.ndarray,
     emission: Emission,
     chain: Chain,
-    independent: bool,
+    iid_prior: bool,
     message: Tensor | None = None,
     partial: Sequence[Pattern] = (),
-    past: Past | None = None,
+    lag_index: LagIndex | None = None,
     evidence_scale: Tensor | None = None,
 ) -> tuple[Statistics, Tensor | None, Tensor]:
     """The expectation step over a block of rows.
@@ -139,11 +140,11 @@ def collect(
         the statistics, with leading restarts, the message for the next block, and the responsibilities (R, K, n). The
         last rows of a block are smoothed without the rows after it: blocks are far longer than the chain's memory.
     """
-    log_likelihoods, weights = weighted_log_likelihoods(y, emission, partial, past)
-    unscaled = torch.where(mask, log_likelihoods, 0)  # (R, K, n)
+    log_likelihoods, weights = weighted_log_likelihoods(y, emission, partial, lag_index)
+    unscaled = torch.where(usable, log_likelihoods, 0)  # (R, K, n)
     scale = None if evidence_scale is None or bool((evidence_scale == 1).all()) else evidence_scale[:, None, None].to(y)
     scores = unscaled if scale is None else unscaled / scale
-    if independent:
+    if iid_prior:
         joint = scores + chain.initial_probs.log().to(y)[..., None]
         marginal = joint.logsumexp(-2)
         probs, message = (joint - marginal[..., None, :]).exp_(), None
@@ -158,7 +159,7 @@ def collect(
             predictive = unscaled_marginal(marginal, sweep.filtered_probs.mT, unscaled - scores)
         smoothed, _ = backward(sweep)
         probs, pair_sums = smoothed.smoothed_probs.mT, smoothed.pair_sums
-    observed = probs * mask
+    observed = probs * usable
     starts = torch.as_tensor(steps == 0, device=y.device)
     occupancy = observed.sum(-1, dtype=torch.float64)
     weighted, weight = observed, occupancy
@@ -182,10 +183,10 @@ def collect(
             shares=probs.sum(-1, dtype=torch.float64),
             pair_sums=pair_sums.double(),
             first_probs=probs[..., starts].sum(-1, dtype=torch.float64),
-            log_marginal=torch.where(mask, marginal, 0).sum(-1, dtype=torch.float64),
-            predictive=torch.where(mask, predictive, 0).sum(-1, dtype=torch.float64),
+            log_marginal=torch.where(usable, marginal, 0).sum(-1, dtype=torch.float64),
+            predictive=torch.where(usable, predictive, 0).sum(-1, dtype=torch.float64),
             rows=y.shape[1],
-            evidence_rows=int(mask.sum()),
+            usable_rows=int(usable.sum()),
             num_series=int(starts.sum()),
         ),
         message,

@@ -17,7 +17,7 @@ from torch import Tensor
 DEGREES = (1.0, 1000.0)  # of freedom: from Cauchy tails to what no series tells from Normal
 
 
-class Past(NamedTuple):
+class LagIndex(NamedTuple):
     """Where rows find the rows of their lags.
 
     Args:
@@ -25,35 +25,35 @@ class Past(NamedTuple):
         rows: (P, n) int64, row t - ps in [lead, y]; -1 where it is not known, or has no evidence and so no weight.
     """
 
-    lead: Tensor
+    history: Tensor
     rows: Tensor
 
     @classmethod
-    def of(cls, y: Tensor, mask: Tensor, num_lags: int, stride: int) -> "Past":
+    def of(cls, y: Tensor, usable: Tensor, num_lags: int, stride: int) -> "LagIndex":
         """Of consecutive rows y (M, n) with evidence where mask (n,)."""
         count = torch.arange(y.shape[1], device=y.device)
         rows = count - stride * torch.arange(1, num_lags + 1, device=y.device)[:, None]
-        return cls(y[:, :0], torch.where((rows >= 0) & mask[rows.clamp_min(0)], rows, -1))
+        return cls(y[:, :0], torch.where((rows >= 0) & usable[rows.clamp_min(0)], rows, -1))
 
-    def cut(self, y: Tensor, start: int, stop: int) -> "Past":
+    def cut(self, y: Tensor, start: int, stop: int) -> "LagIndex":
         """Of the rows [start, stop) of y alone."""
-        rows, first = self.rows[:, start:stop], self.lead.shape[1] + start
+        rows, first = self.rows[:, start:stop], self.history.shape[1] + start
         known = rows[rows >= 0]
         low = min(first, int(known.min())) if len(known) else first
-        lead = torch.cat([self.lead, y[:, :start]], dim=1)[:, low:]
-        return Past(lead, torch.where(rows >= 0, rows - low, -1))
+        history = torch.cat([self.history, y[:, :start]], dim=1)[:, low:]
+        return LagIndex(history, torch.where(rows >= 0, rows - low, -1))
 
     @classmethod
-    def joined(cls, parts: Sequence["Past"]) -> "Past":
+    def joined(cls, parts: Sequence["LagIndex"]) -> "LagIndex":
         """Of several stretches after one another."""
-        leads = sum(part.lead.shape[1] for part in parts)
+        leads = sum(part.history.shape[1] for part in parts)
         before, offset, rows = 0, leads, []
         for part in parts:
-            m, n = part.lead.shape[1], part.rows.shape[1]
+            m, n = part.history.shape[1], part.rows.shape[1]
             moved = torch.where(part.rows < m, part.rows + before, part.rows - m + offset)
             rows.append(torch.where(part.rows >= 0, moved, -1))
             before, offset = before + m, offset + n
-        return cls(torch.cat([part.lead for part in parts], dim=1), torch.cat(rows, dim=1))
+        return cls(torch.cat([part.history for part in parts], dim=1), torch.cat(rows, dim=1))
 
 
 def bounded(squares: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def bounded(squares: Tensor) -> Tensor:
     return squares.clamp_max(torch.finfo(squares.dtype).max)
 
 
-def doubt(squares: Tensor, degrees: Tensor, num_channels: int, past: Past) -> Tensor:
+def lag_inflation(squares: Tensor, degrees: Tensor, num_channels: int, lag_index: LagIndex) -> Tensor:
     """1 / v_t of the rows behind the lead, (..., n): the largest over their lags, 1 where nothing is known of them.
 
     Args:
@@ -70,17 +70,17 @@ def doubt(squares: Tensor, degrees: Tensor, num_channels: int, past: Past) -> Te
     best = bounded(squares.amin(-2))
     inverse = ((degrees.to(best) + best) / (degrees.to(best) + num_channels)).clamp_min(1)
     inverse = torch.cat([inverse, torch.ones_like(inverse[..., :1])], dim=-1)  # where -1 leads
-    return inverse[..., past.rows].amax(-2)
+    return inverse[..., lag_index.rows].amax(-2)
 
 
-def log_ratio(squares: Tensor, degrees: Tensor, doubts: Tensor | None) -> Tensor:
+def log_ratio(squares: Tensor, degrees: Tensor, lag_inflation: Tensor | None) -> Tensor:
     """log(1 + v r^2 / nu), (..., K, n)."""
     ratio = bounded(squares) / degrees.to(squares)[..., None]
-    return ratio.log1p() if doubts is None else (ratio / doubts[..., None, :]).log1p()
+    return ratio.log1p() if lag_inflation is None else (ratio / lag_inflation[..., None, :]).log1p()
 
 
 def log_density(
-    squares: Tensor, log_det: Tensor, degrees: Tensor, num_channels: int, doubts: Tensor | None = None
+    squares: Tensor, log_det: Tensor, degrees: Tensor, num_channels: int, lag_inflation: Tensor | None = None
 ) -> Tensor:
     """log t = log G((nu + D) / 2) - log G(nu / 2) - D / 2 log(pi nu / v) - log |L| - (nu + D) / 2 log(1 + v r^2 / nu).
 
@@ -91,8 +91,8 @@ def log_density(
     half = 0.5 * degrees.double()
     gammas = torch.lgamma(half + 0.5 * num_channels) - torch.lgamma(half) - 0.5 * num_channels * half.log()
     peak, power = (gammas - log_det).to(squares), (half + 0.5 * num_channels).to(squares)
-    scores = peak[..., None] - power[..., None] * log_ratio(squares, degrees, doubts)
-    return scores if doubts is None else scores - 0.5 * num_channels * doubts.log()[..., None, :]
+    scores = peak[..., None] - power[..., None] * log_ratio(squares, degrees, lag_inflation)
+    return scores if lag_inflation is None else scores - 0.5 * num_channels * lag_inflation.log()[..., None, :]
 
 
 class Weights(NamedTuple):
@@ -109,21 +109,21 @@ class Weights(NamedTuple):
     curvature: Tensor
 
 
-def row_weights(squares: Tensor, degrees: Tensor, num_channels: int, doubts: Tensor | None) -> Weights:
+def row_weights(squares: Tensor, degrees: Tensor, num_channels: int, lag_inflation: Tensor | None) -> Weights:
     """E[w | x, h, k] = (nu + D) / (nu + v r^2), below w, and what the update of nu sums.
 
     d/dnu log t = (a(nu / 2) - a((nu + D) / 2) + 1 + log w - w) / 2  with a(u) = log u - digamma(u), and
     dw/dnu = w (1 - w) / (nu + D)                                            [Liu and Rubin 1995, Statistica Sinica 5]
     """
     half, whole = 0.5 * degrees, 0.5 * (degrees + num_channels)
-    log_mean = (whole / half).log().to(squares)[..., None] - log_ratio(squares, degrees, doubts)
+    log_mean = (whole / half).log().to(squares)[..., None] - log_ratio(squares, degrees, lag_inflation)
     excess = log_mean.expm1()  # w - 1, which for large nu is small; so is all that is summed
     level = half.log() - torch.digamma(half) - whole.log() + torch.digamma(whole)
     bend = 0.5 / half - 0.5 * torch.polygamma(1, half) - 0.5 / whole + 0.5 * torch.polygamma(1, whole)
     slope = 0.5 * (level.to(squares)[..., None] + (log_mean - excess))
     curvature = 0.5 * (bend.to(squares)[..., None] + (0.5 / whole).to(squares)[..., None] * excess.square())
     mean = excess + 1
-    return Weights(mean if doubts is None else mean / doubts[..., None, :], mean, slope, curvature)
+    return Weights(mean if lag_inflation is None else mean / lag_inflation[..., None, :], mean, slope, curvature)
 
 
 def update_degrees(degrees: Tensor, slope: Tensor, curvature: Tensor) -> Tensor:

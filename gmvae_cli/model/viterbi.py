@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gmvae_cli.model.chain import Chain, Lattice, block_length
+from gmvae_cli.model.chain import Chain
+from gmvae_cli.model.lattice import Lattice, block_length
 
 _REDUCE_EVERY = 8  # rows between reductions: scores stay far below what float64 resolves
 _LEVELS = 16  # rows of a block whose predecessors are found at once
@@ -27,16 +28,17 @@ class _Moves:
     def __init__(self, lattice: Lattice) -> None:
         self.matrix = lattice.matrix[0].log().clamp_min(_IMPOSSIBLE)
         self.wide = self.matrix[:, :, None, None]
-        self.special = [
-            None if entry is None else (entry[0], entry[1][0].log().clamp_min(_IMPOSSIBLE)) for entry in lattice.special
+        self.irregular_steps = [
+            None if entry is None else (entry[0], entry[1][0].log().clamp_min(_IMPOSSIBLE))
+            for entry in lattice.irregular_steps
         ]
 
     def best(self, level: int, delta: Tensor, room: Tensor, out: Tensor) -> Tensor:
         """max_i delta(i) + log A_ij of all columns: (K, S, B) -> out (K, S, B), with room (K, K, S, B) to work in."""
         torch.add(delta[:, None], self.wide, out=room)
-        special = self.special[level]
-        if special is not None:
-            columns, matrices = special
+        irregular_steps = self.irregular_steps[level]
+        if irregular_steps is not None:
+            columns, matrices = irregular_steps
             room[..., columns] = delta[:, None, :, columns] + matrices.permute(1, 2, 0)[:, :, None]
         return torch.amax(room, 0, out=out)
 
@@ -49,9 +51,9 @@ class _Moves:
             torch.add(before[:, regime : regime + 1], self.matrix[regime][:, None], out=candidate)
             psi.masked_fill_(candidate > best, regime)
             torch.maximum(best, candidate, out=best)
-        for level, special in enumerate(self.special[first : first + len(before)]):
-            if special is not None:
-                columns, matrices = special
+        for level, irregular_steps in enumerate(self.irregular_steps[first : first + len(before)]):
+            if irregular_steps is not None:
+                columns, matrices = irregular_steps
                 scores = before[level][:, None, columns] + matrices.permute(1, 2, 0)
                 psi[level][:, columns] = scores.max(0).indices.to(psi.dtype)
         return psi

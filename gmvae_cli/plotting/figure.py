@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gmvae_cli.errors import ConfigError
-from gmvae_cli.plotting import artists as figures
+from gmvae_cli.plotting import artists
 from gmvae_cli.plotting.plot_data import Labelled, Panel
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def draw(labelled: Labelled) -> "Figure":
         _draw_panel(labelled, panel, axes, several)
     present = sorted(set().union(*(labelled.spans(panel).label.tolist() for panel in labelled.panels)))
     figure.legend(
-        handles=figures.legend(present[:20]),
+        handles=artists.legend(present[:20]),
         loc="upper right",
         bbox_to_anchor=(1 - _RIGHT / _WIDTH, 1 - 0.02 / total),
         ncols=min(len(present), 10),
@@ -88,27 +88,27 @@ def _draw_panel(labelled: Labelled, panel: Panel, axes: Sequence["Axes"], severa
     drawn = list(axes)
     if len(labelled.truth):
         strip = drawn.pop(0)
-        figures.shade(strip, labelled.truth_spans(panel), step, full=True)
+        artists.shade(strip, labelled.truth_spans(panel), step, full=True)
         strip.set_yticks([])
         strip.spines[:].set_visible(False)
         _name(strip, "truth")
     *channel_axes, lower = drawn
     for axis in channel_axes:
-        figures.shade(axis, spans, step)
+        artists.shade(axis, spans, step)
     if several:
         _draw_lanes(labelled, panel, channel_axes[0])
         axes[0].set_title(_short(panel.name, 60), loc="left", fontsize=9, pad=3, parse_math=False)
     else:
         for channel, axis in enumerate(channel_axes):
-            figures.line(axis, columns, channel)
+            artists.line(axis, columns, channel)
             axis.locator_params(axis="y", nbins=4)
             axis.yaxis.get_offset_text().set_fontsize(7)
             _name(axis, labelled.channels[channel])
     if panel.regimes.spans is not None:
-        figures.number(channel_axes[0], spans, step, panel.first_segment)
+        artists.number(channel_axes[0], spans, step, panel.first_segment)
     pixels = lower.get_position().width * _WIDTH * _DOTS_AN_INCH
     coarse = columns.at_width((end - float(columns.first[0])) / pixels)
-    figures.stack(lower, coarse, labelled.probs(coarse), step)
+    artists.stack(lower, coarse, labelled.probs(coarse), step)
     _name(lower, "probability" if labelled.has_probs else "regime")
     lower.tick_params(labelbottom=True, bottom=True)
     _time_axis(lower, labelled)
@@ -122,7 +122,7 @@ def _draw_lanes(labelled: Labelled, panel: Panel, axes: "Axes") -> None:
         lowest, highest = (np.nanmin(low), np.nanmax(high)) if np.isfinite(low).any() else (0.0, 1.0)
         scale = (highest - lowest) / 0.9 or 1.0
         lane = D - 1 - channel + 0.05
-        figures.line(axes, panel.columns, channel, mean=lowest - lane * scale, scale=scale)
+        artists.line(axes, panel.columns, channel, mean=lowest - lane * scale, scale=scale)
     axes.set_ylim(0, D + 0.35)  # the numbers of the segments need room
     axes.set_yticks(np.arange(D)[::-1] + 0.5, [_short(name, 14) for name in labelled.channels], parse_math=False)
     axes.tick_params(left=False)

@@ -10,13 +10,13 @@ import pyarrow.types
 from numpy.typing import NDArray
 
 from gmvae_cli.config import SeriesConfig
-from gmvae_cli.data.series_data import Recording
+from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.data.steps import TimeReader
 from gmvae_cli.errors import SeriesError
 from gmvae_cli.files.inputs import as_text
 from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.files.validation import plain
-from gmvae_cli.metrics import partition as metrics
+from gmvae_cli.metrics import partition
 from gmvae_cli.plotting.downsampling import Array, Columns, Reduction, SpanList, Spans
 from gmvae_cli.system.progress import Progress
 
@@ -101,14 +101,14 @@ def read(path: str, config: SeriesConfig, progress: Progress) -> Labelled:
     """
     notes: list[tuple[str, str]] = []
     reader, channels, num_probs = _opened(path, config, notes)
-    with reader.recording(None, progress, keep_constant=True) as recording:
-        num_regimes = max(num_probs, 1 + _largest_regime(recording))
-        reading = _Reading(reader, recording, len(channels), num_regimes, num_probs)
+    with reader.read_data(None, progress, keep_constant=True) as data:
+        num_regimes = max(num_probs, 1 + _largest_regime(data))
+        reading = _Reading(reader, data, len(channels), num_regimes, num_probs)
         for stop in reading.blocks():
-            progress("plot", stop, recording.rows)
-        notes += recording.notes
-        if recording.num_series > MOST_PANELS:
-            sentence = f"{reader.name} holds {recording.num_series:,} series; the first {MOST_PANELS} are drawn"
+            progress("plot", stop, data.rows)
+        notes += data.notes
+        if data.num_series > MOST_PANELS:
+            sentence = f"{reader.name} holds {data.num_series:,} series; the first {MOST_PANELS} are drawn"
             notes.append(("many_series", sentence))
         if len(reading.labels) > MOST_LABELS:
             notes.append(("many_labels", f"column '{TRUTH}' has more than {MOST_LABELS} labels and is not drawn"))
@@ -117,8 +117,8 @@ def read(path: str, config: SeriesConfig, progress: Progress) -> Labelled:
             channels=channels,
             num_regimes=num_regimes,
             panels=reading.panels,
-            num_series=recording.num_series,
-            rows=recording.rows,
+            num_series=data.num_series,
+            rows=data.rows,
             segments=reading.segments,
             has_probs=num_probs > 0,
             truth=reading.matched_truth(),
@@ -152,16 +152,16 @@ def _opened(path: str, config: SeriesConfig, notes: list[tuple[str, str]]) -> tu
     return reader.using(parts), tuple(drawn) or ("regime",), len(probs)
 
 
-def _largest_regime(recording: Recording) -> int:
-    largest, place = 0, recording.channels.index("regime")
-    for start in range(0, recording.rows, _BLOCK_ROWS):
-        regimes = recording.read(start, min(start + _BLOCK_ROWS, recording.rows))[0][:, place]
+def _largest_regime(data: SeriesData) -> int:
+    largest, place = 0, data.channels.index("regime")
+    for start in range(0, data.rows, _BLOCK_ROWS):
+        regimes = data.read(start, min(start + _BLOCK_ROWS, data.rows))[0][:, place]
         good = (regimes >= 0) & (regimes < MOST_REGIMES) & (regimes == np.floor(regimes))
         if not good.all():
             row = int(good.argmin())
             found = "is empty" if np.isnan(regimes[row]) else f"holds '{regimes[row]:g}'"
             raise SeriesError(
-                f"{recording.name}: row {start + row + 1}: column 'regime' {found}; expected a whole number from 0 to "
+                f"{data.name}: row {start + row + 1}: column 'regime' {found}; expected a whole number from 0 to "
                 f"{MOST_REGIMES - 1}, as infer writes"
             )
         largest = max(largest, int(regimes.max()))
@@ -172,9 +172,9 @@ class _Reading:
     """The second pass over a labelled file: blocks of rows into the panels of their series."""
 
     def __init__(
-        self, reader: SeriesReader, recording: Recording, num_channels: int, num_regimes: int, num_probs: int
+        self, reader: SeriesReader, data: SeriesData, num_channels: int, num_regimes: int, num_probs: int
     ) -> None:
-        self.reader, self.recording = reader, recording
+        self.reader, self.data = reader, data
         self.num_channels, self.num_regimes, self.num_probs = num_channels, num_regimes, num_probs
         self.panels: list[Panel] = []
         self.labels: dict[str, int] = {}  # true ones, in order of appearance
@@ -189,7 +189,7 @@ class _Reading:
         layout, start = self.reader.layout, 0
         for table in self.reader.tables(_BLOCK_ROWS):
             stop = start + table.num_rows
-            values, steps = self.recording.read(start, stop)
+            values, steps = self.data.read(start, stop)
             starts = np.flatnonzero(steps == 0)
             names = [self.reader.name] * len(starts)
             if layout.series is not None:
@@ -216,7 +216,7 @@ class _Reading:
         kind = self._times.type
         self.is_date = pyarrow.types.is_timestamp(kind) or pyarrow.types.is_date(kind)
         unit = _SECONDS_A_DAY if self.is_date else 1
-        self.step = (self.recording.step or unit) / unit
+        self.step = (self.data.step or unit) / unit
         return np.asarray(times.ticks / times.per_unit / unit, np.float64)
 
     def _encode(self, column: Any) -> NDArray[np.int64]:
@@ -236,7 +236,7 @@ class _Reading:
         names: list[str],
     ) -> None:
         D, K = self.num_channels, self.num_regimes
-        at = self.recording.channels.index("regime")
+        at = self.data.channels.index("regime")
         regimes = values[:, at].astype(np.int64)
         changed = (regimes != np.append(self._regime_before, regimes[:-1])) | (steps == 0)
         self._regime_before = int(regimes[-1])
@@ -274,7 +274,7 @@ class _Reading:
         """(L,) the regime that each true label stands for; labels that stand for none get numbers of their own."""
         if not 0 < len(self.labels) <= MOST_LABELS:
             return np.zeros(0, np.int64)
-        matched = metrics.match_labels(self.joint).astype(np.int64)
+        matched = partition.match_labels(self.joint).astype(np.int64)
         others = matched < 0
         matched[others] = self.num_regimes + np.arange(others.sum())
         return matched

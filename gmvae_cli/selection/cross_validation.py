@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from gmvae_cli.config import ModelConfig, TrainConfig
 from gmvae_cli.core import Parameters
-from gmvae_cli.data.lagged_rows import Rows, Windows
-from gmvae_cli.data.series_data import Recording
+from gmvae_cli.data.lagged_rows import LaggedRows, Rows
+from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import SeriesError
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.moments import update_emission
 from gmvae_cli.system.concurrency import in_processes
 from gmvae_cli.system.device import resolve
 from gmvae_cli.system.progress import Progress, silent
-from gmvae_cli.training.em import ClosedForm, Model
-from gmvae_cli.training.fit import fit_closed, thin
+from gmvae_cli.training.em import EM, Model
+from gmvae_cli.training.fit import fit_closed, subsample
 
 BLOCKS = 10
 _FOLDS = 5
@@ -42,7 +42,7 @@ class Scored:
     model: ModelConfig
     block_scores: NDArray[np.float64]
     bic: float
-    free: int
+    num_free_parameters: int
     labels: NDArray[np.int16]
     smallest_share: float
 
@@ -69,7 +69,7 @@ class Job(NamedTuple):
 # --- one candidate ---------------------------------------------------------------------------------------------------
 
 
-def score(windows: Windows, gap: int, restarts: int, seed: int) -> Scored:
+def score(lagged_rows: LaggedRows, gap: int, restarts: int, seed: int) -> Scored:
     """Fit a model on all blocks but some, five times, and from the best of the five on all rows.
 
     Args:
@@ -78,58 +78,56 @@ def score(windows: Windows, gap: int, restarts: int, seed: int) -> Scored:
     Raises:
         SeriesError: too few rows with evidence, for the model or in the blocks.
     """
-    config = TrainConfig(model=windows.model, restarts=restarts, polish=_POLISH)
-    edges = np.linspace(0, len(windows), BLOCKS + 1).astype(int)
+    config = TrainConfig(model=lagged_rows.model, restarts=restarts, polish=_POLISH)
+    edges = np.linspace(0, len(lagged_rows), BLOCKS + 1).astype(int)
     block_scores, models = np.full(BLOCKS, np.nan), []
     for fold in range(_FOLDS):
         held = range(fold, BLOCKS, _FOLDS)
-        sample = windows.pieces(_between(edges, held, gap))
-        _check_rows(windows, sample)
-        closed = ClosedForm.over(sample, windows.model, len(windows.mean), None)
-        models.append(_fitted(closed, sample, config, seed + fold))
+        sample = lagged_rows.pieces(_between(edges, held, gap))
+        _check_rows(lagged_rows, sample)
+        em = EM.over(sample, lagged_rows.model, len(lagged_rows.mean), None)
+        models.append(_fitted(em, sample, config, seed + fold))
         for block in held:
-            rows = _scored_rows(windows, int(edges[block]) + gap, int(edges[block + 1]), gap)
-            if bool(rows.mask.any()):
-                block_scores[block] = float(closed.score(rows, models[-1][None])[0])
+            rows = _scored_rows(lagged_rows, int(edges[block]) + gap, int(edges[block + 1]), gap)
+            if bool(rows.usable.any()):
+                block_scores[block] = float(em.score(rows, models[-1][None])[0])
     known = ~np.isnan(block_scores)
     if known.sum() < 2:
         raise SeriesError(
-            f"{windows.recording.name}: its values lie in one tenth of its rows, too few to compare models"
+            f"{lagged_rows.data.name}: its values lie in one tenth of its rows, too few to compare models"
         )
-    return Scored(windows.model, block_scores[known], *_whole(windows, models, config))
+    return Scored(lagged_rows.model, block_scores[known], *_whole(lagged_rows, models, config))
 
 
-def _check_rows(windows: Windows, sample: Rows) -> None:
-    rows, regimes, D = int(sample.complete.sum()), windows.model.regimes, len(windows.mean)
+def _check_rows(lagged_rows: LaggedRows, sample: Rows) -> None:
+    rows, regimes, D = int(sample.fully_observed.sum()), lagged_rows.model.regimes, len(lagged_rows.mean)
     needed = regimes * (sample.y.shape[0] - D + 2)
     if rows < needed:
         raise SeriesError(
-            f"{windows.recording.name}: {rows} rows are complete with all their lags when a fifth is held out, but "
+            f"{lagged_rows.data.name}: {rows} rows are complete with all their lags when a fifth is held out, but "
             f"{regimes} regimes of {D} channels need at least {needed}; "
             "give more rows, or fewer --regimes, --lags or --channels"
         )
 
 
-def _fitted(closed: ClosedForm, sample: Rows, config: TrainConfig, seed: int) -> Model:
+def _fitted(em: EM, sample: Rows, config: TrainConfig, seed: int) -> Model:
     """The start from few of the rows, polished on all; with one regime there is nothing to start."""
     if config.model.regimes == 1:
         ones = torch.ones(1, 1, dtype=torch.float64)
-        moments = closed.pooled[None]
-        started = Model(
-            update_emission(moments, ones[0], closed.pooled, closed.num_channels, True), Chain(ones[0], ones)
-        )
+        moments = em.pooled[None]
+        started = Model(update_emission(moments, ones[0], em.pooled, em.num_channels, True), Chain(ones[0], ones))
     else:
-        started = fit_closed(thin(sample, _START_ROWS), replace(config, polish=0), closed.num_channels, seed, silent)
-    return closed.polish(sample, started[None], config.polish)[0][0]
+        started = fit_closed(subsample(sample, _START_ROWS), replace(config, polish=0), em.num_channels, seed, silent)
+    return em.run_em(sample, started[None], config.polish)[0][0]
 
 
-def _scored_rows(windows: Windows, start: int, stop: int, gap: int) -> Rows:
+def _scored_rows(lagged_rows: LaggedRows, start: int, stop: int, gap: int) -> Rows:
     """A held-out block; rows without evidence for the longest context count as missing."""
-    rows = Rows.joined([windows.rows(start, stop)])
-    if gap == windows.model.context_rows:
+    rows = Rows.joined([lagged_rows.rows(start, stop)])
+    if gap == lagged_rows.model.context_rows:
         return rows
-    widest = replace(windows, model=replace(windows.model, lags=gap, stride=1))
-    return replace(rows, mask=rows.mask & widest.rows(start, stop).mask)
+    widest = replace(lagged_rows, model=replace(lagged_rows.model, lags=gap, stride=1))
+    return replace(rows, usable=rows.usable & widest.rows(start, stop).usable)
 
 
 def _between(edges: NDArray[np.int64], held: Sequence[int], gap: int) -> list[tuple[int, int]]:
@@ -142,19 +140,21 @@ def _between(edges: NDArray[np.int64], held: Sequence[int], gap: int) -> list[tu
     return found + ([(start, int(edges[-1]))] if start < edges[-1] else [])
 
 
-def _whole(windows: Windows, models: list[Model], config: TrainConfig) -> tuple[float, int, NDArray[np.int16], float]:
+def _whole(
+    lagged_rows: LaggedRows, models: list[Model], config: TrainConfig
+) -> tuple[float, int, NDArray[np.int16], float]:
     """BIC, free parameters, labels by the folds' models, and smallest share of a model that saw all rows."""
-    rows = windows.rows(0, len(windows))
-    closed = ClosedForm.over(rows, config.model, len(windows.mean), None)
-    labels = np.stack([closed.labels(rows, model).astype(np.int16) for model in models])
-    best = int(closed.score(rows, Model.stacked(models)).argmax())
-    model = closed.polish(rows, models[best][None], config.polish)[0]
-    statistics = closed.expect(rows, model)
-    evidence = statistics.evidence_rows
-    free = Parameters.of(model[0].emission, model[0].chain, config.model).free
-    share = np.bincount(closed.labels(rows, model[0]), minlength=config.model.regimes).min() / len(rows)
-    bic = free * np.log(evidence) - 2 * float(statistics.predictive[0])
-    return bic, free, labels, float(share)
+    rows = lagged_rows.rows(0, len(lagged_rows))
+    em = EM.over(rows, config.model, len(lagged_rows.mean), None)
+    labels = np.stack([em.labels(rows, model).astype(np.int16) for model in models])
+    best = int(em.score(rows, Model.stacked(models)).argmax())
+    model = em.run_em(rows, models[best][None], config.polish)[0]
+    statistics = em.expect(rows, model)
+    evidence = statistics.usable_rows
+    num_free_parameters = Parameters.of(model[0].emission, model[0].chain, config.model).num_free_parameters
+    share = np.bincount(em.labels(rows, model[0]), minlength=config.model.regimes).min() / len(rows)
+    bic = num_free_parameters * np.log(evidence) - 2 * float(statistics.predictive[0])
+    return bic, num_free_parameters, labels, float(share)
 
 
 # --- all of them, in parallel ----------------------------------------------------------------------------------------
@@ -186,16 +186,16 @@ def score_all(job: Job, candidates: Sequence[ModelConfig], progress: Progress) -
 def _score(task: tuple[Job, ModelConfig, int]) -> Scored:
     job, model, gap = task
     device = resolve(job.device)
-    with Recording.from_arrays(job.values, job.steps, job.channels, job.name) as recording:
-        mean = recording.mean if model.intercept else np.zeros_like(recording.mean)
-        return score(Windows(recording, model, mean, recording.scale, device=device), gap, job.restarts, job.seed)
+    with SeriesData.from_arrays(job.values, job.steps, job.channels, job.name) as data:
+        mean = data.mean if model.intercept else np.zeros_like(data.mean)
+        return score(LaggedRows(data, model, mean, data.scale, device=device), gap, job.restarts, job.seed)
 
 
 # --- the choice ------------------------------------------------------------------------------------------------------
 
 
 def choose(
-    block_scores: NDArray[np.float64], free: Sequence[int]
+    block_scores: NDArray[np.float64], num_free_parameters: Sequence[int]
 ) -> tuple[int, int, NDArray[np.float64], NDArray[np.float64]]:
     """The smallest candidate within one standard error of the best.            [the rule of Breiman et al. 1984, 3.4.3]
 
@@ -208,5 +208,5 @@ def choose(
     differences = block_scores[best] - block_scores
     mean = differences.mean(1)
     error = differences.std(1, ddof=1) / np.sqrt(block_scores.shape[1])
-    near = [index for index in range(len(free)) if mean[index] <= error[index]]
-    return min(near, key=lambda index: (free[index], index)), best, mean, error
+    near = [index for index in range(len(num_free_parameters)) if mean[index] <= error[index]]
+    return min(near, key=lambda index: (num_free_parameters[index], index)), best, mean, error

@@ -15,18 +15,18 @@ import torch
 from numpy.typing import NDArray
 
 from gmvae_cli.config import ModelConfig, TrainConfig
-from gmvae_cli.data.block_features import FLOOR, Summaries, block_edges, roughness
-from gmvae_cli.data.lagged_rows import Windows, view
-from gmvae_cli.data.series_data import READ_ROWS, Recording
+from gmvae_cli.data.block_features import STD_EPSILON, BlockFeatures, block_edges, roughness
+from gmvae_cli.data.lagged_rows import LaggedRows, training_rows
+from gmvae_cli.data.series_data import READ_ROWS, SeriesData
 from gmvae_cli.metrics.partition import agreements
-from gmvae_cli.model import evidence_scale as calibrate
+from gmvae_cli.model import evidence_scale
 from gmvae_cli.model.chain import Chain, stationary
 from gmvae_cli.selection.consensus import Consensus, consensus
 from gmvae_cli.system.concurrency import in_processes
 from gmvae_cli.system.device import resolve
 from gmvae_cli.system.progress import Progress, silent
-from gmvae_cli.training.em import ClosedForm, Model
-from gmvae_cli.training.fit import SAMPLE_ROWS, fit_closed, start_from_windows, thin
+from gmvae_cli.training.em import EM, Model
+from gmvae_cli.training.fit import SAMPLE_ROWS, fit_closed, start_from_windows, subsample
 
 _BLOCK_COUNTS = (300, 600, 1200)  # blocks that a recording is cut into
 _SHORTEST_BLOCK = 4  # rows
@@ -100,13 +100,13 @@ class Choice:
     agreement: float | None
 
     @property
-    def hold(self) -> bool:
+    def skip_annealing(self) -> bool:
         """Whether training is to stay where it starts: a consensus, which likelihood would leave again."""
         return self.agreement is not None
 
 
 def choose(
-    recording: Recording, regimes: int | None, dwell: float | None, config: TrainConfig, progress: Progress
+    data: SeriesData, regimes: int | None, dwell: float | None, config: TrainConfig, progress: Progress
 ) -> Choice:
     """Regimes at the time scale, or of the expected `dwell` in rows; and how many of them where None is given.
 
@@ -114,16 +114,16 @@ def choose(
     clustered into every number of regimes, and the consensus of all labellings goes on: with the number of regimes
     given, or that whose consensus agrees best with all of them.
     """
-    spacing = stride(recording)
+    spacing = stride(data)
     if spacing == 1:
-        plain = _right_model(recording, regimes, config, progress)
+        plain = _right_model(data, regimes, config, progress)
         if plain is not None:
             return Choice(plain.model, plain.fitted, dwell, None)
-    tasks = [] if regimes == 1 else _tasks(recording, spacing, sorted({*_COUNTS, regimes or 2}), dwell, config)
+    tasks = [] if regimes == 1 else _tasks(data, spacing, sorted({*_COUNTS, regimes or 2}), dwell, config)
     found = _all_fitted(tasks, progress)
     if not found:
         return Choice(replace(config.model, regimes=regimes or 1, stride=spacing), None, dwell, None)
-    at = np.linspace(0, recording.rows - 1, min(recording.rows, _COMPARED_ROWS)).astype(int)
+    at = np.linspace(0, data.rows - 1, min(data.rows, _COMPARED_ROWS)).astype(int)
     labels = np.stack([candidate.at(at) for candidate in found])
     tried = sorted({candidate.regimes for candidate in found})
     return _choice(
@@ -132,66 +132,63 @@ def choose(
 
 
 def _tasks(
-    recording: Recording, spacing: int, counts: Sequence[int], dwell: float | None, config: TrainConfig
+    data: SeriesData, spacing: int, counts: Sequence[int], dwell: float | None, config: TrainConfig
 ) -> "list[_Task]":
     """Every view that is fine enough for the expected dwell, with every number of regimes that it is long enough for.
 
     What takes longest comes first.
     """
-    seen = views(recording, spacing)
+    seen = views(data, spacing)
     if dwell is not None:
         fine = max(dwell / _BLOCKS_A_VISIT, min(one.block_rows for one in seen))
         seen = [one for one in seen if one.kind == "rows" or one.block_rows <= fine]
     models = [replace(config.model, regimes=K) for K in reversed(counts)]
     return [
-        _Task(one, model, config.seed, recording, dwell)
-        for model in models
-        for one in seen
-        if one.supports(model.regimes)
+        _Task(one, model, config.seed, data, dwell) for model in models for one in seen if one.supports(model.regimes)
     ]
 
 
-def stride(recording: Recording) -> int:
-    """The stride that the first rows of a recording call for, as in `calibrate`."""
-    values, steps = recording.read(0, min(recording.rows, SAMPLE_ROWS))
-    standard = torch.as_tensor(((values - recording.mean) / recording.scale).T)
-    return calibrate.stride(standard, torch.as_tensor(steps == 1))
+def stride(data: SeriesData) -> int:
+    """The stride that the first rows of a recording call for, as in `evidence_scale`."""
+    values, steps = data.read(0, min(data.rows, SAMPLE_ROWS))
+    standard = torch.as_tensor(((values - data.mean) / data.scale).T)
+    return evidence_scale.stride(standard, torch.as_tensor(steps == 1))
 
 
-def views(recording: Recording, spacing: int) -> list[View]:
+def views(data: SeriesData, spacing: int) -> list[View]:
     """Every `spacing`-th row, unless these are very many, and blocks of several lengths where there are rows enough."""
-    found = [_rows_view(recording, spacing)] if recording.rows <= SAMPLE_ROWS * spacing else []
+    found = [_rows_training_rows(data, spacing)] if data.rows <= SAMPLE_ROWS * spacing else []
     for count in _BLOCK_COUNTS:
-        block_rows = recording.rows // count
+        block_rows = data.rows // count
         if block_rows < _SHORTEST_BLOCK:
             continue
-        blocks = Summaries(recording, block_rows, FLOOR * recording.scale)
+        blocks = BlockFeatures(data, block_rows, STD_EPSILON * data.scale)
         values = np.concatenate([blocks.read(start, stop)[0] for start, stop in blocks.portions()])
         found.append(View("blocks", block_rows, values, blocks.steps, blocks.edges))
-        if len(recording.channels) <= _ROUGH_CHANNELS:
+        if len(data.channels) <= _ROUGH_CHANNELS:
             rough = np.concatenate([values, roughness(blocks)], axis=1)
             found.append(View("rough", block_rows, rough, blocks.steps, blocks.edges))
     return found
 
 
-def _rows_view(recording: Recording, spacing: int) -> View:
-    edges, steps = block_edges(recording, spacing)
+def _rows_training_rows(data: SeriesData, spacing: int) -> View:
+    edges, steps = block_edges(data, spacing)
     parts = []
-    for start in range(0, recording.rows, READ_ROWS):
-        stop = min(start + READ_ROWS, recording.rows)
+    for start in range(0, data.rows, READ_ROWS):
+        stop = min(start + READ_ROWS, data.rows)
         first = edges[:-1][(edges[:-1] >= start) & (edges[:-1] < stop)]
-        parts.append(recording.read(start, stop)[0][first - start])
+        parts.append(data.read(start, stop)[0][first - start])
     return View("rows", spacing, np.concatenate(parts), steps, edges)
 
 
 class _Task:
     """A view to be fitted, with so many regimes."""
 
-    def __init__(self, one: View, model: ModelConfig, seed: int, recording: Recording, dwell: float | None) -> None:
+    def __init__(self, one: View, model: ModelConfig, seed: int, data: SeriesData, dwell: float | None) -> None:
         self.view, self.seed, self.dwell = one, seed, dwell
         self.model = replace(model, stride=1, summarize=1)
-        self.seeds = _SHORT_SEEDS if recording.rows < _SHORT else 1
-        self.name = recording.name
+        self.seeds = _SHORT_SEEDS if data.rows < _SHORT else 1
+        self.name = data.name
 
 
 def _all_fitted(tasks: Sequence[_Task], progress: Progress) -> list[Candidate]:
@@ -208,24 +205,24 @@ def _fitted(task: _Task) -> list[NDArray[np.int16]]:
     """The labellings of one view, one for each window length and seed."""
     resolve("cpu")
     one, model = task.view, task.model
-    with Recording.from_arrays(one.values, one.steps, name=task.name) as recording:
-        windows = view(recording, model)
-        rows = windows.rows(0, len(windows))
-        few = thin(rows, _FIT_ROWS)
-        closed = ClosedForm.over(few, model, len(windows.mean), None)
+    with SeriesData.from_arrays(one.values, one.steps, name=task.name) as data:
+        lagged_rows = training_rows(data, model)
+        rows = lagged_rows.rows(0, len(lagged_rows))
+        few = subsample(rows, _FIT_ROWS)
+        em = EM.over(few, model, len(lagged_rows.mean), None)
         started, dwells = [], []
         for window in _window_lengths(len(rows), task):
             for seed in range(task.seeds):
                 generator = torch.Generator().manual_seed(1_000 * task.seed + seed)
-                start = start_from_windows(replace(closed, dwell=window), few, window, _RESTARTS, generator)
+                start = start_from_windows(replace(em, dwell=window), few, window, _RESTARTS, generator)
                 if start is not None:
                     started.append(start)
                     dwells.append(float(window))
         if not started:
             return []
-        closed = replace(closed, dwells=tuple(dwells))
-        fitted = closed.polish(few, closed.with_noise(Model.stacked(started)), _PASSES, calibrate=True)[0]
-        return [closed.labels(rows, fitted[index]).astype(np.int16) for index in range(len(started))]
+        em = replace(em, dwells=tuple(dwells))
+        fitted = em.run_em(few, em.with_noise(Model.stacked(started)), _PASSES, calibrate=True)[0]
+        return [em.labels(rows, fitted[index]).astype(np.int16) for index in range(len(started))]
 
 
 def _window_lengths(rows: int, task: _Task) -> list[int]:
@@ -249,10 +246,10 @@ def _choice(found: Sequence[Candidate], agreed: Consensus, expected: float | Non
     middles = (one.edges[:-1] + one.edges[1:]) // 2
     labels = agreed.labels(candidate.at(middles) for candidate in found)
     dwell = len(labels) / (1 + int(np.count_nonzero(np.diff(labels))))
-    with Recording.from_arrays(one.values, one.steps) as recording:
-        windows = view(recording, replace(model, stride=1, summarize=1))
-        rows = windows.rows(0, len(windows))
-        start = ClosedForm.over(rows, windows.model, len(windows.mean), dwell).labelled(rows, labels)
+    with SeriesData.from_arrays(one.values, one.steps) as data:
+        lagged_rows = training_rows(data, replace(model, stride=1, summarize=1))
+        rows = lagged_rows.rows(0, len(lagged_rows))
+        start = EM.over(rows, lagged_rows.model, len(lagged_rows.mean), dwell).labelled(rows, labels)
     if expected is not None:
         dwell = max(1.0, expected / one.block_rows)
     if one.kind == "blocks":
@@ -286,22 +283,22 @@ class _Plain(NamedTuple):
     shortest: float
 
 
-def _right_model(recording: Recording, regimes: int | None, config: TrainConfig, progress: Progress) -> "_Plain | None":
+def _right_model(data: SeriesData, regimes: int | None, config: TrainConfig, progress: Progress) -> "_Plain | None":
     """A model of the rows that is right, if there is one.
 
     It leaves white errors, its regimes do not flicker, and windows of several lengths lead to the same labels, a third
     of them at least: some lengths fit no recording.
     """
-    if recording.rows > SAMPLE_ROWS:
+    if data.rows > SAMPLE_ROWS:
         return None
-    values, steps = recording.read(0, recording.rows)
+    values, steps = data.read(0, data.rows)
     attempt = _Attempt(values, steps, replace(config.model, regimes=regimes or _GATE_REGIMES), config.seed)
     plain = _plain(attempt)
     if plain.credible and regimes is None:
         plain = _by_bic(attempt, progress)
     if plain.credible and plain.model.regimes > 1:
-        rows = _rows_view(recording, 1)
-        found = _fitted(_Task(rows, plain.model, config.seed, recording, None))
+        rows = _rows_training_rows(data, 1)
+        found = _fitted(_Task(rows, plain.model, config.seed, data, None))
         if not found:
             return None
         alike = agreements(np.stack([plain.labels, *found]))[0, 1:]
@@ -336,19 +333,19 @@ def _plain(attempt: _Attempt) -> _Plain:
     """Fitted to pieces of a long recording, or to all of a short one."""
     resolve("cpu")
     model = attempt.model
-    with Recording.from_arrays(attempt.values, attempt.steps) as recording:
-        windows: Windows = view(recording, model)
-        rows = windows.rows(0, len(windows))
-    few = thin(rows, _FIT_ROWS)
+    with SeriesData.from_arrays(attempt.values, attempt.steps) as data:
+        lagged_rows: LaggedRows = training_rows(data, model)
+        rows = lagged_rows.rows(0, len(lagged_rows))
+    few = subsample(rows, _FIT_ROWS)
     config = TrainConfig(model=model, polish=_PASSES, restarts=_RESTARTS // 2)
-    fitted = fit_closed(few, config, len(windows.mean), attempt.seed, silent)
-    closed = ClosedForm.over(few, model, len(windows.mean), None)
-    labels = closed.labels(rows, fitted)
+    fitted = fit_closed(few, config, len(lagged_rows.mean), attempt.seed, silent)
+    em = EM.over(few, model, len(lagged_rows.mean), None)
+    labels = em.labels(rows, fitted)
     first = np.flatnonzero(np.diff(labels, prepend=-1))
     rows_of, visits_of = np.bincount(labels), np.bincount(labels[first])
     shortest = float((rows_of / np.maximum(visits_of, 1))[visits_of > 0].min())
-    count = int(few.mask.sum())
-    likelihood = float(closed.score(few, fitted[None])[0]) * count
-    bic = fitted.parameters(model).free * np.log(count) - 2 * likelihood
+    count = int(few.usable.sum())
+    likelihood = float(em.score(few, fitted[None])[0]) * count
+    bic = fitted.parameters(model).num_free_parameters * np.log(count) - 2 * likelihood
     credible = float(fitted.evidence_scale) == 1 and len(rows) >= _FLICKER * len(first)
     return _Plain(model, fitted, labels, bic, credible, shortest)

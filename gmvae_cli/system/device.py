@@ -24,7 +24,7 @@ def _reuse_arrays() -> None:
         mallopt(_TRIM_THRESHOLD, _KEPT)
 
 
-def give_back() -> None:
+def trim_malloc() -> None:
     """Give the system what was kept for reuse, in pieces that have become too many; worth it every second or so."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -52,7 +52,7 @@ def console(stream: TextIO) -> "Console":
     return Pipe(file=stream, highlight=False, markup=False, emoji=False)
 
 
-class Shown:
+class Terminal:
     """Progress and notes for people, on stderr, with a copy of every line in the log file.
 
     Calling it is `Progress`. The bar, or the clock of the plain lines, starts at the first call. `quiet` silences all
@@ -152,7 +152,7 @@ def progress_line(stage: str, done: float, total: float | None, note: str, secon
 
 
 @contextmanager
-def show(*, quiet: bool, log_file: str | None) -> Iterator[Shown]:
+def show(*, quiet: bool, log_file: str | None) -> Iterator[Terminal]:
     """Progress for the time of one command.
 
     Raises:
@@ -167,11 +167,11 @@ def show(*, quiet: bool, log_file: str | None) -> Iterator[Shown]:
                 raise SeriesError(
                     f"{log_file}: cannot be written ({error.strerror}); choose another --log-file"
                 ) from None
-        shown = Shown(quiet=quiet, log=log)
-        stack.callback(shown.close)
+        terminal = Terminal(quiet=quiet, log=log)
+        stack.callback(terminal.close)
         try:
-            yield shown
+            yield terminal
         except BaseException as error:
             if isinstance(error, GmvaeError) or not isinstance(error, Exception):
-                shown.log_error(error)
+                terminal.log_error(error)
             raise

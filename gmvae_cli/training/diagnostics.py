@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from gmvae_cli.checkpoint import Checkpoint
-from gmvae_cli.model import ar_dynamics as describe
+from gmvae_cli.model import ar_dynamics
 from gmvae_cli.training.fit import Fit
 
 Note = tuple[str, str]  # code, sentence
@@ -34,10 +34,10 @@ def on_model(trained: Checkpoint, figures: dict[str, Any], mean: NDArray[np.floa
                 ("rare_regime", f"regime {regime} has {100 * share:.2g} % of the rows; fewer --regimes may do")
             )
     emission = parameters.emission(trained.model.intercept)
-    distances = describe.divergence(emission.weights, emission.scale_tril)
+    distances = ar_dynamics.divergence(emission.weights, emission.scale_tril)
     for i, j in (distances < _SAME_REGIMES).triu(1).nonzero().tolist():
         found.append(("same_regimes", f"regimes {i} and {j} predict the same; fewer --regimes may do"))
-    for regime, radius in enumerate(describe.spectral_radius(parameters.ar_weights).tolist()):
+    for regime, radius in enumerate(ar_dynamics.spectral_radius(parameters.ar_weights).tolist()):
         if radius >= 1:
             found.append(
                 (

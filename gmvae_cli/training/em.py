@@ -10,11 +10,12 @@ from torch import Tensor
 
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Parameters
-from gmvae_cli.data.lagged_rows import Rows, Windows
+from gmvae_cli.data.lagged_rows import LaggedRows, Rows
 from gmvae_cli.model.ar_density import Emission, log_likelihoods, weighted_log_likelihoods
 from gmvae_cli.model.ar_dynamics import standard_errors
-from gmvae_cli.model.chain import Chain, persistent, smooth, stationary
+from gmvae_cli.model.chain import Chain, persistent, stationary
 from gmvae_cli.model.evidence_scale import evidence_scale
+from gmvae_cli.model.forward_backward import smooth
 from gmvae_cli.model.moments import (
     Statistics,
     collect,
@@ -26,8 +27,8 @@ from gmvae_cli.model.moments import (
 )
 from gmvae_cli.model.student_t import update_degrees
 from gmvae_cli.system.progress import Progress
-from gmvae_cli.training.initialization import ordinary, robust_moments, window_moments
-from gmvae_cli.training.resume import NOTHING, Journal, State
+from gmvae_cli.training.initialization import inliers, robust_moments, window_moments
+from gmvae_cli.training.resume import NOTHING, ResumeLog, State
 
 TOLERANCE = 1e-6  # nats a row: a pass that gains less has converged
 _COUNTED_STARTS = 20  # series from which the initial law is counted
@@ -82,7 +83,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class ClosedForm:
+class EM:
     """The closed-form updates of one training run.
 
     Args:
@@ -106,12 +107,12 @@ class ClosedForm:
         num_channels: int,
         dwell: float | None,
         evidence_scale: float | None = None,
-    ) -> "ClosedForm":
+    ) -> "EM":
         """Take the pooled moments from the wholly observed rows."""
         if config.noise == "student":
-            pooled = robust_moments(rows.y, rows.complete, config.intercept)
+            pooled = robust_moments(rows.y, rows.fully_observed, config.intercept)
         else:
-            pooled = weighted_moments(rows.y, rows.complete[None].to(rows.y))[0] / rows.complete.sum()
+            pooled = weighted_moments(rows.y, rows.fully_observed[None].to(rows.y))[0] / rows.fully_observed.sum()
         return cls(config, pooled, num_channels, dwell, evidence_scale)
 
     @property
@@ -120,7 +121,7 @@ class ClosedForm:
         return self.config.covariance == "shared"
 
     @property
-    def independent(self) -> bool:
+    def iid_prior(self) -> bool:
         """Prior "iid"."""
         return self.config.prior == "iid"
 
@@ -129,11 +130,11 @@ class ClosedForm:
         """Noise "student"."""
         return self.config.noise == "student"
 
-    def regular(self, rows: Rows) -> Tensor:
+    def for_initialization(self, rows: Rows) -> Tensor:
         """(n,) bool, wholly observed rows, under Student t noise without outliers: what a start learns from."""
         if not self.student:
-            return rows.complete
-        return rows.complete & ordinary(rows.y, self.pooled, self.config.intercept)
+            return rows.fully_observed
+        return rows.fully_observed & inliers(rows.y, self.pooled, self.config.intercept)
 
     def with_noise(self, model: Model) -> Model:
         """Models that a start found, restarts of one, with this run's noise."""
@@ -156,23 +157,25 @@ class ClosedForm:
         return self._collect(rows, model, None)[0]
 
     def _collect(self, rows: Rows, model: Model, message: Tensor | None) -> tuple[Statistics, Tensor | None, Tensor]:
-        how = (model.emission, model.chain, self.independent, message, rows.partial, rows.past, model.evidence_scale)
-        return collect(rows.y, rows.mask, rows.steps, *how)
+        how = (model.emission, model.chain, self.iid_prior, message, rows.partial, rows.lag_index, model.evidence_scale)
+        return collect(rows.y, rows.usable, rows.steps, *how)
 
     def _scale(self, rows: Rows, model: Model, probs: Tensor) -> Tensor:
         """What each model divides evidence by, from its own errors; prior "iid" never does. (R,)."""
-        if self.independent or self.evidence_scale is not None:
+        if self.iid_prior or self.evidence_scale is not None:
             return torch.full_like(model.evidence_scale, self.evidence_scale or 1.0)
-        weights = None if not self.student else weighted_log_likelihoods(rows.y, model.emission, past=rows.past)[1]
-        return evidence_scale(rows.y, rows.complete, model.emission, probs, weights)
+        weights = (
+            None if not self.student else weighted_log_likelihoods(rows.y, model.emission, lag_index=rows.lag_index)[1]
+        )
+        return evidence_scale(rows.y, rows.fully_observed, model.emission, probs, weights)
 
     def expect_all(
         self,
-        windows: Windows,
+        lagged_rows: LaggedRows,
         model: Model,
         progress: Progress,
         stage: str,
-        journal: Journal = NOTHING,
+        resume_log: ResumeLog = NOTHING,
         number: int = 0,
     ) -> Statistics:
         """Expectations over all rows of a recording, a block at a time; a model without restarts.
@@ -181,22 +184,22 @@ class ClosedForm:
             number: of the pass, for the journal, which keeps the sums so far.
         """
         one = model[None]
-        total, message = self._recalled(windows, one, journal, number)
-        for rows in windows.blocks(first=0 if total is None else total.rows):
+        total, message = self._recalled(lagged_rows, one, resume_log, number)
+        for rows in lagged_rows.blocks(first=0 if total is None else total.rows):
             part, message, _ = self._collect(rows, one, message)
             total = part if total is None else total + part
-            ended = total.rows == len(windows)
-            total, message = _sums_of(journal.record("pass", _state_of(total, message, number), finished=ended))
-            progress(stage, total.rows, len(windows))
+            ended = total.rows == len(lagged_rows)
+            total, message = _sums_of(resume_log.record("pass", _state_of(total, message, number), finished=ended))
+            progress(stage, total.rows, len(lagged_rows))
         assert total is not None
         return total
 
     def _recalled(
-        self, windows: Windows, one: Model, journal: Journal, number: int
+        self, lagged_rows: LaggedRows, one: Model, resume_log: ResumeLog, number: int
     ) -> tuple[Statistics | None, Tensor | None]:
         """The sums over the first rows and the message behind them, if the journal has them of this pass."""
-        like = _state_of(*self._collect(windows.rows(0, min(2, len(windows))), one, None)[:2], number)
-        state = journal.recall("pass", like)
+        like = _state_of(*self._collect(lagged_rows.rows(0, min(2, len(lagged_rows))), one, None)[:2], number)
+        state = resume_log.recall("pass", like)
         return (None, None) if state is None or int(state["number"]) != number else _sums_of(state)
 
     def update(self, statistics: Statistics, model: Model) -> Model:
@@ -205,7 +208,7 @@ class ClosedForm:
         if model.emission.degrees is not None:
             degrees = update_degrees(model.emission.degrees.double(), statistics.slope, statistics.curvature)
             emission = replace(emission, degrees=degrees)
-        if self.independent:
+        if self.iid_prior:
             law = update_iid(statistics.occupancy, self.config.fixed_prior)
             return Model(
                 emission, Chain(law, law[..., None, :].expand(*law.shape, law.shape[-1])), model.evidence_scale
@@ -229,7 +232,7 @@ class ClosedForm:
         """The model optimal for given labels (n,), with visits as long as they are expected to be."""
         regimes = self.config.regimes
         probs = (torch.as_tensor(labels) == torch.arange(regimes)[:, None])[None].to(rows.y)
-        weights = probs[0] * self.regular(rows)
+        weights = probs[0] * self.for_initialization(rows)
         moments, counts = weighted_moments(rows.y, weights), weights.sum(1)
         emission = update_emission(moments[None], counts[None], self.pooled, self.num_channels, self.shared)
         visits = 1 + np.count_nonzero(np.diff(labels))
@@ -246,7 +249,7 @@ class ClosedForm:
     def _counts_of(self, dwell: float) -> Tensor:
         return persistent(self.config.regimes, dwell) * dwell * _DWELL_VISITS
 
-    def polish(self, rows: Rows, model: Model, passes: int, calibrate: bool = False) -> tuple[Model, float]:
+    def run_em(self, rows: Rows, model: Model, passes: int, calibrate: bool = False) -> tuple[Model, float]:
         """Closed-form updates until a pass gains less than the tolerance in every restart, and the last gain.
 
         What is raised is log Z of the evidence as the models scale it, which stays as it is, or with `calibrate` is
@@ -255,7 +258,7 @@ class ClosedForm:
         before, gain = None, float("inf")
         for _ in range(passes):
             statistics, _, probs = self._collect(rows, model, None)
-            now = statistics.log_marginal / statistics.evidence_rows
+            now = statistics.log_marginal / statistics.usable_rows
             if before is not None:
                 gain = float((now - before).abs().max())
                 if gain < TOLERANCE:
@@ -266,10 +269,10 @@ class ClosedForm:
             before, model = now, self.update(statistics, replace(model, evidence_scale=scale))
         return model, gain
 
-    def settle(self, rows: Rows, model: Model, passes: int) -> tuple[Model, float]:
+    def fit_em_and_scale(self, rows: Rows, model: Model, passes: int) -> tuple[Model, float]:
         """`polish`, and the evidence scale estimated again, in turn until that stands still; and the last gain."""
         for _ in range(_ROUNDS):
-            model, gain = self.polish(rows, model, passes)
+            model, gain = self.run_em(rows, model, passes)
             scale = self._scale(rows, model, self._collect(rows, model, None)[2])
             if bool(((scale / model.evidence_scale).log().abs() < _SETTLED).all()):
                 break
@@ -279,29 +282,29 @@ class ClosedForm:
     def score(self, rows: Rows, model: Model) -> Tensor:
         """Log-likelihood of a row with evidence given its past, the mean, of every restart: (R,) nats."""
         statistics = self.expect(rows, model)
-        return statistics.predictive / max(statistics.evidence_rows, 1)
+        return statistics.predictive / max(statistics.usable_rows, 1)
 
     def labels(self, rows: Rows, model: Model) -> NDArray[np.int64]:
         """The likeliest regime of every row, smoothed; of a model without restarts. (n,)."""
         emission, chain = model.emission, Chain(*(part.to(rows.y) for part in model.chain))
-        scores = torch.where(rows.mask, log_likelihoods(rows.y, emission, rows.partial, rows.past), 0).mT
-        if self.independent:
+        scores = torch.where(rows.usable, log_likelihoods(rows.y, emission, rows.partial, rows.lag_index), 0).mT
+        if self.iid_prior:
             return (scores + chain.initial_probs.log()).argmax(-1).cpu().numpy()
         return (
             smooth(scores / model.evidence_scale.to(scores), chain, rows.steps).smoothed_probs.argmax(-1).cpu().numpy()
         )
 
-    def reseeded(self, rows: Rows, model: Model) -> Model:
+    def reinitialize_empty(self, rows: Rows, model: Model) -> Model:
         """A regime that hardly any row visits takes the window that is explained worst; then a few updates."""
         empty = self.expect(rows, model).occupancy < rows.y.shape[0]
         if not bool(empty.any()):
             return model
         length = min(_RESEED_ROWS, len(rows))
-        chosen = self.regular(rows)
+        chosen = self.for_initialization(rows)
         flat, counts = window_moments(rows.y, chosen, length)
-        best = torch.where(chosen, log_likelihoods(rows.y, model.emission, past=rows.past), 0).amax(-2)
-        windows = best[..., : len(counts) * length].reshape(len(best), -1, length).sum(-1) / counts.clamp_min(1)
-        worst = torch.where(counts > 0, windows, torch.inf).argsort(-1)
+        best = torch.where(chosen, log_likelihoods(rows.y, model.emission, lag_index=rows.lag_index), 0).amax(-2)
+        explained = best[..., : len(counts) * length].reshape(len(best), -1, length).sum(-1) / counts.clamp_min(1)
+        worst = torch.where(counts > 0, explained, torch.inf).argsort(-1)
         size = rows.y.shape[0]
         weights, scale_tril = model.emission.weights.clone(), model.emission.scale_tril.clone()
         emission = replace(model.emission, weights=weights, scale_tril=scale_tril)
@@ -312,7 +315,7 @@ class ClosedForm:
             emission.weights[restart, regime] = fresh.weights[0]
             if not self.shared:
                 emission.scale_tril[restart, regime] = fresh.scale_tril[0]
-        return self.polish(rows, replace(model, emission=emission), 10)[0]
+        return self.run_em(rows, replace(model, emission=emission), 10)[0]
 
 
 def _state_of(total: Statistics, message: Tensor | None, number: int) -> State:

@@ -15,15 +15,15 @@ from torch import Tensor
 
 from gmvae_cli.config import TrainConfig
 from gmvae_cli.core import GMVAE, Encoder, Parameters
-from gmvae_cli.data.lagged_rows import Rows, Windows
+from gmvae_cli.data.lagged_rows import LaggedRows, Rows
 from gmvae_cli.errors import SeriesError
 from gmvae_cli.model.chain import Chain, persistent, stationary
 from gmvae_cli.model.moments import Statistics
 from gmvae_cli.system.progress import Progress
-from gmvae_cli.training.em import TOLERANCE, ClosedForm, Model
+from gmvae_cli.training.em import EM, TOLERANCE, Model
 from gmvae_cli.training.gradient import anneal, fit_encoder
 from gmvae_cli.training.initialization import cluster_windows, short_runs, window_moments
-from gmvae_cli.training.resume import NOTHING, Journal, State
+from gmvae_cli.training.resume import NOTHING, ResumeLog, State
 
 SAMPLE_ROWS = 1 << 18  # rows that start, anneal and the first polish passes see at most
 _PIECE = 4_096  # a sample of a longer file consists of pieces of this many rows
@@ -66,13 +66,13 @@ class Fit:
 
 
 def fit(
-    windows: Windows,
+    lagged_rows: LaggedRows,
     config: TrainConfig,
     dwell: float | None,
     progress: Progress,
     initial: Model | None = None,
-    journal: Journal = NOTHING,
-    hold: bool = False,
+    resume_log: ResumeLog = NOTHING,
+    skip_annealing: bool = False,
 ) -> Fit:
     """Train on a recording.
 
@@ -86,36 +86,36 @@ def fit(
         SeriesError: too few rows with evidence for the model.
     """
     generator = torch.Generator().manual_seed(config.seed)
-    sample, held_out, validation = _drawn(windows, config)
-    _check_rows(windows, sample, config)
-    closed = ClosedForm.over(sample, config.model, len(windows.mean), dwell, config.fixed_evidence_scale)
+    sample, held_out, validation = _drawn(lagged_rows, config)
+    _check_rows(lagged_rows, sample, config)
+    em = EM.over(sample, config.model, len(lagged_rows.mean), dwell, config.fixed_evidence_scale)
     started = (
         _scaled(initial, config)
         or _kept(
             "start",
-            closed,
-            journal,
-            lambda: (_start(closed, sample, held_out or sample, config, generator, progress), 0.0),
+            em,
+            resume_log,
+            lambda: (_start(em, sample, held_out or sample, config, generator, progress), 0.0),
             generator,
         )[0]
     )
-    steps = 0 if hold else round(config.steps * min(1.0, max(0.2, len(windows) / _FULL_STEPS_FROM)))
-    model = _annealed(started, sample, config, steps, generator, progress, journal)
+    steps = 0 if skip_annealing else round(config.steps * min(1.0, max(0.2, len(lagged_rows) / _FULL_STEPS_FROM)))
+    model = _annealed(started, sample, config, steps, generator, progress, resume_log)
     best, gain = _kept(
-        "sample", closed, journal, lambda: _polished(closed, model, started, sample, held_out or sample, config.polish)
+        "sample", em, resume_log, lambda: _polished(em, model, started, sample, held_out or sample, config.polish)
     )
     model.evidence_scale = float(best.evidence_scale)
-    model.adopt(best.emission, best.chain)
-    fit_encoder(model, sample, _ENCODER_STEPS, generator, progress, journal=journal)
+    model.set_parameters(best.emission, best.chain)
+    fit_encoder(model, sample, _ENCODER_STEPS, generator, progress, resume_log=resume_log)
     validated = (best.parameters(config.model), deepcopy(model.encoder))
-    if config.polish and (held_out is not None or len(sample) < len(windows)):
-        best, gain, statistics = _last_passes(closed, windows, best, config.polish, progress, journal)
-        model.adopt(best.emission, best.chain)
-        fit_encoder(model, sample, _ENCODER_STEPS // 3, generator, progress, 0.01, journal, "last encoder")
+    if config.polish and (held_out is not None or len(sample) < len(lagged_rows)):
+        best, gain, statistics = _last_passes(em, lagged_rows, best, config.polish, progress, resume_log)
+        model.set_parameters(best.emission, best.chain)
+        fit_encoder(model, sample, _ENCODER_STEPS // 3, generator, progress, 0.01, resume_log, "last encoder")
     else:
-        statistics = closed.expect(sample, best[None])
+        statistics = em.expect(sample, best[None])
     parameters = best.parameters(config.model)
-    errors = closed.standard_errors(statistics, best)
+    errors = em.standard_errors(statistics, best)
     return Fit(parameters, model.encoder, validated, validation, gain, gain < TOLERANCE, steps, errors)
 
 
@@ -129,76 +129,74 @@ def _scaled(initial: Model | None, config: TrainConfig) -> Model | None:
 
 def _kept(
     phase: str,
-    closed: ClosedForm,
-    journal: Journal,
+    em: EM,
+    resume_log: ResumeLog,
     make: Callable[[], tuple[Model, float]],
     generator: torch.Generator | None = None,
 ) -> tuple[Model, float]:
     """The model of a phase and its last gain: out of the journal, else made and noted there."""
-    state = journal.recall(phase, closed.like().state() | {"gain": torch.zeros((), dtype=torch.float64)}, generator)
+    state = resume_log.recall(phase, em.like().state() | {"gain": torch.zeros((), dtype=torch.float64)}, generator)
     if state is None:
         model, gain = make()
-        state = journal.record(phase, model.state() | {"gain": torch.tensor(gain, dtype=torch.float64)}, generator)
+        state = resume_log.record(phase, model.state() | {"gain": torch.tensor(gain, dtype=torch.float64)}, generator)
     return Model.of(state), float(state["gain"])
 
 
-def _polished(
-    closed: ClosedForm, annealed: GMVAE, started: Model, rows: Rows, judged_on: Rows, passes: int
-) -> tuple[Model, float]:
+def _polished(em: EM, annealed: GMVAE, started: Model, rows: Rows, judged_on: Rows, passes: int) -> tuple[Model, float]:
     """The better one of what annealing and what the start found, updated until it gains no more; and the last gain."""
     both = Model.stacked([Model(annealed.emission(), annealed.chain(), started.evidence_scale), started])
-    best, _ = _best(closed, both, rows, judged_on)
-    models, gain = closed.settle(rows, best[None], passes)
+    best, _ = _best(em, both, rows, judged_on)
+    models, gain = em.fit_em_and_scale(rows, best[None], passes)
     return models[0], gain
 
 
 def fit_closed(sample: Rows, config: TrainConfig, num_channels: int, seed: int, progress: Progress) -> Model:
     """Start and polish alone, on rows in memory: decoder and prior of maximum likelihood, without an encoder."""
     generator = torch.Generator().manual_seed(seed)
-    closed = ClosedForm.over(sample, config.model, num_channels, None)
-    started = _start(closed, sample, sample, config, generator, progress)
-    return closed.settle(sample, started[None], config.polish)[0][0]
+    em = EM.over(sample, config.model, num_channels, None)
+    started = _start(em, sample, sample, config, generator, progress)
+    return em.fit_em_and_scale(sample, started[None], config.polish)[0][0]
 
 
-def _drawn(windows: Windows, config: TrainConfig) -> tuple[Rows, Rows | None, Ranges]:
+def _drawn(lagged_rows: LaggedRows, config: TrainConfig) -> tuple[Rows, Rows | None, Ranges]:
     """The sample, the held-out rows and their ranges; drawn again where those fall into a stretch without values."""
     rng = np.random.default_rng(config.seed)
     for share in (config.validation,) * _DRAWS + (0.0,):
-        training, validation = split(len(windows), share, rng)
-        sample = windows.pieces(training)
+        training, validation = split(len(lagged_rows), share, rng)
+        sample = lagged_rows.pieces(training)
         if not validation:
             break
-        held_out = windows.pieces(validation)
-        if float(held_out.mask.float().mean()) >= 0.5 * float(sample.mask.float().mean()):
+        held_out = lagged_rows.pieces(validation)
+        if float(held_out.usable.float().mean()) >= 0.5 * float(sample.usable.float().mean()):
             return sample, held_out, validation
     return sample, None, ()
 
 
-def require_rows(windows: Windows, config: TrainConfig) -> None:
+def require_rows(lagged_rows: LaggedRows, config: TrainConfig) -> None:
     """Refuse, as `fit` does, what has too few rows with evidence for the model."""
-    _check_rows(windows, _drawn(windows, config)[0], config)
+    _check_rows(lagged_rows, _drawn(lagged_rows, config)[0], config)
 
 
-def _check_rows(windows: Windows, sample: Rows, config: TrainConfig) -> None:
-    rows, regimes = int(sample.complete.sum()), config.model.regimes
-    needed = regimes * (sample.y.shape[0] - len(windows.mean) + 2)
+def _check_rows(lagged_rows: LaggedRows, sample: Rows, config: TrainConfig) -> None:
+    rows, regimes = int(sample.fully_observed.sum()), config.model.regimes
+    needed = regimes * (sample.y.shape[0] - len(lagged_rows.mean) + 2)
     if rows < needed:
         raise SeriesError(
-            f"{windows.recording.name}: {rows} rows are complete with all their lags, but {regimes} regimes of "
-            f"{len(windows.mean)} channels need at least {needed}; "
+            f"{lagged_rows.data.name}: {rows} rows are complete with all their lags, but {regimes} regimes of "
+            f"{len(lagged_rows.mean)} channels need at least {needed}; "
             "give more rows, or fewer --regimes, --lags or --channels"
         )
 
 
-def _best(closed: ClosedForm, models: Model, rows: Rows, judged_on: Rows) -> tuple[Model, int]:
+def _best(em: EM, models: Model, rows: Rows, judged_on: Rows) -> tuple[Model, int]:
     """A few updates of each candidate, then the one that predicts best."""
-    models, _ = closed.polish(thin(rows, _START_ROWS), models, 2)
-    index = int(closed.score(judged_on, models).argmax())
+    models, _ = em.run_em(subsample(rows, _START_ROWS), models, 2)
+    index = int(em.score(judged_on, models).argmax())
     return models[index], index
 
 
 def _last_passes(
-    closed: ClosedForm, windows: Windows, model: Model, limit: int, progress: Progress, journal: Journal
+    em: EM, lagged_rows: LaggedRows, model: Model, limit: int, progress: Progress, resume_log: ResumeLog
 ) -> tuple[Model, float, Statistics]:
     """At least two updates that see all rows, more while they gain.
 
@@ -206,16 +204,16 @@ def _last_passes(
         the model, the last gain, nats a row, and the statistics of all rows under the model.
     """
     first = _pass_state(model, 0, math.nan, math.inf)
-    state = journal.recall("all rows", first) or first
+    state = resume_log.recall("all rows", first) or first
     while True:
-        state = journal.record("all rows", state)
+        state = resume_log.record("all rows", state)
         model, done, (before, gain) = Model.of(state), int(state["done"]), state["figures"].tolist()
-        statistics = closed.expect_all(windows, model, progress, "polish", journal, done)
-        now = float(statistics.log_marginal[0]) / statistics.evidence_rows
+        statistics = em.expect_all(lagged_rows, model, progress, "polish", resume_log, done)
+        now = float(statistics.log_marginal[0]) / statistics.usable_rows
         gain = gain if math.isnan(before) else abs(now - before)
         if done >= min(_FINAL_PASSES, limit) and (gain < TOLERANCE or done == limit):
             return model, gain, statistics
-        state = _pass_state(closed.update(statistics, model[None])[0], done + 1, now, gain)
+        state = _pass_state(em.update(statistics, model[None])[0], done + 1, now, gain)
 
 
 def _pass_state(model: Model, done: int, before: float, gain: float) -> State:
@@ -230,14 +228,14 @@ def _annealed(
     steps: int,
     generator: torch.Generator,
     progress: Progress,
-    journal: Journal,
+    resume_log: ResumeLog,
 ) -> GMVAE:
     """The encoder first, towards the start's posterior; then encoder, decoder and prior together."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = GMVAE(started.emission, started.chain, config.model, float(started.evidence_scale))
-    fit_encoder(model, sample, _ENCODER_STEPS // 2, generator, progress, journal=journal, phase="first encoder")
-    anneal(model, sample, config, steps, generator, progress, journal)
+    fit_encoder(model, sample, _ENCODER_STEPS // 2, generator, progress, resume_log=resume_log, phase="first encoder")
+    anneal(model, sample, config, steps, generator, progress, resume_log)
     return model
 
 
@@ -245,7 +243,7 @@ def _annealed(
 
 
 def _start(
-    closed: ClosedForm,
+    em: EM,
     sample: Rows,
     judged_on: Rows,
     config: TrainConfig,
@@ -253,71 +251,69 @@ def _start(
     progress: Progress,
 ) -> Model:
     """The best of many starts, by likelihood on held-out rows after a few closed-form updates."""
-    rows = thin(sample, _START_ROWS)
-    candidates = _short_starts(closed, rows, config.restarts, generator)
-    if not closed.independent:
-        windowed = _window_starts(closed, rows, config.restarts, generator)
-        candidates = windowed if windowed and closed.dwell is not None else windowed + candidates
-    models = closed.with_noise(Model.stacked(candidates))
+    rows = subsample(sample, _START_ROWS)
+    candidates = _short_starts(em, rows, config.restarts, generator)
+    if not em.iid_prior:
+        windowed = _window_starts(em, rows, config.restarts, generator)
+        candidates = windowed if windowed and em.dwell is not None else windowed + candidates
+    models = em.with_noise(Model.stacked(candidates))
     for done, (passes, keep) in enumerate(_COMPETITION):
-        models, _ = closed.polish(rows, models, passes, calibrate=True)
-        models = models[closed.score(judged_on, models).argsort(descending=True, stable=True)[:keep]]
-        models = closed.reseeded(rows, models)
+        models, _ = em.run_em(rows, models, passes, calibrate=True)
+        models = models[em.score(judged_on, models).argsort(descending=True, stable=True)[:keep]]
+        models = em.reinitialize_empty(rows, models)
         progress("start", done + 1, len(_COMPETITION))
     return models[0]
 
 
-def _short_starts(closed: ClosedForm, rows: Rows, restarts: int, generator: torch.Generator) -> list[Model]:
+def _short_starts(em: EM, rows: Rows, restarts: int, generator: torch.Generator) -> list[Model]:
     """Short runs from random responsibilities on a few rows; the best ones."""
-    config = closed.config
-    complete = closed.regular(rows).nonzero()[:, 0]
-    few = complete[torch.randperm(len(complete), generator=generator)[:_SHORT_ROWS]]
+    config = em.config
+    fully_observed = em.for_initialization(rows).nonzero()[:, 0]
+    few = fully_observed[torch.randperm(len(fully_observed), generator=generator)[:_SHORT_ROWS]]
     emission, law, log_marginal = short_runs(
         rows.y[:, few],
-        closed.pooled,
+        em.pooled,
         config.regimes,
-        closed.num_channels,
-        closed.shared,
+        em.num_channels,
+        em.shared,
         4 * restarts,
         generator,
         config.fixed_prior,
     )
     best = log_marginal.argsort(descending=True, stable=True)[: max(1, restarts // 2)].tolist()
-    if closed.independent:
+    if em.iid_prior:
         return [Model(emission[i], Chain(law[i], law[i].expand(config.regimes, -1))) for i in best]
-    matrix = persistent(config.regimes, closed.dwell or _SHORT_DWELL)
+    matrix = persistent(config.regimes, em.dwell or _SHORT_DWELL)
     return [Model(emission[i], Chain(stationary(matrix), matrix)) for i in best]
 
 
-def _window_starts(closed: ClosedForm, rows: Rows, restarts: int, generator: torch.Generator) -> list[Model]:
+def _window_starts(em: EM, rows: Rows, restarts: int, generator: torch.Generator) -> list[Model]:
     """Window clusterings of several window lengths, the best of each."""
     models = []
-    lengths = _WINDOWS if closed.dwell is None else (max(2, round(closed.dwell / 2)),)
+    lengths = _WINDOWS if em.dwell is None else (max(2, round(em.dwell / 2)),)
     for length in lengths:
-        if 3 * closed.config.regimes * length > len(rows):
+        if 3 * em.config.regimes * length > len(rows):
             break
-        model = start_from_windows(closed, rows, length, restarts, generator)
+        model = start_from_windows(em, rows, length, restarts, generator)
         if model is not None:
             models.append(model)
     return models
 
 
-def start_from_windows(
-    closed: ClosedForm, rows: Rows, length: int, restarts: int, generator: torch.Generator
-) -> Model | None:
+def start_from_windows(em: EM, rows: Rows, length: int, restarts: int, generator: torch.Generator) -> Model | None:
     """The best of several clusterings of windows of `length` rows; None where there are fewer windows than regimes."""
-    regimes = closed.config.regimes
-    flat, counts = window_moments(rows.y, closed.regular(rows), length)
+    regimes = em.config.regimes
+    flat, counts = window_moments(rows.y, em.for_initialization(rows), length)
     filled = counts >= 0.5 * counts[counts > 0].median()
     flat, counts = flat[filled], counts[filled]
     if len(counts) < regimes:
         return None
     emission, labels, total = cluster_windows(
-        flat, counts, closed.pooled, regimes, closed.num_channels, closed.shared, restarts, generator
+        flat, counts, em.pooled, regimes, em.num_channels, em.shared, restarts, generator
     )
     best = int(total.argmax())
     visits = 1 + int((labels[best, 1:] != labels[best, :-1]).sum())
-    matrix = persistent(regimes, closed.dwell or length * labels.shape[1] / visits)
+    matrix = persistent(regimes, em.dwell or length * labels.shape[1] / visits)
     return Model(emission[best], Chain(stationary(matrix), matrix))
 
 
@@ -345,7 +341,7 @@ def split(rows: int, validation: float, rng: np.random.Generator) -> tuple[Range
     return [pieces[i] for i in chosen], held
 
 
-def thin(rows: Rows, limit: int) -> Rows:
+def subsample(rows: Rows, limit: int) -> Rows:
     """At most about `limit` rows, in long evenly spaced pieces."""
     if len(rows) <= limit:
         return rows

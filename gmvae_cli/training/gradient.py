@@ -9,9 +9,9 @@ from torch import Tensor
 from gmvae_cli.config import TrainConfig
 from gmvae_cli.core import GMVAE, temperature_at
 from gmvae_cli.data.lagged_rows import Rows
-from gmvae_cli.model.ar_density import doubts, log_likelihoods
+from gmvae_cli.model.ar_density import lag_inflation, log_likelihoods
 from gmvae_cli.system.progress import Progress
-from gmvae_cli.training.resume import NOTHING, Journal, State
+from gmvae_cli.training.resume import NOTHING, ResumeLog, State
 
 _CHUNK = 64  # rows in a training chunk
 _CLIP = 10.0  # norm of the gradient of the loss, in nats a row
@@ -51,10 +51,10 @@ class Adam:
         return state | {"steps": torch.tensor(self.steps)}
 
     @torch.no_grad()
-    def resume(self, journal: Journal, phase: str, generator: torch.Generator) -> int:
+    def resume(self, resume_log: ResumeLog, phase: str, generator: torch.Generator) -> int:
         """Go back to where the journal has this phase; the steps that are done."""
         here = self.state()
-        there = journal.recall(phase, here, generator)
+        there = resume_log.recall(phase, here, generator)
         if there is not None:
             self.steps = int(there.pop("steps"))
             for name, tensor in there.items():
@@ -69,7 +69,7 @@ def anneal(
     steps: int,
     generator: torch.Generator,
     progress: Progress,
-    journal: Journal = NOTHING,
+    resume_log: ResumeLog = NOTHING,
 ) -> None:
     """Encoder, decoder and prior together: Adam steps on -ELBO / rows, the learning rate falling to zero.
 
@@ -83,24 +83,24 @@ def anneal(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = Adam(parameters)
     offsets = torch.arange(length)
-    doubt = doubts(rows.y, model.emission().to(rows.y), rows.past)
-    for step in range(optimizer.resume(journal, "anneal", generator), steps):
+    inflation = lag_inflation(rows.y, model.emission().to(rows.y), rows.lag_index)
+    for step in range(optimizer.resume(resume_log, "anneal", generator), steps):
         first = torch.randint(len(rows) - length + 1, (count, 1), generator=generator)
         index = first + offsets
-        mask, flat = rows.complete[index], index.view(-1)
+        usable, flat = rows.fully_observed[index], index.view(-1)
         temperature = temperature_at(step, steps, config) if config.estimator == "gumbel" else None
         elbo = model.elbo(
             rows.y[:, flat],
-            mask,
+            usable,
             rows.observed[:, flat],
             rows.steps[index.numpy()],
             temperature,
             generator,
-            None if doubt is None else doubt[flat],
+            None if inflation is None else inflation[flat],
         )
-        loss = -elbo.sum() / mask.sum().clamp_min(1)
+        loss = -elbo.sum() / usable.sum().clamp_min(1)
         optimizer.step(torch.autograd.grad(loss, parameters), _falling(config.lr, step, steps))
-        journal.record("anneal", optimizer.state(), generator, finished=step + 1 == steps)
+        resume_log.record("anneal", optimizer.state(), generator, finished=step + 1 == steps)
         progress("anneal", step + 1, steps)
 
 
@@ -111,7 +111,7 @@ def fit_encoder(
     generator: torch.Generator,
     progress: Progress,
     lr: float = _ENCODER_LR,
-    journal: Journal = NOTHING,
+    resume_log: ResumeLog = NOTHING,
     phase: str = "encoder",
 ) -> None:
     """The encoder alone, towards the exact posterior of a decoder and a prior that stand still.
@@ -125,16 +125,16 @@ def fit_encoder(
     emission, log_law = emission.to(rows.y), chain.initial_probs.clamp_min(1e-8).log().to(rows.y)
     parameters = list(model.encoder.parameters())
     optimizer = Adam(parameters)
-    scores = log_likelihoods(rows.y, emission, rows.partial, rows.past) / model.evidence_scale
-    present = rows.mask.nonzero()[:, 0]
-    for step in range(optimizer.resume(journal, phase, generator), steps):
+    scores = log_likelihoods(rows.y, emission, rows.partial, rows.lag_index) / model.evidence_scale
+    present = rows.usable.nonzero()[:, 0]
+    for step in range(optimizer.resume(resume_log, phase, generator), steps):
         index = present[torch.randint(len(present), (_ENCODER_ROWS,), generator=generator)]
         target = (log_law[:, None] + scores[:, index]).softmax(0).mT
-        evidence = model.encoder(rows.y[:, index], rows.observed[:, index]) / model.evidence_scale
-        guess = (log_law + evidence).log_softmax(-1)
+        potentials = model.encoder(rows.y[:, index], rows.observed[:, index]) / model.evidence_scale
+        guess = (log_law + potentials).log_softmax(-1)
         loss = -(target * guess).sum(-1).mean()
         optimizer.step(torch.autograd.grad(loss, parameters), _falling(lr, step, steps))
-        journal.record(phase, optimizer.state(), generator, finished=step + 1 == steps)
+        resume_log.record(phase, optimizer.state(), generator, finished=step + 1 == steps)
         progress("encoder", step + 1, steps)
 
 

@@ -27,7 +27,7 @@ def _joint_weights(y: Tensor, moments: Tensor, intercept: bool) -> Tensor:
     return weights
 
 
-def robust_moments(y: Tensor, mask: Tensor, intercept: bool) -> Tensor:
+def robust_moments(y: Tensor, usable: Tensor, intercept: bool) -> Tensor:
     """Second moments of [x, h] that a few outliers hardly move, those of a Student t, (M, M) float64, a row.
 
     Outliers among the lags count as well: no residual need show them, and yet they would outweigh all other rows.
@@ -38,17 +38,17 @@ def robust_moments(y: Tensor, mask: Tensor, intercept: bool) -> Tensor:
     """
     moments = torch.eye(y.shape[0], dtype=torch.float64, device=y.device)
     for _ in range(_ROBUST_PASSES):
-        weights = torch.where(mask, _joint_weights(y, moments, intercept), 0)
+        weights = torch.where(usable, _joint_weights(y, moments, intercept), 0)
         moments = weighted_moments(y, weights[None])[0] / weights.sum()
     return moments
 
 
-def ordinary(y: Tensor, robust: Tensor, intercept: bool) -> Tensor:
+def inliers(y: Tensor, robust: Tensor, intercept: bool) -> Tensor:
     """(n,) bool, rows [x, h] that are no outliers among all rows; `robust` from `robust_moments`."""
     return _joint_weights(y, robust, intercept) > _OUTLIER_WEIGHT
 
 
-def window_moments(y: Tensor, mask: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+def window_moments(y: Tensor, usable: Tensor, rows: int) -> tuple[Tensor, Tensor]:
     """Second moments of consecutive windows.
 
     Args:
@@ -58,8 +58,8 @@ def window_moments(y: Tensor, mask: Tensor, rows: int) -> tuple[Tensor, Tensor]:
     """
     count = y.shape[1] // rows
     used = count * rows
-    flat = products(torch.where(mask[:used], y[:, :used], 0).double()).view(-1, count, rows).sum(-1)
-    return flat.mT.contiguous(), mask[:used].view(count, rows).sum(-1).double()
+    flat = products(torch.where(usable[:used], y[:, :used], 0).double()).view(-1, count, rows).sum(-1)
+    return flat.mT.contiguous(), usable[:used].view(count, rows).sum(-1).double()
 
 
 def _scores(flat: Tensor, counts: Tensor, emission: Emission, size: int) -> Tensor:

@@ -30,7 +30,7 @@ _GENERATOR = "generator"
 State = dict[str, Tensor]
 
 
-class Journal:
+class ResumeLog:
     """One that forgets: for runs that nobody resumes. A context manager, as the one that a file keeps."""
 
     problem = ""
@@ -67,10 +67,10 @@ class Journal:
         return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
 
 
-NOTHING = Journal()
+NOTHING = ResumeLog()
 
 
-class ResumeFile(Journal):
+class ResumeFile(ResumeLog):
     """A journal that a file keeps; a context manager that saves it when the work inside is interrupted.
 
     A file that cannot be written never ends a run: `problem` says why, and the next record tries again.
@@ -121,7 +121,7 @@ class ResumeFile(Journal):
             )
 
     def recall(self, phase: str, like: Mapping[str, Tensor], generator: Generator | None = None) -> State | None:
-        """As in `Journal`."""
+        """As in `ResumeLog`."""
         known = self._states.get(phase)
         if known is None:
             return None
@@ -139,7 +139,7 @@ class ResumeFile(Journal):
     def record(
         self, phase: str, state: Mapping[str, Tensor], generator: Generator | None = None, *, finished: bool = True
     ) -> State:
-        """As in `Journal`."""
+        """As in `ResumeLog`."""
         copies = super().record(phase, state)
         chance = {} if generator is None else {_GENERATOR: generator.get_state()}
         self._states[phase] = copies | chance
@@ -163,7 +163,7 @@ class ResumeFile(Journal):
         self.problem = ""
 
     def remove(self) -> None:
-        """As in `Journal`."""
+        """As in `ResumeLog`."""
         with suppress(OSError):
             os.unlink(self.path)
 

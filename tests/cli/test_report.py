@@ -55,9 +55,9 @@ def inferred(**changes):
 
 
 def printed(capsys, result, as_json=False):
-    with progress.show(quiet=False, log_file=None) as shown:
+    with progress.show(quiet=False, log_file=None) as terminal:
         say = report.train if isinstance(result, TrainResult) else report.infer
-        say(result, as_json, shown)
+        say(result, as_json, terminal)
     return capsys.readouterr()
 
 
@@ -99,14 +99,14 @@ def test_labels_of_one_file(capsys):
 
 
 def test_files_that_failed_are_named(capsys):
-    shown = printed(capsys, inferred(files=3, skipped=2, failures=["b.csv: is empty"]))
-    assert shown.err == "b.csv: is empty\n"
-    assert "3 labelled, 2 left as they were, 1 failed" in shown.out
+    terminal = printed(capsys, inferred(files=3, skipped=2, failures=["b.csv: is empty"]))
+    assert terminal.err == "b.csv: is empty\n"
+    assert "3 labelled, 2 left as they were, 1 failed" in terminal.out
 
 
 def test_rows_on_stdout_leave_no_room_for_a_table(capsys):
-    shown = printed(capsys, inferred(output="-"))
-    assert (shown.out, shown.err) == ("", "2,000 rows labelled, 12 segments\n")
+    terminal = printed(capsys, inferred(output="-"))
+    assert (terminal.out, terminal.err) == ("", "2,000 rows labelled, 12 segments\n")
 
 
 def test_arrays_become_lists():
@@ -153,8 +153,8 @@ def compared(lags, covariance, scale):
 @pytest.mark.parametrize(("lags", "covariance"), [((1,), ("shared",)), ((1, 2), ("regime", "shared"))])
 def test_a_comparison_fits_80_columns_and_shows_what_varies(capsys, monkeypatch, lags, covariance, scale):
     monkeypatch.setenv("COLUMNS", "80")
-    with progress.show(quiet=False, log_file=None) as shown:
-        report.select(compared(lags, covariance, scale), False, shown)
+    with progress.show(quiet=False, log_file=None) as terminal:
+        report.select(compared(lags, covariance, scale), False, terminal)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert "…" not in "".join(lines)

@@ -162,14 +162,14 @@ def test_logs_have_no_control_codes(simulated, monkeypatch):
 
 
 def test_the_log_keeps_an_interruption(run, simulated, monkeypatch):
-    from gmvae_cli.commands import infer as job
+    from gmvae_cli.commands import infer as command
 
     def interrupt(*_):
         error = KeyboardInterrupt()
         error.add_note("and so on")
         raise error
 
-    monkeypatch.setattr(job, "infer", interrupt)
+    monkeypatch.setattr(command, "infer", interrupt)
     infer(run, "--log-file", "run.log", status=130)
     assert Path("run.log").read_text() == "interrupted; and so on\n"
 

@@ -118,8 +118,8 @@ def test_dry_run_counts_and_writes_nothing(run, tmp_path, truth, two_series):
         assert figures["missing"] == {"x0": 0, "x1": 5}
         assert figures["scratch_bytes"] >= 239 * 8 * 3 and figures["memory_bytes"] > 0 and figures["seconds"] > 0
     assert sorted(tmp_path.rglob("*")) == before
-    shown = run("train", tmp_path / "in.csv", "--model", tmp_path / "m.safetensors", "--dry-run")
-    assert "239 in 2 series" in shown.stdout and all(len(line) <= 80 for line in shown.stdout.splitlines()[:6])
+    terminal = run("train", tmp_path / "in.csv", "--model", tmp_path / "m.safetensors", "--dry-run")
+    assert "239 in 2 series" in terminal.stdout and all(len(line) <= 80 for line in terminal.stdout.splitlines()[:6])
 
 
 def test_dry_run_names_each_bad_file_as_the_run_would(run, tmp_path, truth, two_series):
@@ -138,8 +138,8 @@ def test_dry_run_names_each_bad_file_as_the_run_would(run, tmp_path, truth, two_
     planned, done = json.loads(dry.stdout), json.loads(real.stdout)
     assert planned["failures"] == done["failures"]
     assert (planned["files"], planned["rows"], planned["series"]) == (5, done["rows"], 3)
-    shown = run(*arguments[:-1], "--dry-run")
-    assert "5, 2 of which cannot be used" in shown.stdout
+    terminal = run(*arguments[:-1], "--dry-run")
+    assert "5, 2 of which cannot be used" in terminal.stdout
 
 
 def test_dry_run_takes_good_files_with_a_series_column_as_one_table(run, tmp_path, truth, two_series):

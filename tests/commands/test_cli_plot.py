@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from gmvae_cli.config import SeriesConfig
-from gmvae_cli.plotting import figure as picture
-from gmvae_cli.plotting import plot_data as labelled
+from gmvae_cli.plotting import figure, plot_data
 from gmvae_cli.system.progress import silent
 
 
@@ -28,7 +27,7 @@ def inferred(run, tmp_path):
 
 def drawn(path, **files):
     """The picture of a file, before it is written."""
-    return picture.draw(labelled.read(str(path), SeriesConfig(**files), silent))
+    return figure.draw(plot_data.read(str(path), SeriesConfig(**files), silent))
 
 
 def shaded(axes):
@@ -266,8 +265,8 @@ def test_a_ribbon_ends_infer_on_a_terminal_only(run, inferred, monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setattr(progress, "plain", lambda stream: False)
     monkeypatch.setenv("FORCE_COLOR", "1")
-    shown = run(*arguments).stdout
-    ribbon = [line for line in shown.splitlines() if "\x1b[" in line and "48;" in line]
+    terminal = run(*arguments).stdout
+    ribbon = [line for line in terminal.splitlines() if "\x1b[" in line and "48;" in line]
     assert len(ribbon) == 1
     assert len(re.sub(r"\x1b\[[0-9;]*m", "", ribbon[0])) == 80
     assert not [line for line in run(*arguments, "--quiet").stdout.splitlines() if "48;" in line]

@@ -10,46 +10,46 @@ import numpy as np
 import pytest
 
 from gmvae_cli.config import ModelConfig, SelectConfig, whole_numbers
-from gmvae_cli.data.lagged_rows import Windows
-from gmvae_cli.data.series_data import Recording
+from gmvae_cli.data.lagged_rows import LaggedRows
+from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import ConfigError, SeriesError
-from gmvae_cli.selection import cross_validation as compare
-from gmvae_cli.system import concurrency as parallel
+from gmvae_cli.selection import cross_validation
+from gmvae_cli.system import concurrency
 
 
 def test_the_smallest_within_one_standard_error_of_the_best_is_chosen():
     """Differences by hand: the second is 0.1 below the third with standard error 0.1, the first 1 below with 0."""
     scores = np.array([[1.0, 1.0], [2.0, 1.8], [2.0, 2.0]])
-    chosen, best, differences, errors = compare.choose(scores, [3, 5, 7])
+    chosen, best, differences, errors = cross_validation.choose(scores, [3, 5, 7])
     assert (chosen, best) == (1, 2)
     assert differences == pytest.approx([1.0, 0.1, 0.0])
     assert errors == pytest.approx([0.0, 0.1, 0.0])
-    assert compare.choose(scores - [[0], [0.01], [0]], [3, 5, 7])[0] == 2
+    assert cross_validation.choose(scores - [[0], [0.01], [0]], [3, 5, 7])[0] == 2
 
 
 def test_training_rows_keep_their_distance_from_held_out_blocks():
     edges = np.array([0, 10, 20, 30, 40])
-    assert compare._between(edges, [0, 2], 3) == [(13, 20), (33, 40)]
-    assert compare._between(edges, [3], 3) == [(0, 30)]
+    assert cross_validation._between(edges, [0, 2], 3) == [(13, 20), (33, 40)]
+    assert cross_validation._between(edges, [3], 3) == [(0, 30)]
 
 
 @pytest.fixture
-def windows():
+def lagged_rows():
     """Rows in memory as a model of some lags sees them, without any file."""
     with contextlib.ExitStack() as stack:
 
-        def windows(values, lags=1):
-            recording = stack.enter_context(Recording.from_arrays(values))
+        def lagged_rows(values, lags=1):
+            data = stack.enter_context(SeriesData.from_arrays(values))
             model = ModelConfig(regimes=1, lags=lags)
-            return Windows(recording, model, recording.mean, recording.scale)
+            return LaggedRows(data, model, data.mean, data.scale)
 
-        yield windows
+        yield lagged_rows
 
 
-def test_one_regime_is_scored_as_least_squares_on_the_other_blocks(windows, generator):
+def test_one_regime_is_scored_as_least_squares_on_the_other_blocks(lagged_rows, generator):
     """Against the normal equations, block by block; a missing row costs no other candidate a row more."""
     x = np.convolve(generator.normal(size=1001), [1.0, 0.7], "valid")
-    scored = compare.score(windows(x[:, None]), 2, restarts=1, seed=0)
+    scored = cross_validation.score(lagged_rows(x[:, None]), 2, restarts=1, seed=0)
     h, y = np.column_stack([x[:-1], np.ones(999)]), x[1:]  # row t of y is row t + 1 of x
     for block in range(10):
         held = {100 * block, 100 * ((block + 5) % 10)}
@@ -61,25 +61,25 @@ def test_one_regime_is_scored_as_least_squares_on_the_other_blocks(windows, gene
         residuals = y[rows] - h[rows] @ weights
         expected = (-0.5 * np.log(2 * np.pi * variance) - residuals**2 / (2 * variance)).mean() + np.log(x.std())
         assert scored.block_scores[block] == pytest.approx(expected, abs=2e-3)
-    assert (scored.free, scored.agreement, scored.smallest_share) == (3, 1, 1)
+    assert (scored.num_free_parameters, scored.agreement, scored.smallest_share) == (3, 1, 1)
 
 
-def test_candidates_of_all_lags_are_scored_on_the_same_rows(windows, generator):
+def test_candidates_of_all_lags_are_scored_on_the_same_rows(lagged_rows, generator):
     """White noise with every third value missing: two lags are never complete, so nothing of one lag may count."""
     x = generator.normal(size=(600, 1))
     x[::3] = np.nan
-    rows = compare._scored_rows(windows(x), 60, 120, 2)
-    assert int(rows.mask.sum()) == int(windows(x, lags=2).rows(60, 120).mask.sum()) == 0
-    assert int(compare._scored_rows(windows(x), 60, 120, 1).mask.sum()) == 20
+    rows = cross_validation._scored_rows(lagged_rows(x), 60, 120, 2)
+    assert int(rows.usable.sum()) == int(lagged_rows(x, lags=2).rows(60, 120).usable.sum()) == 0
+    assert int(cross_validation._scored_rows(lagged_rows(x), 60, 120, 1).usable.sum()) == 20
 
 
-def test_blocks_without_a_value_are_left_out(windows, generator):
+def test_blocks_without_a_value_are_left_out(lagged_rows, generator):
     x = generator.normal(size=(1000, 1))
     x[300:410] = np.nan
-    assert len(compare.score(windows(x), 1, restarts=1, seed=0).block_scores) == 9
+    assert len(cross_validation.score(lagged_rows(x), 1, restarts=1, seed=0).block_scores) == 9
     x[100:] = np.nan
     with pytest.raises(SeriesError, match="rows are complete"):
-        compare.score(windows(x), 1, restarts=1, seed=0)
+        cross_validation.score(lagged_rows(x), 1, restarts=1, seed=0)
 
 
 def test_one_regime_competes_once():
@@ -109,7 +109,7 @@ def test_select_finds_the_number_of_regimes_and_keeps_the_model(run, series, mon
         assert one["parameters"] == one["regimes"] * (4 + 2 + 3) + one["regimes"] * (one["regimes"] - 1)
     out = series.parent / "out.csv"
     assert json.loads(run("infer", series, "--model", model, "--output", out, "--json").stdout)["rows"] == 1500
-    monkeypatch.setattr(parallel, "_processors", lambda: 1)
+    monkeypatch.setattr(concurrency, "_processors", lambda: 1)
     alone = json.loads(run("select", series, "--regimes", "2", "--restarts", "2", "--json", "--quiet").stdout)
     assert alone["candidates"][0] | {"difference": 0, "standard_error": 0} == figures["candidates"][1]
 
@@ -133,7 +133,7 @@ def test_a_run_that_is_broken_off_leaves_no_process(run, tmp_path, sent, to_all,
     arguments = [sys.executable, "-m", "gmvae_cli", "select", path, "--regimes", "4:8", "--quiet"]
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 300
-    others = 3 if parallel._processors() > 1 else 0  # two that work, and what keeps track of shared resources
+    others = 3 if concurrency._processors() > 1 else 0  # two that work, and what keeps track of shared resources
     while _processes_of(process.pid) <= others and time.monotonic() < deadline:
         time.sleep(0.2)
     time.sleep(0.5)
@@ -165,5 +165,5 @@ def test_whole_numbers():
     ],
 )
 def test_bad_choices_are_one_line(refusal, series, monkeypatch, options, status, expected):
-    monkeypatch.setattr(parallel, "_processors", lambda: 1)
+    monkeypatch.setattr(concurrency, "_processors", lambda: 1)
     assert expected in refusal("select", series, "--quiet", *options, status=status)

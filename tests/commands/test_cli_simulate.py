@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from gmvae_cli import checkpoint
-from gmvae_cli.model import simulation as synthetic
+from gmvae_cli.model import simulation
 
 
 def read(path):
@@ -74,7 +74,7 @@ def test_json_describes_what_was_drawn(run, tmp_path):
 
 
 def test_chunks_leave_no_seam(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(synthetic, "CHUNK_ROWS", 64)
+    monkeypatch.setattr(simulation, "CHUNK_ROWS", 64)
     found = json.loads(
         run("simulate", tmp_path / "a.csv", "--steps", 300, "--series", 2, "--dwell", 20, "--json").stdout
     )
@@ -95,7 +95,7 @@ def test_truth_is_the_generating_model(run, tmp_path):
     path = tmp_path / "truth.safetensors"
     run("simulate", tmp_path / "a.csv", "--steps", 10, "--lags", 2, "--covariance", "regime", "--truth", path)
     truth = checkpoint.load(str(path))
-    process = synthetic.random_process(
+    process = simulation.random_process(
         3, 2, 2, dwell=50, shared_covariance=False, intercept=False, generator=np.random.default_rng([0, 0])
     )
     assert truth.encoder is None

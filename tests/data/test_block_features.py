@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gmvae_cli.data.block_features import FLOOR, Summaries
-from gmvae_cli.data.series_data import Recording
+from gmvae_cli.data.block_features import STD_EPSILON, BlockFeatures
+from gmvae_cli.data.series_data import SeriesData
 
 
 def recording_of(seed, rows, channels=2):
@@ -15,10 +15,10 @@ def recording_of(seed, rows, channels=2):
     values[rng.random((rows, channels)) < 0.2] = np.nan
     steps = rng.choice([0, 1, 1, 1, 1, 1, 1, 1, 7], size=rows)
     steps[0] = 0
-    return Recording.from_arrays(values, steps), values, steps
+    return SeriesData.from_arrays(values, steps), values, steps
 
 
-def by_hand(values, steps, block_rows, floor):
+def by_hand(values, steps, block_rows, std_epsilon):
     """Block after block in plain Python: (summaries, steps, edges)."""
     found, follows, edges = [], [], []
     bounds = [*np.flatnonzero(steps == 0), len(values)]
@@ -31,7 +31,9 @@ def by_hand(values, steps, block_rows, floor):
             cells = [column[~np.isnan(column)] for column in block.T]
             known = [2 * len(cell) > len(block) for cell in cells]
             mean = [cell.mean() if k else np.nan for cell, k in zip(cells, known, strict=True)]
-            spread = [np.log(cell.std() + f) if k else np.nan for cell, k, f in zip(cells, known, floor, strict=True)]
+            spread = [
+                np.log(cell.std() + f) if k else np.nan for cell, k, f in zip(cells, known, std_epsilon, strict=True)
+            ]
             found.append([*mean, *spread])
             travelled = steps[cuts[index - 1] + 1 : cut + 1].sum() if index else 0
             follows.append(max(1, int(travelled / block_rows + 0.5)) if index else 0)
@@ -42,10 +44,10 @@ def by_hand(values, steps, block_rows, floor):
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 1_000), st.integers(1, 200), st.integers(2, 9))
 def test_blocks_are_those_taken_by_hand(seed, rows, block_rows):
-    recording, values, steps = recording_of(seed, rows)
-    floor = FLOOR * recording.scale
-    summaries = Summaries(recording, block_rows, floor)
-    expected, follows, edges = by_hand(values, steps, block_rows, floor)
+    data, values, steps = recording_of(seed, rows)
+    std_epsilon = STD_EPSILON * data.scale
+    summaries = BlockFeatures(data, block_rows, std_epsilon)
+    expected, follows, edges = by_hand(values, steps, block_rows, std_epsilon)
     found, found_steps = summaries.read(0, summaries.rows)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
     np.testing.assert_array_equal(found_steps, follows)
@@ -53,8 +55,8 @@ def test_blocks_are_those_taken_by_hand(seed, rows, block_rows):
 
 
 def test_parts_of_a_reading_are_the_whole():
-    recording, _, _ = recording_of(0, 500)
-    summaries = Summaries(recording, 4, FLOOR * recording.scale)
+    data, _, _ = recording_of(0, 500)
+    summaries = BlockFeatures(data, 4, STD_EPSILON * data.scale)
     whole, steps = summaries.read(0, summaries.rows)
     parts = [summaries.read(start, min(start + 7, summaries.rows)) for start in range(0, summaries.rows, 7)]
     np.testing.assert_allclose(np.concatenate([part[0] for part in parts]), whole)
@@ -62,15 +64,15 @@ def test_parts_of_a_reading_are_the_whole():
 
 
 def test_a_block_that_never_changes_has_a_log_too():
-    recording = Recording.from_arrays(np.array([[5.0], [5.0], [5.0], [5.0], [7.0], [9.0]]))
-    found, _ = Summaries(recording, 2, np.array([0.01])).read(0, 3)
+    data = SeriesData.from_arrays(np.array([[5.0], [5.0], [5.0], [5.0], [7.0], [9.0]]))
+    found, _ = BlockFeatures(data, 2, np.array([0.01])).read(0, 3)
     np.testing.assert_allclose(found, [[5, np.log(0.01)], [5, np.log(0.01)], [8, np.log(1.01)]])
 
 
 def test_units_shift_the_log_and_scale_the_mean():
-    recording, values, steps = recording_of(3, 100)
-    large = Recording.from_arrays(values * 1_000, steps)
-    small, big = (Summaries(r, 5, FLOOR * r.scale) for r in (recording, large))
+    data, values, steps = recording_of(3, 100)
+    large = SeriesData.from_arrays(values * 1_000, steps)
+    small, big = (BlockFeatures(r, 5, STD_EPSILON * r.scale) for r in (data, large))
     expected = small.read(0, small.rows)[0] * [1_000, 1_000, 1, 1] + [0, 0, np.log(1_000), np.log(1_000)]
     np.testing.assert_allclose(big.read(0, big.rows)[0], expected)
     assert small.scale[2:] == pytest.approx(big.scale[2:])

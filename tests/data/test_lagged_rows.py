@@ -5,14 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gmvae_cli.config import ModelConfig
-from gmvae_cli.data.lagged_rows import SAMPLED_ROWS, Rows, Windows, quartile_standard
-from gmvae_cli.data.series_data import Recording
+from gmvae_cli.data.lagged_rows import SAMPLED_ROWS, LaggedRows, Rows, quartile_standard
+from gmvae_cli.data.series_data import SeriesData
 
 
-def windows(values, steps=None, **model):
-    recording = Recording.from_arrays(np.asarray(values, float), steps)
-    D = recording.rows and np.asarray(values).shape[1]
-    return Windows(recording, ModelConfig(**model), np.zeros(D), np.ones(D), torch.float64)
+def lagged_rows(values, steps=None, **model):
+    data = SeriesData.from_arrays(np.asarray(values, float), steps)
+    D = data.rows and np.asarray(values).shape[1]
+    return LaggedRows(data, ModelConfig(**model), np.zeros(D), np.ones(D), torch.float64)
 
 
 @settings(max_examples=40, deadline=None)
@@ -23,11 +23,11 @@ def test_rows_are_the_same_for_every_block_size(T, lags, stride, block_rows, see
     values[rng.random(T) < 0.1, 0] = np.nan
     steps = rng.choice([0, 1, 1, 1, 1, 1, 4], size=T)
     steps[0] = 0
-    source = windows(values, steps, lags=lags, stride=stride)
+    source = lagged_rows(values, steps, lags=lags, stride=stride)
     whole = source.rows(0, T)
     cut = list(source.blocks(block_rows))
     assert torch.equal(torch.cat([rows.y for rows in cut], 1), whole.y)
-    assert torch.equal(torch.cat([rows.mask for rows in cut]), whole.mask)
+    assert torch.equal(torch.cat([rows.usable for rows in cut]), whole.usable)
     assert torch.equal(torch.cat([rows.observed for rows in cut], 1), whole.observed)
     assert np.array_equal(np.concatenate([rows.steps for rows in cut]), whole.steps)
 
@@ -41,30 +41,30 @@ def test_a_row_has_evidence_only_with_all_its_lags_in_one_stretch(T, lags, strid
     values[rng.random((T, 2)) < 0.15] = np.nan
     steps = rng.choice([0, 1, 1, 1, 1, 1, 4], size=T)
     steps[0] = 0
-    rows = windows(values, steps, lags=lags, stride=stride).rows(0, T)
+    rows = lagged_rows(values, steps, lags=lags, stride=stride).rows(0, T)
     for t in range(T):
         lagged = [t - p * stride for p in range(lags + 1)]
-        complete = lagged[-1] >= 0 and all(steps[u] == 1 for u in range(lagged[-1] + 1, t + 1))
-        complete = complete and not any(np.isnan(values[u]).any() for u in lagged[1:])
-        assert bool(rows.mask[t]) == (complete and not np.isnan(values[t]).all())
-        assert bool(rows.complete[t]) == (complete and not np.isnan(values[t]).any())
+        fully_observed = lagged[-1] >= 0 and all(steps[u] == 1 for u in range(lagged[-1] + 1, t + 1))
+        fully_observed = fully_observed and not any(np.isnan(values[u]).any() for u in lagged[1:])
+        assert bool(rows.usable[t]) == (fully_observed and not np.isnan(values[t]).all())
+        assert bool(rows.fully_observed[t]) == (fully_observed and not np.isnan(values[t]).any())
         assert rows.observed[:, t].tolist() == (~np.isnan(values[t])).tolist()
-        if rows.mask[t]:
+        if rows.usable[t]:
             assert rows.y[:, t].tolist() == [v for u in lagged for v in np.nan_to_num(values[u])] + [1.0]
 
 
 def test_rows_are_standardised():
-    recording = Recording.from_arrays(np.array([[1.0, 10], [3, 30], [5, 50]]))
-    source = Windows(recording, ModelConfig(), recording.mean, recording.scale, torch.float64)
+    data = SeriesData.from_arrays(np.array([[1.0, 10], [3, 30], [5, 50]]))
+    source = LaggedRows(data, ModelConfig(), data.mean, data.scale, torch.float64)
     assert source.rows(1, 3).y[0].tolist() == pytest.approx([0, np.sqrt(1.5)])
 
 
 def test_joined_stretches_restart_the_chain():
-    source = windows(np.arange(20.0)[:, None])
+    source = lagged_rows(np.arange(20.0)[:, None])
     both = source.pieces([(2, 5), (10, 13)])
     assert both.steps.tolist() == [0, 1, 1, 0, 1, 1]
     assert both.y[0].tolist() == [2, 3, 4, 10, 11, 12]
-    assert bool(both.mask.all())
+    assert bool(both.usable.all())
     assert len(both.rows(1, 4)) == 3
     assert isinstance(both.rows(1, 4), Rows)
 
@@ -77,7 +77,7 @@ def test_outliers_hardly_move_the_quartile_standard(rows):
     values[::50, 0] = 1e12
     values[rng.random(rows) < 0.3, 1] = np.nan
     values[:, 2] = np.where(rng.random(rows) < 0.1, values[:, 2], 7.0)  # mostly the same
-    with Recording.from_arrays(values) as found:
+    with SeriesData.from_arrays(values) as found:
         mean, scale = quartile_standard(found)
         np.testing.assert_allclose(mean[:2], 5, atol=0.3)
         np.testing.assert_allclose(scale[:2], 2, atol=0.3)

@@ -10,12 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gmvae_cli.config import SeriesConfig
-from gmvae_cli.data import series_data as recording
-from gmvae_cli.data.series_data import ChannelSummary, Recording
+from gmvae_cli.data import series_data
+from gmvae_cli.data.series_data import ChannelSummary, SeriesData
 from gmvae_cli.data.steps import StepCounter, StepRule, duration_rows
 from gmvae_cli.errors import ConfigError, SeriesError
-from gmvae_cli.files import inputs as tables
-from gmvae_cli.files import series_reader as series
+from gmvae_cli.files import inputs, series_reader
 from gmvae_cli.files.series_reader import open_series
 from gmvae_cli.files.validation import Recorder
 from gmvae_cli.system.scratch import Scratch
@@ -82,7 +81,7 @@ def test_reading_is_the_same_for_any_block_layout(drawn, borders, rows):
 @settings(deadline=None)
 def test_arrays_and_files_make_the_same_recording(drawn, borders):
     table, values, steps = drawn
-    with record(cut(table, borders)) as ours, Recording.from_arrays(values, steps) as theirs:
+    with record(cut(table, borders)) as ours, SeriesData.from_arrays(values, steps) as theirs:
         for left, right in zip(ours.read(0, ours.rows), theirs.read(0, theirs.rows), strict=True):
             np.testing.assert_array_equal(left, right)
         np.testing.assert_allclose(ours.mean, theirs.mean, rtol=1e-9, atol=1e-6)
@@ -144,7 +143,7 @@ def test_dates_step_in_seconds_and_business_days_are_noted():
 
 
 def test_many_different_steps_have_a_sampled_median_and_exact_holes(monkeypatch):
-    monkeypatch.setattr(recording, "READ_ROWS", 999)
+    monkeypatch.setattr(series_data, "READ_ROWS", 999)
     steps = np.random.default_rng(0).uniform(0.9, 1.1, 200_000)
     steps[::1000] = 4
     counted, whole = steps_of(np.cumsum(steps))
@@ -206,7 +205,7 @@ def test_clocks_of_two_files_may_tick_in_different_units(tmp_path):
     for name, unit, rows in (("a", "ns", [0, 60]), ("b", "s", [120, 240])):
         times = pa.array([row * (10**9 if unit == "ns" else 1) for row in rows]).cast(pa.timestamp(unit))
         pq.write_table(pa.table({"series": ["u", "u"], "time": times, "x0": [1.0, 2.0]}), tmp_path / f"{name}.parquet")
-    with open_series([str(tmp_path)], SeriesConfig()).recording() as whole:
+    with open_series([str(tmp_path)], SeriesConfig()).read_data() as whole:
         assert whole.read(0, 4)[1].tolist() == [0, 1, 1, 2]
 
 
@@ -220,11 +219,11 @@ def test_files_read_alike_in_blocks_of_any_size(tmp_path, rows, block_rows, byte
     frame = table.to_pandas()
     frame.to_csv(tmp_path / "a.csv", index=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "CSV_BLOCK_BYTES", bytes_read)
-        patch.setattr(series, "BLOCK_ROWS", block_rows)
+        patch.setattr(inputs, "CSV_BLOCK_BYTES", bytes_read)
+        patch.setattr(series_reader, "BLOCK_ROWS", block_rows)
         reader = open_series([str(tmp_path / "a.csv")], SeriesConfig())
         sizes = [part.num_rows for part in reader.tables(block_rows)]
-        with reader.recording(keep_constant=True) as whole:
+        with reader.read_data(keep_constant=True) as whole:
             values, steps = whole.read(0, whole.rows)
     np.testing.assert_array_equal(values, frame[["x0", "x1"]])
     assert steps.tolist() == [0] + [1] * (rows - 1)

@@ -74,8 +74,8 @@ def write(path, text):
 
 def record(path, config=None, **options):
     """(values, steps, recording) of a whole file."""
-    with open_series([str(path)], config or SeriesConfig(**options)).recording() as recording:
-        return *recording.read(0, recording.rows), recording
+    with open_series([str(path)], config or SeriesConfig(**options)).read_data() as data:
+        return *data.read(0, data.rows), data
 
 
 def test_every_bad_file_has_its_line():
@@ -94,13 +94,13 @@ def test_odd_file_holds_the_same_three_rows(name):
     config = (
         CONFIGS.get(f"odd/{name}", CONFIGS.get(name, SeriesConfig())) if "semi" in name or "comma" in name else None
     )
-    values, steps, recording = record(ODD / name, config)
+    values, steps, data = record(ODD / name, config)
     np.testing.assert_array_equal(values, [[1, 2], [NAN, 3], [4, 5]])
     np.testing.assert_array_equal(steps, [0, 1, 1])
-    assert recording.channels == ("x0", "x1")
-    assert recording.missing.tolist() == [1, 0]
+    assert data.channels == ("x0", "x1")
+    assert data.missing.tolist() == [1, 0]
     is_date = any(word in name for word in ("date", "zone", "stamp"))
-    assert (recording.step, recording.time_unit) == ((86400, "seconds") if is_date else (1, "units"))
+    assert (data.step, data.time_unit) == ((86400, "seconds") if is_date else (1, "units"))
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in ODD.glob("*.parquet")))
@@ -134,8 +134,8 @@ def test_typed_tables_turn_text_into_numbers_and_dates(tmp_path):
 def test_typed_times_are_of_one_type_though_the_first_are_whole(tmp_path):
     rows = "".join(f"{index}{'.5' if index == 150_000 else ''},{index % 7}\n" for index in range(150_001))
     reader = open_series([write(tmp_path / "a.csv", "t,x0\n" + rows)], SeriesConfig())
-    with reader.recording() as recording:
-        assert recording.holes == 0
+    with reader.read_data() as data:
+        assert data.holes == 0
     tables = list(reader.tables(100_000, typed=True))
     assert {table.schema.field("t").type for table in tables} == {pa.float64()}
 
@@ -205,31 +205,31 @@ def test_text_far_below_the_first_block_is_named_by_its_row(tmp_path):
 
 def test_empty_column_is_left_aside_with_a_note(tmp_path):
     path = write(tmp_path / "a.csv", "x0,x1\n1,\n2,\n")
-    _, _, recording = record(path)
-    assert recording.channels == ("x0",)
-    assert [code for code, _ in recording.notes] == ["empty_column"]
+    _, _, data = record(path)
+    assert data.channels == ("x0",)
+    assert [code for code, _ in data.notes] == ["empty_column"]
 
 
 def test_constant_channels_are_left_out_unless_kept(tmp_path):
     reader = open_series([write(tmp_path / "a.csv", "x0,x1,x2\n1,5.1,3\n2,5.1,4\n4,,3\n")], SeriesConfig())
-    with reader.recording() as recording:
-        assert recording.channels == ("x0", "x2")
-        assert recording.notes == [("constant_channel", "channel 'x1' is constant and is left out")]
-        np.testing.assert_array_equal(recording.read(1, 3)[0], [[2, 4], [4, 3]])
-        np.testing.assert_allclose(recording.mean, [7 / 3, 10 / 3])
-    with reader.recording(keep_constant=True) as recording:
-        assert recording.channels == ("x0", "x1", "x2")
-        assert (recording.mean[1], recording.scale[1], recording.notes) == (5.1, 1.0, [])
+    with reader.read_data() as data:
+        assert data.channels == ("x0", "x2")
+        assert data.notes == [("constant_channel", "channel 'x1' is constant and is left out")]
+        np.testing.assert_array_equal(data.read(1, 3)[0], [[2, 4], [4, 3]])
+        np.testing.assert_allclose(data.mean, [7 / 3, 10 / 3])
+    with reader.read_data(keep_constant=True) as data:
+        assert data.channels == ("x0", "x1", "x2")
+        assert (data.mean[1], data.scale[1], data.notes) == (5.1, 1.0, [])
 
 
 def test_series_restart_and_sort_puts_them_in_order(tmp_path):
     path = write(tmp_path / "a.csv", "series,t,x0\nb,2,1\na,1,2\nb,1,3\na,3,4\na,2,5\n")
     with pytest.raises(SeriesError, match=r"row 3: series 'b' goes on after another one; --sort"):
         record(path)
-    values, steps, recording = record(path, sort=True)
+    values, steps, data = record(path, sort=True)
     assert values[:, 0].tolist() == [3, 1, 2, 5, 4]
     assert steps.tolist() == [0, 1, 0, 1, 1]
-    assert recording.num_series == 2
+    assert data.num_series == 2
     (table,) = open_series([path], SeriesConfig(sort=True)).tables()
     assert table["x0"].to_pylist() == ["3", "1", "2", "5", "4"]
     (labels,) = open_series([path], SeriesConfig(sort=True)).labels(["x0"])
@@ -258,9 +258,9 @@ def test_sorted_rows_are_named_as_in_the_file(tmp_path):
 def test_files_without_series_column_are_series_of_their_own(tmp_path):
     paths = [write(tmp_path / f"{name}.csv", "t,x0\n0,1\n1,2\n") for name in "ba"]
     reader = open_series(paths, SeriesConfig())
-    with reader.recording() as recording:
-        assert recording.read(0, 4)[1].tolist() == [0, 1, 0, 1]
-        assert (recording.num_series, recording.rows) == (2, 4)
+    with reader.read_data() as data:
+        assert data.read(0, 4)[1].tolist() == [0, 1, 0, 1]
+        assert (data.num_series, data.rows) == (2, 4)
     assert reader.paths == tuple(sorted(paths))
     (labels,) = reader.labels(["x0"])
     assert labels["series"].to_pylist() == [path for path in sorted(paths) for _ in range(2)]
@@ -270,12 +270,12 @@ def test_an_id_goes_on_in_the_next_file_but_does_not_come_back(tmp_path):
     for name, rows in (("a", "s,0,1\n"), ("b", "s,1,2\nr,0,1\n"), ("c", "s,2,3\n")):
         write(tmp_path / "in" / f"{name}.csv", "series,t,x0\n" + rows)
     folder = tmp_path / "in"
-    with open_series([str(folder / "[ab].csv")], SeriesConfig()).recording() as recording:
-        assert recording.read(0, 3)[1].tolist() == [0, 1, 0]
+    with open_series([str(folder / "[ab].csv")], SeriesConfig()).read_data() as data:
+        assert data.read(0, 3)[1].tolist() == [0, 1, 0]
     with pytest.raises(SeriesError, match=r"c.csv: row 1: series 's' goes on after another one"):
-        open_series([str(folder)], SeriesConfig()).recording()
-    with open_series([str(folder)], SeriesConfig(sort=True)).recording() as recording:
-        assert recording.read(0, 4)[0][:, 0].tolist() == [1, 2, 3, 1]
+        open_series([str(folder)], SeriesConfig()).read_data()
+    with open_series([str(folder)], SeriesConfig(sort=True)).read_data() as data:
+        assert data.read(0, 4)[0][:, 0].tolist() == [1, 2, 3, 1]
 
 
 def test_key_value_folders_become_columns(tmp_path):
@@ -287,15 +287,15 @@ def test_key_value_folders_become_columns(tmp_path):
     (table,) = reader.tables()
     assert table["series"].to_pylist() == ["1", "1", "2", "2"]
     assert set(table["site"].to_pylist()) == {"a b"}
-    with reader.recording() as recording:
-        assert recording.num_series == 2
+    with reader.read_data() as data:
+        assert data.num_series == 2
 
 
 def test_files_of_one_table_need_its_columns(tmp_path):
     paths = [write(tmp_path / "a.csv", "t,x0,n\n0,1,a\n1,2,b\n"), write(tmp_path / "b.csv", "x0,t\n1,0\n2,1\n")]
     reader = open_series(paths, SeriesConfig())
-    with reader.recording() as recording:
-        assert recording.rows == 4
+    with reader.read_data() as data:
+        assert data.rows == 4
     with pytest.raises(SeriesError, match=r"b.csv: its columns differ from those of .*a.csv in: n"):
         list(reader.tables())
     write(tmp_path / "b.csv", "t,x1\n0,1\n")
@@ -329,9 +329,9 @@ def test_expand_names_files_in_order_and_where_results_go(tmp_path, monkeypatch)
 def test_stdin_is_read_twice_even_at_once(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"t,x0\n0,1\n1,3\n")))
     reader = open_series(["-"], SeriesConfig())
-    with reader.recording() as recording:
-        assert recording.name == "stdin"
-        assert recording.rows == 2
+    with reader.read_data() as data:
+        assert data.name == "stdin"
+        assert data.rows == 2
     for left, right in zip(reader.tables(1), reader.labels(["x0"], 1), strict=True):
         assert left["x0"].to_pylist() == right["x0"].to_pylist()
 
@@ -395,6 +395,6 @@ def test_a_csv_file_too_large_for_the_disk_is_refused_before_it_is_read(tmp_path
     monkeypatch.setattr(
         "gmvae_cli.files.series_reader.require_free", lambda folder, nbytes: seen.append((reader.rows, nbytes))
     )
-    reader.recording(str(tmp_path)).close()
+    reader.read_data(str(tmp_path)).close()
     assert seen[0][0] is None
     assert 0.6 < seen[0][1] / (20_000 * 3 * 8) <= 1, "careful: no more than what will be needed"

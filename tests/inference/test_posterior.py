@@ -3,11 +3,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_models import collected, random_checkpoint, random_recording
+from random_models import collected, random_checkpoint, random_data
 
-from gmvae_cli.data.lagged_rows import Windows
+from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.inference import apply, posterior
-from gmvae_cli.model import chain as markov
+from gmvae_cli.model import forward_backward
 from gmvae_cli.model.ar_density import log_likelihoods
 from gmvae_cli.model.viterbi import viterbi
 
@@ -25,9 +25,9 @@ POSTERIORS = ("smooth", "viterbi", "filter", "encoder")
     st.integers(0, 10_000),
 )
 def test_block_size_changes_nothing(T, block_rows, lags, posterior, prior, noise, seed):
-    checkpoint, recording = random_checkpoint(seed, P=lags, prior=prior, noise=noise), random_recording(seed, T)
-    whole = collected(recording, checkpoint, posterior, T)
-    cut = collected(recording, checkpoint, posterior, block_rows)
+    checkpoint, data = random_checkpoint(seed, P=lags, prior=prior, noise=noise), random_data(seed, T)
+    whole = collected(data, checkpoint, posterior, T)
+    cut = collected(data, checkpoint, posterior, block_rows)
     assert np.array_equal(cut[0], whole[0])
     for one, other in zip(cut[1:4], whole[1:4], strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-8)
@@ -35,15 +35,15 @@ def test_block_size_changes_nothing(T, block_rows, lags, posterior, prior, noise
 
 
 def test_posteriors_are_those_of_the_chain_and_differ():
-    checkpoint, recording = random_checkpoint(3), random_recording(3, 200)
-    source = Windows(recording, checkpoint.model, checkpoint.mean.numpy(), checkpoint.scale.numpy(), torch.float64)
+    checkpoint, data = random_checkpoint(3), random_data(3, 200)
+    source = LaggedRows(data, checkpoint.model, checkpoint.mean.numpy(), checkpoint.scale.numpy(), torch.float64)
     rows = source.rows(0, 200)
-    scores = torch.where(rows.mask, log_likelihoods(rows.y, checkpoint.parameters.emission(True), rows.partial), 0).mT
+    scores = torch.where(rows.usable, log_likelihoods(rows.y, checkpoint.parameters.emission(True), rows.partial), 0).mT
     chain = checkpoint.parameters.chain
-    results = {name: collected(recording, checkpoint, name, 64) for name in POSTERIORS}
-    exact = markov.smooth(scores, chain, rows.steps)
+    results = {name: collected(data, checkpoint, name, 64) for name in POSTERIORS}
+    exact = forward_backward.smooth(scores, chain, rows.steps)
     np.testing.assert_allclose(results["smooth"][1], exact.smoothed_probs, atol=1e-9)
-    filtered = markov.filter(scores, chain, rows.steps).filtered_probs
+    filtered = forward_backward.filter(scores, chain, rows.steps).filtered_probs
     np.testing.assert_allclose(results["filter"][1], filtered, atol=1e-9)
     np.testing.assert_allclose(results["viterbi"][1], exact.smoothed_probs, atol=1e-9)
     assert results["viterbi"][0].tolist() == viterbi(scores, chain, rows.steps).tolist()
@@ -58,23 +58,23 @@ def test_posteriors_are_those_of_the_chain_and_differ():
 
 @pytest.mark.parametrize(("prior", "noise"), [("markov", "normal"), ("iid", "normal"), ("markov", "student")])
 def test_elbo_is_the_log_likelihood_where_the_encoder_is_the_decoder(prior, noise, monkeypatch):
-    checkpoint, recording = random_checkpoint(4, prior=prior, noise=noise), random_recording(4, 150)
-    monkeypatch.setattr(posterior.Inference, "_evidence", posterior.Inference._scores)
-    *_, log_likelihood, elbo = collected(recording, checkpoint, "encoder", 40)
+    checkpoint, data = random_checkpoint(4, prior=prior, noise=noise), random_data(4, 150)
+    monkeypatch.setattr(posterior.Inference, "_potentials", posterior.Inference._scores)
+    *_, log_likelihood, elbo = collected(data, checkpoint, "encoder", 40)
     assert elbo == pytest.approx(log_likelihood, abs=1e-5)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from(["markov", "iid"]))
 def test_elbo_never_exceeds_the_log_likelihood(seed, prior):
-    checkpoint, recording = random_checkpoint(seed, prior=prior), random_recording(seed, 80)
-    *_, log_likelihood, elbo = collected(recording, checkpoint, "encoder", 30)
+    checkpoint, data = random_checkpoint(seed, prior=prior), random_data(seed, 80)
+    *_, log_likelihood, elbo = collected(data, checkpoint, "encoder", 30)
     assert elbo <= log_likelihood + 1e-9
 
 
 def test_rows_without_evidence_have_no_log_likelihood_and_keep_their_probabilities():
-    checkpoint, recording = random_checkpoint(5), random_recording(5, 60)
-    regimes, probs, rows, *_ = collected(recording, checkpoint, "smooth", 60)
+    checkpoint, data = random_checkpoint(5), random_data(5, 60)
+    regimes, probs, rows, *_ = collected(data, checkpoint, "smooth", 60)
     assert np.isnan(rows).any()
     assert np.isfinite(probs).all()
     np.testing.assert_allclose(probs.sum(1), 1, atol=1e-12)
@@ -83,16 +83,16 @@ def test_rows_without_evidence_have_no_log_likelihood_and_keep_their_probabiliti
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 30), st.data())
-def test_portions_are_the_rows_of_the_blocks(T, block_rows, data):
-    checkpoint, recording = random_checkpoint(6), random_recording(6, T)
-    with apply.infer(recording, checkpoint, "smooth", block_rows=block_rows) as inferred:
+def test_portions_are_the_rows_of_the_blocks(T, block_rows, draws):
+    checkpoint, data = random_checkpoint(6), random_data(6, T)
+    with apply.infer(data, checkpoint, "smooth", block_rows=block_rows) as inferred:
         whole = posterior.Labelled.joined(list(inferred.blocks()))
         take = posterior.in_portions(inferred.blocks())
         start = 0
         while start < T:
-            count = data.draw(st.integers(1, T - start))
+            count = draws.draw(st.integers(1, T - start))
             part = take(count)
             for name in ("regimes", "probs", "log_likelihood", "starts"):
                 np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[start : start + count])
             start += count
-    assert np.array_equal(whole.starts, recording.read(0, T)[1] == 0)
+    assert np.array_equal(whole.starts, data.read(0, T)[1] == 0)

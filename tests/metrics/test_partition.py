@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from gmvae_cli.metrics import partition as metrics
+from gmvae_cli.metrics import partition
 
 
 def random_labels(seed):
@@ -22,7 +22,7 @@ def random_labels(seed):
     true = np.repeat(generator.integers(num_true, size=n), generator.integers(1, 6, size=n))[:n]
     noise = generator.integers(num_predicted, size=n)
     predicted = np.where(generator.random(n) < 0.5, noise, (true + 1) % num_predicted)
-    return true, predicted, metrics.contingency(true, predicted, num_true, num_predicted)
+    return true, predicted, partition.contingency(true, predicted, num_true, num_predicted)
 
 
 SEEDS = range(60)
@@ -37,7 +37,7 @@ def test_partition_scores_equal_the_formulas_on_counts(seed):
         "ami": reference.adjusted_mutual_information(counts),
         "v_measure": reference.v_measure(counts),
     }
-    found = metrics.partition_scores(counts)
+    found = partition.partition_scores(counts)
     assert found == pytest.approx(expected, abs=1e-9)
     for name, score in (
         ("ari", sklearn.metrics.adjusted_rand_score),
@@ -53,10 +53,10 @@ def test_expected_information_equals_scikit_learn(rows):
     """Also where only part of the sum is taken."""
     generator = np.random.default_rng(rows)
     true, predicted = generator.choice(4, rows, p=[0.7, 0.2, 0.09, 0.01]), generator.integers(3, size=rows)
-    counts = metrics.contingency(true, predicted, 4, 3)
+    counts = partition.contingency(true, predicted, 4, 3)
     counts = counts[counts.sum(1) > 0][:, counts.sum(0) > 0]
     expected = sklearn.metrics.cluster.expected_mutual_information(csr_array(counts), rows)
-    assert metrics.expected_information(counts.sum(1), counts.sum(0)) == pytest.approx(expected, rel=1e-6, abs=1e-14)
+    assert partition.expected_information(counts.sum(1), counts.sum(0)) == pytest.approx(expected, rel=1e-6, abs=1e-14)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -64,16 +64,16 @@ def test_accuracy_equals_the_best_of_all_matchings(seed):
     true, predicted, counts = random_labels(seed)
     size = max(counts.shape)
     best = max(np.mean(np.array(names)[predicted] == true) for names in itertools.permutations(range(size)))
-    assert metrics.accuracy(counts) == pytest.approx(best, abs=1e-12)
+    assert partition.accuracy(counts) == pytest.approx(best, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_macro_f1_equals_scikit_learn_on_matched_labels(seed):
     true, predicted, counts = random_labels(seed)
-    stands_for = {int(column): label for label, column in enumerate(metrics.match_labels(counts)) if column >= 0}
+    stands_for = {int(column): label for label, column in enumerate(partition.match_labels(counts)) if column >= 0}
     renamed = np.array([stands_for.get(int(label), 99) for label in predicted])
     expected = sklearn.metrics.f1_score(true, renamed, labels=np.unique(true), average="macro", zero_division=0)
-    assert metrics.macro_f1(counts) == pytest.approx(expected, abs=1e-12)
+    assert partition.macro_f1(counts) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_macro_f1_equals_scikit_learn_on_matched_labels(seed):
 )
 def test_equal_partitions_score_one(counts):
     counts = np.array(counts)
-    assert metrics.accuracy(counts) == metrics.macro_f1(counts) == 1
-    assert list(metrics.partition_scores(counts).values()) == pytest.approx([1] * 4, abs=1e-12)
+    assert partition.accuracy(counts) == partition.macro_f1(counts) == 1
+    assert list(partition.partition_scores(counts).values()) == pytest.approx([1] * 4, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -100,33 +100,35 @@ def test_a_segmentation_with_itself_is_perfect_under_any_names(seed, renamed):
     n, K = int(generator.integers(1, 3_000)), int(generator.integers(1, 9))
     true = np.repeat(generator.integers(K, size=n), generator.integers(1, 6, size=n))[:n]
     predicted = generator.permutation(K)[true] if renamed else true
-    counts, starts = metrics.contingency(true, predicted, K, K), np.union1d([0], generator.integers(n, size=3))
+    counts, starts = partition.contingency(true, predicted, K, K), np.union1d([0], generator.integers(n, size=3))
     both = edges(true, starts), edges(predicted, starts)
-    changes = metrics.pooled_change_scores(*both, starts, n, 0)
-    assert metrics.partition_scores(counts) == dict.fromkeys(("ari", "nmi", "ami", "v_measure"), 1)
-    assert metrics.accuracy(counts) == metrics.macro_f1(counts) == metrics.covering(*both, n) == 1
+    changes = partition.pooled_change_scores(*both, starts, n, 0)
+    assert partition.partition_scores(counts) == dict.fromkeys(("ari", "nmi", "ami", "v_measure"), 1)
+    assert partition.accuracy(counts) == partition.macro_f1(counts) == partition.covering(*both, n) == 1
     assert (changes.precision, changes.recall, changes.f1, changes.hausdorff) == (1, 1, 1, 0)
 
 
 def test_one_predicted_label_for_two_true_ones():
     counts = np.array([[6], [4]])
-    assert metrics.accuracy(counts) == 0.6
-    assert metrics.macro_f1(counts) == pytest.approx((2 * 6 / (6 + 10) + 0) / 2, abs=1e-12)
-    assert metrics.partition_scores(counts) == pytest.approx({"ari": 0, "nmi": 0, "ami": 0, "v_measure": 0}, abs=1e-12)
+    assert partition.accuracy(counts) == 0.6
+    assert partition.macro_f1(counts) == pytest.approx((2 * 6 / (6 + 10) + 0) / 2, abs=1e-12)
+    assert partition.partition_scores(counts) == pytest.approx(
+        {"ari": 0, "nmi": 0, "ami": 0, "v_measure": 0}, abs=1e-12
+    )
 
 
 def test_match_takes_the_greatest_total_worth_of_any_numbers():
-    assert metrics.match(np.array([[0.9, 0.8, 0.0], [0.8, 0.1, 0.0], [0.0, 0.0, 0.0]])).tolist() == [1, 0, -1]
+    assert partition.match(np.array([[0.9, 0.8, 0.0], [0.8, 0.1, 0.0], [0.0, 0.0, 0.0]])).tolist() == [1, 0, -1]
 
 
 def test_matched_confusion_has_the_matches_on_its_diagonal():
-    confusion, columns = metrics.matched_confusion(np.array([[1, 9, 0, 2], [8, 0, 0, 1]]))
+    confusion, columns = partition.matched_confusion(np.array([[1, 9, 0, 2], [8, 0, 0, 1]]))
     assert confusion.tolist() == [[9, 1, 0, 2], [0, 8, 0, 1]]
     assert columns.tolist() == [1, 0, 2, 3]
 
 
 def test_matched_confusion_gives_a_true_label_without_a_match_an_empty_column():
-    confusion, columns = metrics.matched_confusion(np.array([[3], [9]]))
+    confusion, columns = partition.matched_confusion(np.array([[3], [9]]))
     assert confusion.tolist() == [[0, 3], [0, 9]]
     assert columns.tolist() == [-1, 0]
 
@@ -135,7 +137,7 @@ def test_covering_worked_by_hand():
     true = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
     predicted = np.array([0, 0, 1, 1, 1, 1, 1, 1, 1, 1])
     # [0, 4) meets [0, 2): 2/4; [4, 10) meets [2, 10): 6/8
-    assert metrics.covering(edges(true), edges(predicted), 10) == pytest.approx((4 * 0.5 + 6 * 0.75) / 10, abs=1e-12)
+    assert partition.covering(edges(true), edges(predicted), 10) == pytest.approx((4 * 0.5 + 6 * 0.75) / 10, abs=1e-12)
 
 
 def spans(labels, starts):
@@ -167,7 +169,7 @@ def test_covering_equals_all_pairs_of_segments(seed):
             max(0, min(b, d) - max(a, c)) / (max(b, d) - min(a, c)) for c, d in spans(predicted, set(starts.tolist()))
         ]
         total += (b - a) * max(overlaps)
-    assert metrics.covering(edges(true, starts), edges(predicted, starts), len(true)) == pytest.approx(
+    assert partition.covering(edges(true, starts), edges(predicted, starts), len(true)) == pytest.approx(
         total / len(true), abs=1e-12
     )
 
@@ -177,7 +179,7 @@ def test_covering_equals_all_pairs_of_segments(seed):
 def test_change_scores_equal_the_largest_matching(seed, tolerance):
     true, predicted, _ = random_labels(seed)
     true_changes, predicted_changes = change_rows(true), change_rows(predicted)
-    scores = metrics.change_scores(
+    scores = partition.change_scores(
         np.array(true_changes, int), np.array(predicted_changes, int), tolerance, num_rows=len(true)
     )
     if not true_changes or not predicted_changes:
@@ -196,7 +198,7 @@ def test_change_scores_equal_the_largest_matching(seed, tolerance):
 
 
 def test_a_true_change_is_matched_once():
-    scores = metrics.change_scores(np.array([50]), np.array([48, 50, 52]), tolerance=5, num_rows=100)
+    scores = partition.change_scores(np.array([50]), np.array([48, 50, 52]), tolerance=5, num_rows=100)
     assert (scores.precision, scores.recall, scores.f1, scores.hausdorff) == (1 / 3, 1.0, 0.5, 2.0)
 
 
@@ -204,7 +206,7 @@ def test_change_scores_of_series_are_pooled_by_rows():
     true = np.array([0, 0, 1, 1] + [0] * 12)
     predicted = np.array([0, 0, 1, 1] + [0] * 6 + [1] * 6)
     starts = np.array([0, 4])
-    scores = metrics.pooled_change_scores(edges(true, starts), edges(predicted, starts), starts, 16, tolerance=0)
+    scores = partition.pooled_change_scores(edges(true, starts), edges(predicted, starts), starts, 16, tolerance=0)
     assert (scores.precision, scores.recall, scores.f1) == (0.25, 0.25, 0.25)
     assert scores.hausdorff == 12 * 12 / 16
 
@@ -213,7 +215,7 @@ def test_change_scores_of_series_are_pooled_by_rows():
 @settings(max_examples=50, deadline=None)
 def test_names_of_labels_do_not_matter(seed, names):
     true, predicted, counts = random_labels(seed)
-    renamed = metrics.contingency(true, np.array(names)[predicted], counts.shape[0], 6)
-    for score in (metrics.accuracy, metrics.macro_f1):
+    renamed = partition.contingency(true, np.array(names)[predicted], counts.shape[0], 6)
+    for score in (partition.accuracy, partition.macro_f1):
         assert score(renamed) == pytest.approx(score(counts), abs=1e-9)
-    assert metrics.partition_scores(renamed) == pytest.approx(metrics.partition_scores(counts), abs=1e-9)
+    assert partition.partition_scores(renamed) == pytest.approx(partition.partition_scores(counts), abs=1e-9)

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from gmvae_cli.model import ar_dynamics as describe
+from gmvae_cli.model import ar_dynamics
 
 
 def stable_weights(seed, K, P, D):
     """Random AR weights whose companion matrices have spectral radius 0.9."""
     weights = torch.as_tensor(np.random.default_rng(seed).normal(size=(K, P, D, D)))
-    factors = 0.9 / describe.spectral_radius(weights)
+    factors = 0.9 / ar_dynamics.spectral_radius(weights)
     return torch.stack([weights[:, p] * factors[:, None, None] ** (p + 1) for p in range(P)], dim=1)
 
 
@@ -24,7 +24,7 @@ def test_stationary_moments_are_the_limit_of_the_recursion(seed, K, P, D):
     rng = np.random.default_rng(seed)
     weights, bias = stable_weights(seed, K, P, D), torch.as_tensor(rng.normal(size=(K, D)))
     tril = torch.as_tensor(np.tril(rng.normal(size=(1 if seed % 2 else K, D, D))))
-    mean, covariance = describe.stationary_moments(weights, bias, tril)
+    mean, covariance = ar_dynamics.stationary_moments(weights, bias, tril)
     for k in range(K):
         transition, noise = np.zeros((P * D, P * D)), np.zeros((P * D, P * D))
         for p in range(P):
@@ -41,7 +41,7 @@ def test_stationary_moments_are_the_limit_of_the_recursion(seed, K, P, D):
 
 def test_what_never_settles_has_no_moments():
     weights = torch.tensor([[[[1.0]]], [[[1.2]]], [[[0.5]]]], dtype=torch.float64)
-    mean, covariance = describe.stationary_moments(weights, torch.ones(3, 1).double(), torch.ones(1, 1, 1).double())
+    mean, covariance = ar_dynamics.stationary_moments(weights, torch.ones(3, 1).double(), torch.ones(1, 1, 1).double())
     assert mean.isnan()[:, 0].tolist() == covariance.isnan()[:, 0, 0].tolist() == [True, True, False]
     assert float(mean[2]) == pytest.approx(2)
     assert float(covariance[2]) == pytest.approx(1 / (1 - 0.25))
@@ -49,7 +49,7 @@ def test_what_never_settles_has_no_moments():
 
 def test_half_life_halves_a_disturbance():
     radius = torch.tensor([0.5, 0.9, 0.0, 1.0, 1.5], dtype=torch.float64)
-    half_life = describe.half_life(radius)
+    half_life = ar_dynamics.half_life(radius)
     np.testing.assert_allclose(radius[:2] ** half_life[:2], 0.5)
     assert half_life[2] == 0
     assert half_life[3:].isnan().all()
@@ -62,7 +62,7 @@ def rotation(radius, period):
 
 def test_dominant_period_of_rotations_and_of_what_does_not_turn():
     turning = torch.stack([rotation(0.9, 12), rotation(0.5, 3.3), torch.diag(torch.tensor([0.9, -0.3]).double())])
-    period = describe.dominant_period(turning[:, None])
+    period = ar_dynamics.dominant_period(turning[:, None])
     np.testing.assert_allclose(period[:2], [12, 3.3])
     assert period[2].isnan()
 
@@ -71,7 +71,7 @@ def test_dominant_period_of_a_second_order_oscillation():
     """x_t = 2 r cos(w) x_t-1 - r^2 x_t-2 turns once in 2 pi / w rows; a double real root (0.8, 0.8) does not turn."""
     radius, period = 0.95, 20.0
     lags = torch.tensor([[2 * radius * math.cos(2 * math.pi / period), -(radius**2)], [1.6, -0.64]]).double()
-    found = describe.dominant_period(lags[:, :, None, None])
+    found = ar_dynamics.dominant_period(lags[:, :, None, None])
     assert float(found[0]) == pytest.approx(period, rel=1e-6)
     assert found[1].isnan()
 
@@ -85,15 +85,17 @@ def test_standard_errors_are_those_of_least_squares(generator):
     covariance = residuals.T @ residuals / 200
     expected = [np.sqrt(np.diag(covariance[d, d] * np.linalg.inv(h.T @ h))) for d in range(D)]
     tril = torch.as_tensor(np.linalg.cholesky(covariance))[None]
-    found = describe.standard_errors(torch.as_tensor(h.T @ h)[None], tril)
+    found = ar_dynamics.standard_errors(torch.as_tensor(h.T @ h)[None], tril)
     np.testing.assert_allclose(found[0], expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("degrees", [2.1, 3.0, 100.0])
 def test_covariance_factor_is_the_variance_of_scipys_t(degrees):
-    assert float(describe.covariance_factor(torch.tensor(degrees))) == pytest.approx(stats.t(degrees).var(), rel=1e-4)
-    assert describe.covariance_factor(None) == 1
+    assert float(ar_dynamics.covariance_factor(torch.tensor(degrees))) == pytest.approx(
+        stats.t(degrees).var(), rel=1e-4
+    )
+    assert ar_dynamics.covariance_factor(None) == 1
 
 
 def test_no_covariance_exists_up_to_two_degrees_of_freedom():
-    assert math.isnan(describe.covariance_factor(torch.tensor(2.0)))
+    assert math.isnan(ar_dynamics.covariance_factor(torch.tensor(2.0)))

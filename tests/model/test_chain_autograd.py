@@ -4,9 +4,9 @@ import torch
 from gmvae_cli.model.chain_autograd import chain_posterior
 
 
-def by_logsumexp(evidence, log_initial, log_transition, steps):
+def by_logsumexp(potentials, log_initial, log_transition, steps):
     """The same two results, written so that automatic differentiation can follow."""
-    _, L, K = evidence.shape
+    _, L, K = potentials.shape
 
     def moves(t):
         kinds = {
@@ -16,12 +16,12 @@ def by_logsumexp(evidence, log_initial, log_transition, steps):
         }
         return torch.stack([kinds[int(step)] for step in steps[:, t]])
 
-    forward = [log_initial + evidence[:, 0]]
+    forward = [log_initial + potentials[:, 0]]
     for t in range(1, L):
-        forward.append((forward[-1][:, :, None] + moves(t)).logsumexp(1) + evidence[:, t])
+        forward.append((forward[-1][:, :, None] + moves(t)).logsumexp(1) + potentials[:, t])
     backward = [torch.zeros_like(forward[0])]
     for t in range(L - 1, 0, -1):
-        backward.insert(0, (moves(t) + (evidence[:, t] + backward[0])[:, None]).logsumexp(2))
+        backward.insert(0, (moves(t) + (potentials[:, t] + backward[0])[:, None]).logsumexp(2))
     probs = torch.stack([(f + b).softmax(-1) for f, b in zip(forward, backward, strict=True)], 1)
     return forward[-1].logsumexp(-1), probs
 

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 import recovery
 import torch
-from random_models import collected, random_checkpoint, random_parameters, random_recording
+from random_models import collected, random_checkpoint, random_data, random_parameters
 from reference import filter_rows, random_chain
 from scipy.signal import lfilter
 
 from gmvae_cli.config import ModelConfig, TrainConfig
-from gmvae_cli.data.lagged_rows import Windows
-from gmvae_cli.data.series_data import Recording
-from gmvae_cli.model import simulation as synthetic
+from gmvae_cli.data.lagged_rows import LaggedRows
+from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.model import simulation
 from gmvae_cli.model.ar_density import Emission, log_likelihoods
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.evidence_scale import evidence_scale, stride
 from gmvae_cli.system.progress import silent
-from gmvae_cli.training.em import ClosedForm, Model
+from gmvae_cli.training.em import EM, Model
 from gmvae_cli.training.fit import fit
 
 
@@ -25,8 +25,8 @@ def noise_alone(values, rows=None):
     D, n = values.shape
     y = torch.cat([torch.as_tensor(values), torch.ones(1, n, dtype=torch.float64)])
     emission = Emission(torch.zeros(1, 1, D, 1, dtype=torch.float64), torch.eye(D, dtype=torch.float64)[None, None])
-    mask = torch.ones(n, dtype=torch.bool) if rows is None else torch.as_tensor(rows)
-    return float(evidence_scale(y, mask, emission, torch.ones(1, 1, n, dtype=torch.float64))[0])
+    usable = torch.ones(n, dtype=torch.bool) if rows is None else torch.as_tensor(rows)
+    return float(evidence_scale(y, usable, emission, torch.ones(1, 1, n, dtype=torch.float64))[0])
 
 
 def coloured(rho, shape, rng):
@@ -99,11 +99,11 @@ def test_stride_looks_across_no_break():
 
 def test_training_on_a_correct_model_keeps_scale_one():
     rng = np.random.default_rng(0)
-    process = synthetic.random_process(3, 2, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
+    process = simulation.random_process(3, 2, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
     values, _ = recovery.drawn(process, 4_000, rng)
-    recording = Recording.from_arrays(values)
+    data = SeriesData.from_arrays(values)
     config = TrainConfig(model=ModelConfig(regimes=3), steps=20)
-    found = fit(Windows(recording, config.model, recording.mean, recording.scale), config, None, silent)
+    found = fit(LaggedRows(data, config.model, data.mean, data.scale), config, None, silent)
     assert float(found.parameters.evidence_scale) == 1.0
 
 
@@ -111,17 +111,17 @@ def test_training_estimates_the_scale_of_a_wrong_model():
     """Two waveforms that one lag does not describe: the scale is above 1, unless the user says 1; ARI above 0.95."""
     rng = np.random.default_rng(0)
     true = np.repeat([0, 1, 0, 1], 1_000)
-    turn = np.cumsum(np.where(true == 0, 2 * np.pi / 40, 2 * np.pi / 25))
-    values = np.stack([np.sin(turn), np.sin(turn + 1)], 1) + 0.2 * rng.normal(size=(4_000, 2))
-    recording = Recording.from_arrays(values)
+    run_backward = np.cumsum(np.where(true == 0, 2 * np.pi / 40, 2 * np.pi / 25))
+    values = np.stack([np.sin(run_backward), np.sin(run_backward + 1)], 1) + 0.2 * rng.normal(size=(4_000, 2))
+    data = SeriesData.from_arrays(values)
     scales = {}
     for asked in ("1", "auto"):
         config = TrainConfig(model=ModelConfig(regimes=2), steps=20, evidence_scale=asked)
-        windows = Windows(recording, config.model, recording.mean, recording.scale)
-        parameters = fit(windows, config, 500.0, silent).parameters
+        lagged_rows = LaggedRows(data, config.model, data.mean, data.scale)
+        parameters = fit(lagged_rows, config, 500.0, silent).parameters
         checkpoint = replace(random_checkpoint(0, K=2), parameters=parameters)
-        checkpoint = replace(checkpoint, mean=torch.as_tensor(recording.mean), scale=torch.as_tensor(recording.scale))
-        assert recovery.ari(true, collected(recording, checkpoint, "smooth", 4_000)[0]) > 0.95
+        checkpoint = replace(checkpoint, mean=torch.as_tensor(data.mean), scale=torch.as_tensor(data.scale))
+        assert recovery.ari(true, collected(data, checkpoint, "smooth", 4_000)[0]) > 0.95
         scales[asked] = float(parameters.evidence_scale)
     assert scales["1"] == 1.0
     assert scales["auto"] > 1.2
@@ -131,17 +131,17 @@ def test_training_estimates_the_scale_of_a_wrong_model():
 def test_polish_never_lowers_the_bound_at_a_fixed_scale(scale):
     rng = np.random.default_rng(0)
     values = coloured(0.9, (2, 2_000), rng).T * np.repeat([1.0, 3.0], 1_000)[:, None]
-    recording = Recording.from_arrays(values)
+    data = SeriesData.from_arrays(values)
     config = ModelConfig(regimes=2)
-    rows = Windows(recording, config, recording.mean, recording.scale, torch.float64).rows(0, 2_000)
-    closed = ClosedForm.over(rows, config, 2, None, scale)
+    rows = LaggedRows(data, config, data.mean, data.scale, torch.float64).rows(0, 2_000)
+    em = EM.over(rows, config, 2, None, scale)
     pi, A = (torch.as_tensor(part) for part in random_chain(rng, 2))
     emission = random_parameters(rng, 2, 2, 1).emission(True)
     model = Model(emission, Chain(pi, A), torch.tensor(scale, dtype=torch.float64))[None]
     reached = []
     for _ in range(15):
-        reached.append(float(closed.expect(rows, model).log_marginal[0]))
-        model, _ = closed.polish(rows, model, 1)
+        reached.append(float(em.expect(rows, model).log_marginal[0]))
+        model, _ = em.run_em(rows, model, 1)
     assert np.diff(reached).min() > -2.0  # the few pseudo-rows of the updates are all that may cost
     assert reached[-1] > reached[0] + 100
 
@@ -151,12 +151,12 @@ def test_rows_are_predicted_unscaled_by_a_scaled_filter(scale):
     """log sum_k p_c(z_t = k | past) p(x_t | h_t, k), against the filter taken row by row."""
     checkpoint = random_checkpoint(3)
     checkpoint.parameters.evidence_scale.fill_(scale)
-    recording = random_recording(3, 60)
-    _, _, found, _, _ = collected(recording, checkpoint, "smooth", 17)
-    windows = Windows(recording, checkpoint.model, checkpoint.mean.numpy(), checkpoint.scale.numpy(), torch.float64)
-    rows = windows.rows(0, 60)
+    data = random_data(3, 60)
+    _, _, found, _, _ = collected(data, checkpoint, "smooth", 17)
+    lagged_rows = LaggedRows(data, checkpoint.model, checkpoint.mean.numpy(), checkpoint.scale.numpy(), torch.float64)
+    rows = lagged_rows.rows(0, 60)
     emission = checkpoint.parameters.emission(True)
-    scores = torch.where(rows.mask, log_likelihoods(rows.y, emission, rows.partial), 0).mT.numpy()
+    scores = torch.where(rows.usable, log_likelihoods(rows.y, emission, rows.partial), 0).mT.numpy()
     pi, A = checkpoint.parameters.initial_probs.numpy(), checkpoint.parameters.transition_matrix.numpy()
     filtered, _ = filter_rows(scores / scale, pi, A, rows.steps)
     predicted = np.empty_like(filtered)
@@ -164,4 +164,4 @@ def test_rows_are_predicted_unscaled_by_a_scaled_filter(scale):
         predicted[t] = pi if step == 0 else filtered[t - 1] @ np.linalg.matrix_power(A, step)
     volume = checkpoint.scale.log().numpy() @ rows.observed.numpy()
     expected = np.log((predicted * np.exp(scores)).sum(1)) - volume
-    np.testing.assert_allclose(found, np.where(rows.mask, expected, np.nan), rtol=1e-9)
+    np.testing.assert_allclose(found, np.where(rows.usable, expected, np.nan), rtol=1e-9)

@@ -75,20 +75,20 @@ def test_collect_equals_enumeration():
     rng = np.random.default_rng(4)
     parameters, (pi, A) = random_parameters(rng, 2, 1, 1), random_chain(rng, 2)
     y = context(torch.as_tensor(rng.normal(size=(1, 7))), 1, 1, True)
-    mask = torch.tensor([True, True, False, True, True, True])
+    usable = torch.tensor([True, True, False, True, True, True])
     steps = np.array([0, 1, 1, 0, 1, 1])
-    scores = np.where(mask[:, None], log_likelihoods(y, parameters.emission(True)).mT, 0)
+    scores = np.where(usable[:, None], log_likelihoods(y, parameters.emission(True)).mT, 0)
     evidence, smoothed, pairs, _ = enumerate_paths(scores, pi, A, steps)
     chain = Chain(torch.as_tensor(pi)[None], torch.as_tensor(A)[None])
-    found, _, _ = collect(y, mask, steps, parameters.emission(True)[None], chain, independent=False)
+    found, _, _ = collect(y, usable, steps, parameters.emission(True)[None], chain, iid_prior=False)
     assert float(found.log_marginal[0]) == pytest.approx(evidence)
     np.testing.assert_allclose(found.pair_sums[0], pairs, atol=1e-12)
     np.testing.assert_allclose(found.shares[0], smoothed.sum(0))
-    np.testing.assert_allclose(found.occupancy[0], smoothed[mask].sum(0))
+    np.testing.assert_allclose(found.occupancy[0], smoothed[usable].sum(0))
     np.testing.assert_allclose(found.first_probs[0], smoothed[[0, 3]].sum(0))
-    weights = smoothed * mask.numpy()[:, None]
+    weights = smoothed * usable.numpy()[:, None]
     np.testing.assert_allclose(found.moments[0], np.einsum("at,bt,tk->kab", y, y, weights))
-    assert (found.rows, found.evidence_rows, found.num_series) == (6, 5, 2)
+    assert (found.rows, found.usable_rows, found.num_series) == (6, 5, 2)
 
 
 def test_laws_are_normalised_counts():
@@ -138,7 +138,7 @@ def test_an_update_with_missing_cells_never_lowers_the_likelihood():
     parameters = random_parameters(rng, 2, 3, 1)
     y = context(torch.as_tensor(rng.normal(size=(3, 400))), 1, 1, True)
     observed = random_observed(rng, 3, y.shape[1])
-    mask = observed.any(0)
+    usable = observed.any(0)
     y[:3] = torch.where(observed, y[:3], 0)
     steps = np.minimum(np.arange(y.shape[1]), 1)
     pooled = weighted_moments(y, torch.ones(1, y.shape[1], dtype=y.dtype))[0] / y.shape[1]
@@ -146,7 +146,7 @@ def test_an_update_with_missing_cells_never_lowers_the_likelihood():
     emission, chain = parameters.emission(True)[None], Chain(law, law.expand(1, 2, 2))
     path = []
     for _ in range(12):
-        found, _, _ = collect(y, mask, steps, emission, chain, True, None, patterns(observed | ~mask))
+        found, _, _ = collect(y, usable, steps, emission, chain, True, None, patterns(observed | ~usable))
         path.append(float(found.log_marginal))
         emission = update_emission(found.moments, found.occupancy, pooled, 3, False, pseudo_rows=1e-6)
     assert all(b > a - 1e-6 for a, b in itertools.pairwise(path))

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from gmvae_cli.model import simulation as synthetic
+from gmvae_cli.model import simulation
 
 
 def example(seed=0, K=3, D=2, P=2, **options):
     defaults = {"dwell": 20.0, "shared_covariance": False, "intercept": True}
-    return synthetic.random_process(K, D, P, **(defaults | options), generator=np.random.default_rng(seed))
+    return simulation.random_process(K, D, P, **(defaults | options), generator=np.random.default_rng(seed))
 
 
 def loop_autoregression(ar_weights, inputs, regimes, past):
@@ -35,7 +35,7 @@ def test_scan_equals_loop(P, n, num_blocks):
     process = example(P=P)
     inputs, past = generator.standard_normal((n, 2, 2)), generator.standard_normal((2, P, 2))
     regimes = generator.integers(3, size=(n, 2))
-    scanned = synthetic.autoregression(process.ar_weights, inputs, regimes, past, num_blocks)
+    scanned = simulation.autoregression(process.ar_weights, inputs, regimes, past, num_blocks)
     np.testing.assert_allclose(
         scanned, loop_autoregression(process.ar_weights, inputs, regimes, past), rtol=1e-12, atol=1e-12
     )
@@ -50,15 +50,15 @@ def test_regime_path_equals_loop(n, num_blocks):
     for u in uniforms:
         regime = int(np.searchsorted(np.cumsum(chain[regime])[:3], u, side="right"))
         expected.append(regime)
-    assert synthetic.regime_path(uniforms, chain, 2, num_blocks).tolist() == expected
+    assert simulation.regime_path(uniforms, chain, 2, num_blocks).tolist() == expected
 
 
 @pytest.mark.parametrize(("P", "stride"), [(1, 1), (2, 1), (1, 4), (2, 3)])
 def test_drawn_rows_obey_the_recursion_across_chunks(monkeypatch, P, stride):
-    monkeypatch.setattr(synthetic, "CHUNK_ROWS", 101)
+    monkeypatch.setattr(simulation, "CHUNK_ROWS", 101)
     random = example(P=P)
-    process = synthetic.Process(**(vars(random) | {"stride": stride, "scale_tril": random.scale_tril / 1000}))
-    chunks = list(synthetic.draw(process, 500, np.random.default_rng(1)))
+    process = simulation.Process(**(vars(random) | {"stride": stride, "scale_tril": random.scale_tril / 1000}))
+    chunks = list(simulation.draw(process, 500, np.random.default_rng(1)))
     x, regimes = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
     assert x.shape == (500, 2)
     first = P * stride
@@ -72,8 +72,8 @@ def test_drawn_rows_obey_the_recursion_across_chunks(monkeypatch, P, stride):
 
 
 def test_visits_last_as_the_geometric_law_says():
-    chain = synthetic.transition_matrix(3, dwell=20)
-    path = synthetic.regime_path(np.random.default_rng(0).random(200_000), chain, 0)
+    chain = simulation.transition_matrix(3, dwell=20)
+    path = simulation.regime_path(np.random.default_rng(0).random(200_000), chain, 0)
     edges = np.flatnonzero(np.diff(path)) + 1
     visits = np.diff(edges)
     bins = np.array([1, 3, 6, 11, 21, 41, 81, np.inf])
@@ -88,7 +88,7 @@ def test_visits_last_as_the_geometric_law_says():
 
 def test_regimes_without_persistence_are_independent_of_the_row_before():
     process = example(dwell=None)
-    path = synthetic.regime_path(np.random.default_rng(0).random(100_000), process.transition_matrix, 0)
+    path = simulation.regime_path(np.random.default_rng(0).random(100_000), process.transition_matrix, 0)
     pairs = np.bincount(path[:-1] * 3 + path[1:], minlength=9).reshape(3, 3)
     assert scipy.stats.chi2_contingency(pairs).pvalue > 0.01
     assert scipy.stats.chisquare(np.bincount(path), process.initial_probs * len(path)).pvalue > 0.01
@@ -96,7 +96,7 @@ def test_regimes_without_persistence_are_independent_of_the_row_before():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_no_regime_is_rare(seed):
-    probs = synthetic.regime_law(5, np.random.default_rng(seed))
+    probs = simulation.regime_law(5, np.random.default_rng(seed))
     assert probs.sum() == pytest.approx(1, abs=1e-12)
     assert probs.min() >= 0.5 / 5
 
@@ -105,10 +105,10 @@ def test_no_regime_is_rare(seed):
 def test_random_regimes_are_stable_together(K, D, P):
     for seed in range(5):
         process = example(seed, K, D, P)
-        radii = synthetic.spectral_radii(process.ar_weights)
+        radii = simulation.spectral_radii(process.ar_weights)
         assert radii.min() >= 0.6 - 1e-9
         assert radii.max() <= 0.97 + 1e-9
-        assert synthetic.mean_square_radius(process.ar_weights, process.transition_matrix) < 1
+        assert simulation.mean_square_radius(process.ar_weights, process.transition_matrix) < 1
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -120,7 +120,7 @@ def test_mean_square_radius_equals_that_of_the_operator_written_out(seed):
     maps = [np.block([[*weights], [np.eye((P - 1) * D, P * D)]]) if P > 1 else weights[0] for weights in ar_weights]
     operator = np.block([[chain[i, j] * np.kron(maps[j], maps[j]) for i in range(K)] for j in range(K)])
     expected = np.abs(np.linalg.eigvals(operator)).max()
-    assert synthetic.mean_square_radius(ar_weights, chain) == pytest.approx(expected, rel=1e-6)
+    assert simulation.mean_square_radius(ar_weights, chain) == pytest.approx(expected, rel=1e-6)
 
 
 def test_stationary_variance_is_that_of_the_operator():
@@ -128,16 +128,16 @@ def test_stationary_variance_is_that_of_the_operator():
     chain, weights, noise = process.transition_matrix, process.ar_weights[:, 0, 0, 0], process.scale_tril[:, 0, 0] ** 2
     # v_j = E[x^2 1(z = j)] = w_j^2 sum_i A_ij v_i + noise_j / K
     v = np.linalg.solve(np.eye(3) - weights[:, None] ** 2 * chain.T, noise / 3)
-    x = np.concatenate([rows for rows, _ in synthetic.draw(process, 400_000, np.random.default_rng(0))])
+    x = np.concatenate([rows for rows, _ in simulation.draw(process, 400_000, np.random.default_rng(0))])
     assert x.var() == pytest.approx(v.sum(), rel=0.03)
-    starts = np.array([next(synthetic.draw(process, 1, np.random.default_rng(seed)))[0][0, 0] for seed in range(2000)])
+    starts = np.array([next(simulation.draw(process, 1, np.random.default_rng(seed)))[0][0, 0] for seed in range(2000)])
     assert starts.var() == pytest.approx(v.sum(), rel=0.15)
 
 
 def test_student_noise_has_the_law_of_scipy():
     """Both channels of a row share their scale, so each is Student t and so is any mixture of them."""
     process = replace(example(K=1, P=1, intercept=False), degrees=3.0)
-    x = np.concatenate([rows for rows, _ in synthetic.draw(process, 20_000, np.random.default_rng(0))])
+    x = np.concatenate([rows for rows, _ in simulation.draw(process, 20_000, np.random.default_rng(0))])
     residuals = x[1:] - x[:-1] @ process.ar_weights[0, 0].T
     whitened = np.linalg.solve(process.scale_tril[0], residuals.T)
     for one in (whitened[0], whitened[1], (whitened[0] + whitened[1]) / 2**0.5):
@@ -147,9 +147,9 @@ def test_student_noise_has_the_law_of_scipy():
 
 def test_missing_cells_and_spikes_have_their_shares():
     x = np.zeros((50_000, 3))
-    emptied = synthetic.empty_cells(x, 0.1, np.random.default_rng(0))
+    emptied = simulation.empty_cells(x, 0.1, np.random.default_rng(0))
     assert np.isnan(emptied).mean() == pytest.approx(0.1, abs=0.005)
-    spiked = synthetic.add_spikes(x, 0.02, np.array([1.0, 2.0, 3.0]), np.random.default_rng(0))
+    spiked = simulation.add_spikes(x, 0.02, np.array([1.0, 2.0, 3.0]), np.random.default_rng(0))
     assert np.mean((spiked != 0).any(axis=1)) == pytest.approx(0.02, abs=0.003)
     assert (spiked != 0).sum(axis=1).max() == 1
     assert np.unique(np.abs(spiked)).tolist() == [0, 20, 40, 60]

@@ -12,16 +12,15 @@ from random_models import random_observed, random_parameters
 from scipy import integrate, optimize, stats
 
 from gmvae_cli.config import ModelConfig, TrainConfig
-from gmvae_cli.data.lagged_rows import Windows
-from gmvae_cli.data.series_data import Recording
-from gmvae_cli.model import simulation as synthetic
-from gmvae_cli.model import student_t as student
+from gmvae_cli.data.lagged_rows import LaggedRows
+from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.model import simulation, student_t
 from gmvae_cli.model.ar_density import Emission, context, log_likelihoods, patterns
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.moments import collect, update_emission, weighted_moments
-from gmvae_cli.model.student_t import Past
-from gmvae_cli.training.em import ClosedForm, Model
-from gmvae_cli.training.initialization import ordinary, robust_moments
+from gmvae_cli.model.student_t import LagIndex
+from gmvae_cli.training.em import EM, Model
+from gmvae_cli.training.initialization import inliers, robust_moments
 
 
 def heavy(seed, K, D, P, nu=3.0, shared=False):
@@ -41,10 +40,10 @@ def spiked(seed, T, D):
     return values, steps
 
 
-def windows(values, steps=None, **model):
+def lagged_rows(values, steps=None, **model):
     D = values.shape[1]
-    return Windows(
-        Recording.from_arrays(values, steps),
+    return LaggedRows(
+        SeriesData.from_arrays(values, steps),
         ModelConfig(noise="student", **model),
         np.zeros(D),
         np.ones(D),
@@ -98,61 +97,65 @@ def expected_row(values, steps, emission, t, model, weighed):
 @given(st.integers(0, 10_000), st.integers(1, 2), st.integers(1, 2), st.integers(1, 40))
 def test_rows_are_doubted_by_the_weight_of_their_lags_for_every_block_size(seed, lags, stride, block_rows):
     values, steps = spiked(seed, 60, 2)
-    source, emission = windows(values, steps, lags=lags, stride=stride), heavy(seed, 2, 2, lags)
+    source, emission = lagged_rows(values, steps, lags=lags, stride=stride), heavy(seed, 2, 2, lags)
     blocks = list(source.blocks(block_rows))
-    found = torch.cat([log_likelihoods(rows.y, emission, rows.partial, rows.past) for rows in blocks], dim=1)
-    mask, weighed = torch.cat([rows.mask for rows in blocks]), {}
+    found = torch.cat([log_likelihoods(rows.y, emission, rows.partial, rows.lag_index) for rows in blocks], dim=1)
+    usable, weighed = torch.cat([rows.usable for rows in blocks]), {}
     for t in range(60):
         expected = expected_row(values, steps, emission, t, source.model, weighed)
-        assert bool(mask[t]) == (expected is not None)
+        assert bool(usable[t]) == (expected is not None)
         if expected is not None:
             np.testing.assert_allclose(found[:, t], expected, rtol=1e-9)
 
 
 def test_stretches_keep_the_past_that_they_had():
     values, _ = spiked(5, 90, 2)
-    source, emission = windows(values, lags=2, stride=2), heavy(5, 2, 2, 2)
+    source, emission = lagged_rows(values, lags=2, stride=2), heavy(5, 2, 2, 2)
     whole, both = source.rows(0, 90), source.pieces([(10, 40), (55, 80)])
-    joined = log_likelihoods(both.y, emission, both.partial, both.past)
-    scores = log_likelihoods(whole.y, emission, whole.partial, whole.past)
+    joined = log_likelihoods(both.y, emission, both.partial, both.lag_index)
+    scores = log_likelihoods(whole.y, emission, whole.partial, whole.lag_index)
     torch.testing.assert_close(joined, torch.cat([scores[:, 10:40], scores[:, 55:80]], dim=1))
     middle = both.rows(20, 50)
-    torch.testing.assert_close(log_likelihoods(middle.y, emission, middle.partial, middle.past), joined[:, 20:50])
+    torch.testing.assert_close(log_likelihoods(middle.y, emission, middle.partial, middle.lag_index), joined[:, 20:50])
     plain = log_likelihoods(both.y, emission, both.partial)
-    assert float((joined - plain)[:, both.mask].abs().max()) > 1, "some row was doubted"
+    assert float((joined - plain)[:, both.usable].abs().max()) > 1, "some row was doubted"
 
 
 def test_a_value_beyond_all_numbers_is_an_outlier():
     y = torch.tensor([[1e30, 0.0], [0.0, 1e30], [1.0, 1.0]])
-    scores = log_likelihoods(y, heavy(0, 2, 1, 1).to(y), past=Past.of(y, torch.ones(2, dtype=torch.bool), 1, 1))
+    scores = log_likelihoods(
+        y, heavy(0, 2, 1, 1).to(y), lag_index=LagIndex.of(y, torch.ones(2, dtype=torch.bool), 1, 1)
+    )
     assert bool(torch.isfinite(scores).all())
 
 
 # --- weights and updates ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("nu", "D", "square", "doubt"), [(3.0, 1, 0.5, 1.0), (1.5, 3, 40.0, 4.0), (50.0, 2, 9.0, 2.0)])
-def test_weights_are_the_moments_of_a_scale_mixture(nu, D, square, doubt):
+@pytest.mark.parametrize(
+    ("nu", "D", "square", "lag_inflation"), [(3.0, 1, 0.5, 1.0), (1.5, 3, 40.0, 4.0), (50.0, 2, 9.0, 2.0)]
+)
+def test_weights_are_the_moments_of_a_scale_mixture(nu, D, square, lag_inflation):
     """E[w] by integration over w; slope and curvature in nu by differences of scipy's density."""
 
     def joint(w):
-        return stats.gamma(nu / 2, scale=2 / nu).pdf(w) * w ** (D / 2) * np.exp(-0.5 * w * square / doubt)
+        return stats.gamma(nu / 2, scale=2 / nu).pdf(w) * w ** (D / 2) * np.exp(-0.5 * w * square / lag_inflation)
 
     def log_density(degrees):
-        where = np.r_[np.sqrt(square / doubt), np.zeros(D - 1)]
+        where = np.r_[np.sqrt(square / lag_inflation), np.zeros(D - 1)]
         return stats.multivariate_t(np.zeros(D), np.eye(D), df=degrees).logpdf(where)
 
-    found = student.row_weights(
+    found = student_t.row_weights(
         torch.tensor([[square]], dtype=torch.float64),
         torch.tensor([nu], dtype=torch.float64),
         D,
-        torch.tensor([doubt], dtype=torch.float64),
+        torch.tensor([lag_inflation], dtype=torch.float64),
     )
     mean = integrate.quad(lambda w: w * joint(w), 0, np.inf)[0] / integrate.quad(joint, 0, np.inf)[0]
     step = 1e-3 * nu
     low, middle, high = (log_density(nu + shift) for shift in (-step, 0, step))
     assert float(found.mean) == pytest.approx(mean, rel=1e-6)
-    assert float(found.total) == pytest.approx(mean / doubt, rel=1e-6)
+    assert float(found.total) == pytest.approx(mean / lag_inflation, rel=1e-6)
     assert float(found.slope) == pytest.approx((high - low) / (2 * step), rel=1e-4)
     assert float(found.curvature) == pytest.approx((high - 2 * middle + low) / step**2, rel=1e-3)
 
@@ -162,8 +165,8 @@ def test_newton_steps_reach_the_degrees_that_scipy_fits(truth):
     draws = stats.t(truth).rvs(20_000, random_state=1)
     squares, degrees = torch.as_tensor(draws**2)[None], torch.tensor([5.0], dtype=torch.float64)
     for _ in range(12):
-        found = student.row_weights(squares, degrees, 1, None)
-        degrees = student.update_degrees(degrees, found.slope.sum(-1), found.curvature.sum(-1))
+        found = student_t.row_weights(squares, degrees, 1, None)
+        degrees = student_t.update_degrees(degrees, found.slope.sum(-1), found.curvature.sum(-1))
     expected, *_ = stats.t.fit(draws, floc=0, fscale=1)
     assert float(degrees) == pytest.approx(expected, rel=1e-3)
 
@@ -171,9 +174,9 @@ def test_newton_steps_reach_the_degrees_that_scipy_fits(truth):
 def test_light_tails_end_at_the_upper_bound():
     squares, degrees = torch.ones(1, 100, dtype=torch.float64), torch.tensor([5.0], dtype=torch.float64)
     for _ in range(12):
-        found = student.row_weights(squares, degrees, 1, None)
-        degrees = student.update_degrees(degrees, found.slope.sum(-1), found.curvature.sum(-1))
-    assert float(degrees) == student.DEGREES[1]
+        found = student_t.row_weights(squares, degrees, 1, None)
+        degrees = student_t.update_degrees(degrees, found.slope.sum(-1), found.curvature.sum(-1))
+    assert float(degrees) == student_t.DEGREES[1]
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -182,16 +185,16 @@ def test_an_update_never_lowers_the_likelihood_while_nothing_is_doubted(shared):
     rng = np.random.default_rng(7)
     y = context(torch.as_tensor(rng.standard_t(2, size=(3, 400))), 1, 1, True)
     observed = random_observed(rng, 3, y.shape[1])
-    mask = observed.any(0)
+    usable = observed.any(0)
     y[:3] = torch.where(observed, y[:3], 0)
     steps = np.minimum(np.arange(y.shape[1]), 1)
     pooled = weighted_moments(y, torch.ones(1, y.shape[1], dtype=y.dtype))[0] / y.shape[1]
     law = torch.full((1, 2), 0.5, dtype=torch.float64)
     emission, chain, path = heavy(7, 2, 3, 1, 10.0, shared)[None], Chain(law, law.expand(1, 2, 2)), []
     for _ in range(15):
-        found, *_ = collect(y, mask, steps, emission, chain, True, None, patterns(observed | ~mask))
+        found, *_ = collect(y, usable, steps, emission, chain, True, None, patterns(observed | ~usable))
         path.append(float(found.log_marginal))
-        degrees = student.update_degrees(emission.degrees, found.slope, found.curvature)
+        degrees = student_t.update_degrees(emission.degrees, found.slope, found.curvature)
         emission = update_emission(found.moments, found.weight, pooled, 3, shared, pseudo_rows=1e-6)
         emission = Emission(emission.weights, emission.scale_tril, degrees)
     assert all(b > a - 1e-6 for a, b in itertools.pairwise(path))
@@ -206,13 +209,13 @@ def test_one_regime_is_the_maximum_that_scipy_finds():
     for t in range(1, 3_000):
         x[t] = 0.6 * x[t - 1] + 1 + noise[t]
     x[rng.random(3_000) < 0.01] += 30
-    source = windows(x[:, None], regimes=1)
+    source = lagged_rows(x[:, None], regimes=1)
     rows = source.rows(0, 3_000)
-    closed = ClosedForm.over(rows, source.model, 1, None)
+    em = EM.over(rows, source.model, 1, None)
     one = torch.ones(1, dtype=torch.float64)
     begun = Emission(torch.zeros(1, 1, 2, dtype=torch.float64), torch.ones(1, 1, 1, dtype=torch.float64))
-    begun = closed.with_noise(Model(begun, Chain(one, one[None]))[None])
-    found = closed.polish(rows, begun, 100)[0][0].emission
+    begun = em.with_noise(Model(begun, Chain(one, one[None]))[None])
+    found = em.run_em(rows, begun, 100)[0][0].emission
     weights, scale, nu = found.weights[0, 0].numpy(), float(found.scale_tril), float(found.degrees)
     r = np.r_[0, x[1:] - weights[0] * x[:-1] - weights[1]] / scale
     v = np.minimum(1, (nu + 1) / (nu + r**2))
@@ -241,7 +244,7 @@ def test_robust_moments_stay_where_outliers_move_the_plain_ones():
     clean, robust = (robust_moments(torch.as_tensor(rows), every, True) for rows in (y, dirty))
     assert float((robust - clean).abs().max()) < 0.15
     assert np.abs((dirty @ dirty.T / 4_000) - (y @ y.T / 4_000)).max() > 50
-    kept = ordinary(torch.as_tensor(dirty), robust, True).numpy()
+    kept = inliers(torch.as_tensor(dirty), robust, True).numpy()
     assert not kept[hit].any()
     assert kept[~hit].mean() > 0.99
 
@@ -250,7 +253,7 @@ def test_spikes_cost_few_labels_under_student_noise():
     """Seed 0, 2,000 rows, Pi = 0.9 or 0.3, 1 % of spikes: ARI about 0.8 as without them; Normal noise finds nothing."""
     rng = np.random.default_rng(0)
     values, true = recovery.twenty_segments(recovery.two_regimes(1, 0.9, 0.3), rng)
-    series = synthetic.add_spikes(values, 0.01, np.ones(1), rng)
+    series = simulation.add_spikes(values, 0.01, np.ones(1), rng)
     series[777, 0] = 1e12
     scores = {}
     for noise in ("normal", "student"):

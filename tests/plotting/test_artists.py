@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from gmvae_cli.metrics.segments import Ribbon, segments
-from gmvae_cli.plotting import artists as figures
+from gmvae_cli.plotting import artists
 from gmvae_cli.plotting.downsampling import Columns, Reduction, SpanList, Spans
 
 
@@ -109,14 +109,14 @@ def axes():
 def test_shaded_stretches_have_the_spans_edges_and_their_regimes_colour(axes):
     position = np.arange(6.0)
     spans = Spans.of(position, position, np.array([1, 1, 0, 0, 0, 1]), np.array([False] * 4 + [True, False]))
-    figures.shade(axes, spans, 0.5)
+    artists.shade(axes, spans, 0.5)
     drawn = {
         c.get_gid(): [(p.vertices[:, 0].min(), p.vertices[:, 0].max()) for p in c.get_paths()] for c in axes.collections
     }
     assert drawn == {"regime 0": [(2, 3.5), (4, 5)], "regime 1": [(0, 2), (5, 5.5)]}
     for collection in axes.collections:
         regime = int(collection.get_gid().split()[1])
-        np.testing.assert_allclose(collection.get_facecolor()[0, :3], figures.tint(regime))
+        np.testing.assert_allclose(collection.get_facecolor()[0, :3], artists.tint(regime))
 
 
 def test_a_line_passes_both_extremes_and_stops_at_gaps(axes):
@@ -129,7 +129,7 @@ def test_a_line_passes_both_extremes_and_stops_at_gaps(axes):
         sums=np.zeros((5, 0)),
         rows=np.ones(5, int),
     )
-    figures.line(axes, columns, 0)
+    artists.line(axes, columns, 0)
     x, y = axes.lines[0].get_data()
     assert x.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4]
     np.testing.assert_array_equal(y, [0, 0, 9, 1, np.nan, np.nan, np.nan, 3, 3, 4, 5])
@@ -139,14 +139,14 @@ def test_a_value_alone_is_a_dot(axes):
     nan = np.nan
     values = np.array([[nan], [2.0], [nan], [4.0], [5.0]])
     rows = Columns.of_rows(np.arange(5.0), np.zeros(5, bool), values, np.zeros((5, 0)))
-    figures.line(axes, rows, 0)
+    artists.line(axes, rows, 0)
     assert [line.get_xdata().tolist() for line in axes.lines[1:]] == [[1.0]]
 
 
 def test_probabilities_are_stacked_to_one_and_white_in_holes(axes):
     probs = np.array([[0.25, 0.75], [1, 0], [0.5, 0.5]])
     rows = Columns.of_rows(np.array([0.0, 1, 5]), np.array([False, False, True]), np.zeros((3, 0)), probs)
-    figures.stack(axes, rows, probs, 1.0)
+    artists.stack(axes, rows, probs, 1.0)
     lower = axes.collections[0].get_paths()
     assert [(p.vertices[:, 0].min(), p.vertices[:, 0].max()) for p in lower] == [(0, 2), (5, 6)]
     assert max(p.vertices[:, 1].max() for p in axes.collections[1].get_paths()) == 1
@@ -157,7 +157,7 @@ def test_segments_are_numbered_where_there_is_room(axes):
     axes.set_xlim(0, 1000)
     position = np.arange(1000.0)
     label = np.where((position >= 500) & (position < 503), 1, 0)
-    figures.number(axes, Spans.of(position, position, label, np.zeros(1000, bool)), 1.0, first_number=7)
+    artists.number(axes, Spans.of(position, position, label, np.zeros(1000, bool)), 1.0, first_number=7)
     assert [text.get_text() for text in axes.texts] == ["7", "9"]
 
 
@@ -184,13 +184,13 @@ def lab(rgb, sight):
 @pytest.mark.parametrize(("regimes", "apart"), [(4, 17), (8, 7), (10, 5)])
 def test_colours_stay_apart_for_every_eye(sight, regimes, apart):
     """Differences of about 2.3 are just noticeable; tints are the hardest case."""
-    for colour in (figures.tint, lambda regime: to_rgb(figures.colour(regime))):
+    for colour in (artists.tint, lambda regime: to_rgb(artists.colour(regime))):
         seen = [lab(colour(regime), SIGHT[sight]) for regime in range(regimes)]
         assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > apart
 
 
 def test_beyond_ten_regimes_a_hatch_tells_colours_apart():
-    looks = [(figures.colour(regime), figures.hatch(regime)) for regime in range(40)]
+    looks = [(artists.colour(regime), artists.hatch(regime)) for regime in range(40)]
     assert len(set(looks)) == 40
     assert {hatch for _, hatch in looks[:10]} == {""}
 

@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from gmvae_cli.config import ModelConfig, TrainConfig
-from gmvae_cli.data.lagged_rows import view
-from gmvae_cli.data.series_data import Recording
+from gmvae_cli.data.lagged_rows import training_rows
+from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.metrics.partition import agreements
-from gmvae_cli.model import simulation as synthetic
-from gmvae_cli.selection import multiscale as views
+from gmvae_cli.model import simulation
+from gmvae_cli.selection import multiscale
 from gmvae_cli.system.progress import silent
-from gmvae_cli.training.em import ClosedForm, Model
+from gmvae_cli.training.em import EM, Model
 from gmvae_cli.training.fit import fit
 
 
@@ -29,9 +29,9 @@ def test_agreements_are_those_of_scikit_learn(seed, rows, regimes):
             assert several or found[i, j] == pytest.approx(expected, abs=1e-9)
 
 
-def labels_of(windows, model):
-    rows = windows.rows(0, len(windows))
-    return ClosedForm.over(rows, windows.model, len(windows.mean), None).labels(rows, model)
+def labels_of(lagged_rows, model):
+    rows = lagged_rows.rows(0, len(lagged_rows))
+    return EM.over(rows, lagged_rows.model, len(lagged_rows.mean), None).labels(rows, model)
 
 
 def waveforms(rng):
@@ -45,14 +45,14 @@ def waveforms(rng):
 def test_waveforms_are_told_apart_by_the_views_that_agree(generator):
     """ARI above 0.9; the plain model of the rows, chosen by likelihood, divides the waveforms and gets below 0.3."""
     values, true = waveforms(generator)
-    with Recording.from_arrays(values) as recording:
-        choice = views.choose(recording, 2, None, TrainConfig(), silent)
-        windows = view(recording, choice.model)
-        labels = labels_of(windows, choice.initial)
-        plain = view(recording, ModelConfig(regimes=2))
+    with SeriesData.from_arrays(values) as data:
+        choice = multiscale.choose(data, 2, None, TrainConfig(), silent)
+        lagged_rows = training_rows(data, choice.model)
+        labels = labels_of(lagged_rows, choice.initial)
+        plain = training_rows(data, ModelConfig(regimes=2))
         likeliest = fit(plain, TrainConfig(model=ModelConfig(regimes=2), steps=10), None, silent).parameters
         flickering = labels_of(plain, Model(likeliest.emission(True), likeliest.chain, likeliest.evidence_scale))
-    edges = getattr(windows.recording, "edges", np.arange(6_001))
+    edges = getattr(lagged_rows.data, "edges", np.arange(6_001))
     assert recovery.ari(true, np.repeat(labels, np.diff(edges))) > 0.9
     assert recovery.ari(true, flickering) < 0.3
 
@@ -60,10 +60,10 @@ def test_waveforms_are_told_apart_by_the_views_that_agree(generator):
 def test_a_model_that_is_right_is_left_to_likelihood():
     """Simulated regimes that last 50 rows: stride and blocks stay 1, and no view is asked."""
     rng = np.random.default_rng(0)
-    process = synthetic.random_process(3, 4, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
+    process = simulation.random_process(3, 4, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
     values, _ = recovery.drawn(process, 6_000, rng)
-    with Recording.from_arrays(values) as recording:
-        choice = views.choose(recording, 3, None, TrainConfig(), silent)
+    with SeriesData.from_arrays(values) as data:
+        choice = multiscale.choose(data, 3, None, TrainConfig(), silent)
     assert (choice.agreement, choice.model.stride, choice.model.summarize) == (None, 1, 1)
     assert float(choice.initial.evidence_scale) == 1
 
@@ -71,23 +71,23 @@ def test_a_model_that_is_right_is_left_to_likelihood():
 def test_training_is_told_the_whole_dwell_that_the_user_expects(generator):
     """Also where windows of half of it were clustered, and where a model of the rows is right."""
     values, _ = waveforms(generator)
-    with Recording.from_arrays(values) as recording:
-        choice = views.choose(recording, 2, 1_000, TrainConfig(), silent)
+    with SeriesData.from_arrays(values) as data:
+        choice = multiscale.choose(data, 2, 1_000, TrainConfig(), silent)
     assert choice.dwell * choice.model.summarize == 1_000
     rng = np.random.default_rng(0)
-    process = synthetic.random_process(2, 2, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
+    process = simulation.random_process(2, 2, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
     values, _ = recovery.drawn(process, 2_000, rng)
-    with Recording.from_arrays(values) as recording:
-        choice = views.choose(recording, 2, 80, TrainConfig(), silent)
+    with SeriesData.from_arrays(values) as data:
+        choice = multiscale.choose(data, 2, 80, TrainConfig(), silent)
     assert (choice.agreement, choice.dwell) == (None, 80)
 
 
 def test_one_autoregression_is_one_regime():
     rng = np.random.default_rng(1)
-    process = synthetic.random_process(1, 2, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
+    process = simulation.random_process(1, 2, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
     values, _ = recovery.drawn(process, 4_000, rng)
-    with Recording.from_arrays(values) as recording:
-        choice = views.choose(recording, None, None, TrainConfig(), silent)
+    with SeriesData.from_arrays(values) as data:
+        choice = multiscale.choose(data, None, None, TrainConfig(), silent)
     assert choice.model.regimes == 1
 
 
@@ -97,8 +97,8 @@ def test_every_view_stands_for_every_row():
     values[rng.random(5_000) < 0.1] = np.nan
     steps = rng.choice([1, 1, 1, 1, 1, 1, 4, 0], size=5_000, p=[0.2, 0.2, 0.2, 0.2, 0.1, 0.08, 0.01, 0.01])
     steps[0] = 0
-    with Recording.from_arrays(values, steps) as recording:
-        seen = views.views(recording, 2)
+    with SeriesData.from_arrays(values, steps) as data:
+        seen = multiscale.views(data, 2)
     assert {one.kind for one in seen} == {"rows", "blocks", "rough"}
     for one in seen:
         assert one.edges[0] == 0 and one.edges[-1] == 5_000
@@ -111,14 +111,14 @@ def test_every_view_stands_for_every_row():
 def test_views_are_long_enough_for_the_regimes():
     """10 channels: a regime needs 13 rows, and 2 * (20 + 3) blocks; the last value of every second row is missing."""
     values = np.random.default_rng(3).normal(size=(3_000, 10))
-    with Recording.from_arrays(values) as recording:
-        rows, *blocks = views.views(recording, 1)
+    with SeriesData.from_arrays(values) as data:
+        rows, *blocks = multiscale.views(data, 1)
     assert [one.block_rows for one in blocks] == [10, 5]
     assert rows.supports(2_999 // 13) and not rows.supports(2_999 // 13 + 1)
     assert blocks[0].supports(299 // 46) and not blocks[0].supports(299 // 46 + 1)
     values[::2, -1] = np.nan
-    with Recording.from_arrays(values) as recording:
-        assert not views.views(recording, 1)[0].supports(1)
+    with SeriesData.from_arrays(values) as data:
+        assert not multiscale.views(data, 1)[0].supports(1)
 
 
 @pytest.mark.parametrize("rows", [8, 60, 300_000])
@@ -127,7 +127,7 @@ def test_any_expected_dwell_meets_any_number_of_rows(rows, dwell):
     """Levels of 10 channels, which come back 6 times."""
     true = np.arange(rows) * 6 // rows % 2
     noise = np.random.default_rng(0).uniform(size=(rows, 1 if rows < 10 else 10)) ** 4
-    with Recording.from_arrays(noise + 3 * true[:, None]) as recording:
-        choice = views.choose(recording, None, dwell, TrainConfig(), silent)
+    with SeriesData.from_arrays(noise + 3 * true[:, None]) as data:
+        choice = multiscale.choose(data, None, dwell, TrainConfig(), silent)
         assert choice.model.regimes <= max(1, rows // 13)
         assert rows < 100_000 or choice.model.regimes > 1

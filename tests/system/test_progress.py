@@ -21,14 +21,14 @@ def clock(monkeypatch):
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
 
 
-def work(shown, steps=10):
+def work(terminal, steps=10):
     for step in range(steps):
-        shown("anneal", step, steps, f"elbo -{step}")
+        terminal("anneal", step, steps, f"elbo -{step}")
 
 
 def test_plain_lines_come_every_few_seconds(clock, capsys):
-    with progress.show(quiet=False, log_file=None) as shown:
-        work(shown)
+    with progress.show(quiet=False, log_file=None) as terminal:
+        work(terminal)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
@@ -39,10 +39,10 @@ def test_plain_lines_come_every_few_seconds(clock, capsys):
 
 
 def test_quiet_silences_progress_and_notes_but_no_error(clock, capsys):
-    with progress.show(quiet=True, log_file=None) as shown:
-        work(shown)
-        shown.note("a note")
-        shown.error("an error")
+    with progress.show(quiet=True, log_file=None) as terminal:
+        work(terminal)
+        terminal.note("a note")
+        terminal.error("an error")
     assert capsys.readouterr().err == "an error\n"
 
 
@@ -50,9 +50,9 @@ def test_log_file_keeps_a_copy_of_everything(clock, tmp_path, capsys):
     path = tmp_path / "run.log"
 
     def fail():
-        with progress.show(quiet=True, log_file=str(path)) as shown:
-            work(shown, steps=4)
-            shown.note("a note")
+        with progress.show(quiet=True, log_file=str(path)) as terminal:
+            work(terminal, steps=4)
+            terminal.note("a note")
             raise SeriesError("a.csv: is empty")
 
     with pytest.raises(SeriesError):
@@ -74,9 +74,9 @@ def test_bar_is_for_terminals_with_colour(monkeypatch, clock, no_color):
         monkeypatch.setenv("NO_COLOR", "1")
     else:
         monkeypatch.delenv("NO_COLOR", raising=False)
-    with progress.show(quiet=False, log_file=None) as shown:
-        work(shown)
-        shown.note("[x1, x2]")
+    with progress.show(quiet=False, log_file=None) as terminal:
+        work(terminal)
+        terminal.note("[x1, x2]")
     written = stream.getvalue()
     assert ("\x1b" in written) == (not no_color)
     assert "[x1, x2]" in written
@@ -85,15 +85,15 @@ def test_bar_is_for_terminals_with_colour(monkeypatch, clock, no_color):
 @pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "CLICOLOR_FORCE"])
 def test_no_control_codes_in_a_pipe_whatever_is_forced(monkeypatch, capsys, variable):
     monkeypatch.setenv(variable, "1")
-    with progress.show(quiet=False, log_file=None) as shown:
-        shown("read", 1, 2)
-        shown.note("a note")
+    with progress.show(quiet=False, log_file=None) as terminal:
+        terminal("read", 1, 2)
+        terminal.note("a note")
     assert capsys.readouterr().err == "a note\n"
 
 
 def test_long_lines_are_not_wrapped(capsys):
-    with progress.show(quiet=False, log_file=None) as shown:
-        shown.note("word " * 60)
+    with progress.show(quiet=False, log_file=None) as terminal:
+        terminal.note("word " * 60)
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 

@@ -6,18 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gmvae_cli.config import ModelConfig, TrainConfig
-from gmvae_cli.data.lagged_rows import Windows
-from gmvae_cli.data.series_data import Recording
+from gmvae_cli.data.lagged_rows import LaggedRows
+from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import SeriesError
-from gmvae_cli.model import simulation as synthetic
+from gmvae_cli.model import simulation
 from gmvae_cli.system.progress import silent
-from gmvae_cli.training.fit import SAMPLE_ROWS, fit, split, thin
+from gmvae_cli.training.fit import SAMPLE_ROWS, fit, split, subsample
 
 
 def fitted(values, seed=0, steps=None, **model):
-    recording = Recording.from_arrays(values, steps)
+    data = SeriesData.from_arrays(values, steps)
     config = TrainConfig(model=ModelConfig(**model), seed=seed)
-    return fit(Windows(recording, config.model, recording.mean, recording.scale), config, None, silent)
+    return fit(LaggedRows(data, config.model, data.mean, data.scale), config, None, silent)
 
 
 def shuffled_ari(true, rng):
@@ -43,7 +43,7 @@ def test_regimes_without_persistence_are_found():
 def test_regimes_that_persist_are_found_in_an_unseen_series():
     """Seed 0, 4,000 rows: ARI within 0.02 of the truth's; labels by chance get 0."""
     rng = np.random.default_rng(0)
-    process = synthetic.random_process(3, 2, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
+    process = simulation.random_process(3, 2, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
     values, _ = recovery.drawn(process, 4_000, rng)
     unseen, true = recovery.drawn(process, 4_000, rng)
     model = ModelConfig(regimes=3)
@@ -53,7 +53,7 @@ def test_regimes_that_persist_are_found_in_an_unseen_series():
     assert recovery.ari(true, best.regimes) > 0.8
     assert recovery.ari(true, exact.regimes) > recovery.ari(true, best.regimes) - 0.02
     assert recovery.ari(true, exact.regimes) > shuffled_ari(true, rng) + 0.7
-    assert best.log_likelihood - exact.log_likelihood < 2 * found.parameters.free / 4_000
+    assert best.log_likelihood - exact.log_likelihood < 2 * found.parameters.num_free_parameters / 4_000
 
 
 def test_two_regimes_of_equal_level_and_spread_are_found():
@@ -156,9 +156,9 @@ def test_split_keeps_out_what_was_asked_for():
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 60_000), st.integers(2_000, 30_000))
 def test_thin_takes_long_pieces_in_order(count, limit):
-    recording = Recording.from_arrays(np.arange(count, dtype=float)[:, None])
-    rows = Windows(recording, ModelConfig(), np.zeros(1), np.ones(1), torch.float64).rows(0, count)
-    few = thin(rows, limit)
+    data = SeriesData.from_arrays(np.arange(count, dtype=float)[:, None])
+    rows = LaggedRows(data, ModelConfig(), np.zeros(1), np.ones(1), torch.float64).rows(0, count)
+    few = subsample(rows, limit)
     if count <= limit:
         assert few is rows
         return

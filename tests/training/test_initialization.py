@@ -21,9 +21,9 @@ def pooled(y):
 
 def test_window_moments_are_sums_over_rows_with_evidence():
     y = torch.arange(24.0, dtype=torch.float64).view(2, 12)
-    mask = torch.ones(12, dtype=torch.bool)
-    mask[4] = False
-    flat, counts = window_moments(y, mask, 5)
+    usable = torch.ones(12, dtype=torch.bool)
+    usable[4] = False
+    flat, counts = window_moments(y, usable, 5)
     assert counts.tolist() == [4, 5]
     rows = [0, 1, 2, 3]
     expected = [float((y[a, rows] * y[b, rows]).sum()) for a, b in ((0, 0), (0, 1), (1, 1))]

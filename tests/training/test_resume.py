@@ -17,8 +17,7 @@ from typer.testing import CliRunner
 
 from gmvae_cli.cli.app import _Terminated, app
 from gmvae_cli.errors import CheckpointError
-from gmvae_cli.training import fit as fitting
-from gmvae_cli.training import resume as journals
+from gmvae_cli.training import fit, resume
 from gmvae_cli.training.resume import ResumeFile
 
 FAST = ("--regimes", "2", "--steps", "100", "--restarts", "1", "--quiet")
@@ -37,9 +36,9 @@ def series(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
     """Passes over all rows in blocks of 1,000, so that a run can stop between two; short encoder phases; a folder."""
-    blocks = fitting.Windows.blocks
-    monkeypatch.setattr(fitting.Windows, "blocks", lambda self, first=0: blocks(self, 1000, first))
-    monkeypatch.setattr(fitting, "_ENCODER_STEPS", 40)
+    blocks = fit.LaggedRows.blocks
+    monkeypatch.setattr(fit.LaggedRows, "blocks", lambda self, first=0: blocks(self, 1000, first))
+    monkeypatch.setattr(fit, "_ENCODER_STEPS", 40)
     monkeypatch.chdir(tmp_path)
 
 
@@ -139,7 +138,7 @@ def test_what_is_done_is_not_done_again(run, stops, series, monkeypatch):
         steps.append(name)
         return record(self, name, *arguments, **others)
 
-    monkeypatch.setattr(fitting, "_start", None)
+    monkeypatch.setattr(fit, "_start", None)
     monkeypatch.setattr(ResumeFile, "record", count)
     assert train(run, series, "--resume").exit_code == 0
     assert steps.count("anneal") == 5
@@ -228,7 +227,7 @@ def with_digest(change):
 
     def changed(tensors, header):
         change(tensors)
-        header["digest"] = journals._digest(tensors)
+        header["digest"] = resume._digest(tensors)
 
     return changed
 
@@ -277,31 +276,31 @@ def test_a_resume_file_that_cannot_be_written_is_a_warning(run, series):
 
 def test_the_file_is_written_in_time(tmp_path, monkeypatch):
     path = tmp_path / "m.resume"
-    journal = ResumeFile(str(path), {"a": 1})
-    journal.record("one", {"x": torch.zeros(2)}, finished=False)
+    resume_log = ResumeFile(str(path), {"a": 1})
+    resume_log.record("one", {"x": torch.zeros(2)}, finished=False)
     assert not path.exists()
-    monkeypatch.setattr(journals, "SECONDS", 0.0)
-    journal.record("one", {"x": torch.ones(2)}, finished=False)
+    monkeypatch.setattr(resume, "SECONDS", 0.0)
+    resume_log.record("one", {"x": torch.ones(2)}, finished=False)
     again = ResumeFile(str(path), {"a": 1})
     assert again.load()
     assert again.recall("one", {"x": torch.empty(2)})["x"].tolist() == [1, 1]
     with pytest.raises(CheckpointError, match="does not fit"):
         again.recall("one", {"x": torch.empty(2, dtype=torch.float64)})
-    monkeypatch.setattr(journals, "SECONDS", np.inf)
+    monkeypatch.setattr(resume, "SECONDS", np.inf)
     before = path.read_bytes()
-    for value in range(journals.RECORDS - 1):
-        journal.record("one", {"x": torch.full((2,), float(value))}, finished=False)
+    for value in range(resume.RECORDS - 1):
+        resume_log.record("one", {"x": torch.full((2,), float(value))}, finished=False)
     assert path.read_bytes() == before
-    journal.record("one", {"x": torch.full((2,), 99.0)}, finished=False)
+    resume_log.record("one", {"x": torch.full((2,), 99.0)}, finished=False)
     assert path.read_bytes() != before
 
 
 def test_what_record_returns_is_the_callers_own(tmp_path):
-    journal = ResumeFile(str(tmp_path / "m.resume"), {})
-    state = journal.record("one", {"x": torch.eye(2).mT[:, 1]}, torch.Generator().manual_seed(1))
+    resume_log = ResumeFile(str(tmp_path / "m.resume"), {})
+    state = resume_log.record("one", {"x": torch.eye(2).mT[:, 1]}, torch.Generator().manual_seed(1))
     assert state["x"].is_contiguous()
     state["x"].zero_()
-    assert journal.recall("one", {"x": torch.zeros(2)}, torch.Generator())["x"].tolist() == [0, 1]
+    assert resume_log.recall("one", {"x": torch.zeros(2)}, torch.Generator())["x"].tolist() == [0, 1]
 
 
 def test_sigterm_reaches_a_run_in_a_process_of_its_own(series):

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import enumerate_paths, filter_rows, random_chain
 
-from gmvae_cli.model import chain as markov
-from gmvae_cli.model.chain import Chain
+from gmvae_cli.model import forward_backward
+from gmvae_cli.model.chain import Chain, expected_dwell, persistent, stationary
 from gmvae_cli.model.viterbi import viterbi
 
 
@@ -29,7 +29,7 @@ def test_smoother_equals_enumeration_for_every_block_size(seed):
     scores, pi, A, steps = draw(seed, holes=seed % 2 == 0)
     evidence, smoothed, pairs, _ = enumerate_paths(scores, pi, A, steps)
     for block_rows in range(1, len(scores) + 1):
-        found = markov.smooth(torch.as_tensor(scores), chain(pi, A), steps, block_rows)
+        found = forward_backward.smooth(torch.as_tensor(scores), chain(pi, A), steps, block_rows)
         assert float(found.log_marginal) == pytest.approx(evidence, abs=1e-9)
         np.testing.assert_allclose(found.smoothed_probs, smoothed, rtol=0, atol=1e-9)
         np.testing.assert_allclose(found.pair_sums, pairs, rtol=0, atol=1e-9)
@@ -40,7 +40,7 @@ def test_filter_equals_the_recursion_for_every_block_size(seed):
     scores, pi, A, steps = draw(seed)
     filtered, rows = filter_rows(scores, pi, A, steps)
     for block_rows in range(1, len(scores) + 1):
-        found = markov.filter(torch.as_tensor(scores), chain(pi, A), steps, block_rows)
+        found = forward_backward.filter(torch.as_tensor(scores), chain(pi, A), steps, block_rows)
         np.testing.assert_allclose(found.filtered_probs, filtered, rtol=0, atol=1e-9)
         np.testing.assert_allclose(found.row_log_likelihoods, rows, rtol=0, atol=1e-9)
 
@@ -53,7 +53,7 @@ def test_predicted_laws_are_the_filters_of_rows_that_say_nothing(seed):
     expected = np.stack([filter_rows(seen, pi, A, steps[: len(seen)])[0][-1] for seen in unseen])
     for cut in range(len(scores)):
         message = torch.as_tensor(filtered[cut - 1] if cut else pi)
-        found = markov.predict(torch.as_tensor(filtered[cut:]), chain(pi, A), steps[cut:], message)
+        found = forward_backward.predict(torch.as_tensor(filtered[cut:]), chain(pi, A), steps[cut:], message)
         np.testing.assert_allclose(found, expected[cut:], rtol=0, atol=1e-9)
 
 
@@ -80,8 +80,8 @@ def test_block_size_changes_nothing(T, K, block_rows, seed):
     scores = torch.as_tensor(rng.normal(size=(T, K)) * 3)
     law = chain(*random_chain(rng, K))
     steps = rng.choice([0, 1, 1, 1, 1, 7, 300], size=T)
-    one = markov.smooth(scores, law, steps, T)
-    many = markov.smooth(scores, law, steps, min(block_rows, T))
+    one = forward_backward.smooth(scores, law, steps, T)
+    many = forward_backward.smooth(scores, law, steps, min(block_rows, T))
     for whole, cut in zip(one, many, strict=True):
         torch.testing.assert_close(cut, whole, rtol=1e-9, atol=1e-9)
     assert torch.equal(viterbi(scores, law, steps, T), viterbi(scores, law, steps, min(block_rows, T)))
@@ -95,12 +95,12 @@ def test_messages_carry_a_series_over_any_cut(T, seed, data):
     law = chain(*random_chain(rng, 3))
     steps = rng.choice([0, 1, 1, 1, 4], size=T)
     cut = data.draw(st.integers(1, T - 1))
-    whole, _ = markov.backward(markov.forward(scores, law, steps))
-    first = markov.forward(scores[:, :cut], law, steps[:cut])
-    second = markov.forward(scores[:, cut:], law, steps[cut:], first.message)
-    known = markov.forward(scores[:, cut:], law, steps[cut:], first.message, known=second.carried)
-    late, beta = markov.backward(known)
-    early, _ = markov.backward(first, beta)
+    whole, _ = forward_backward.backward(forward_backward.forward(scores, law, steps))
+    first = forward_backward.forward(scores[:, :cut], law, steps[:cut])
+    second = forward_backward.forward(scores[:, cut:], law, steps[cut:], first.message)
+    known = forward_backward.forward(scores[:, cut:], law, steps[cut:], first.message, known=second.carried)
+    late, beta = forward_backward.backward(known)
+    early, _ = forward_backward.backward(first, beta)
     joined = torch.cat([early.smoothed_probs, late.smoothed_probs], 1)
     torch.testing.assert_close(joined, whole.smoothed_probs, rtol=0, atol=1e-10)
     rows = torch.cat([early.row_log_likelihoods, late.row_log_likelihoods], 1)
@@ -112,9 +112,9 @@ def test_batched_chains_equal_single_ones():
     scores = torch.as_tensor(rng.normal(size=(4, 50, 3)))
     laws = [chain(*random_chain(rng, 3)) for _ in range(4)]
     both = Chain(*(torch.stack(part) for part in zip(*laws, strict=True)))
-    batched = markov.smooth(scores, both)
+    batched = forward_backward.smooth(scores, both)
     for index, law in enumerate(laws):
-        single = markov.smooth(scores[index], law)
+        single = forward_backward.smooth(scores[index], law)
         for all_of_them, one in zip(batched, single, strict=True):
             torch.testing.assert_close(all_of_them[index], one, rtol=0, atol=1e-12)
 
@@ -123,8 +123,8 @@ def test_batched_chains_equal_single_ones():
 def test_a_million_rows_with_scores_scaled_by_100_have_no_nan(dtype):
     generator = torch.Generator().manual_seed(0)
     scores = 100 * torch.randn(1_000_000, 4, generator=generator, dtype=dtype)
-    law = Chain(torch.full((4,), 0.25, dtype=dtype), markov.persistent(4, 50).to(dtype))
-    found = markov.smooth(scores, law)
+    law = Chain(torch.full((4,), 0.25, dtype=dtype), persistent(4, 50).to(dtype))
+    found = forward_backward.smooth(scores, law)
     assert all(bool(torch.isfinite(part).all()) for part in found)
     torch.testing.assert_close(found.smoothed_probs.sum(-1), torch.ones(1_000_000, dtype=dtype))
 
@@ -136,7 +136,7 @@ def test_hard_zeros_give_no_nan(dtype):
     scores = torch.zeros(300, 3, dtype=dtype)
     scores[:100, 2], scores[100:200, 1], scores[200:, 0] = 50, 50, 50
     for block_rows in (1, 17, 300):
-        found = markov.smooth(scores, Chain(torch.tensor([1.0, 0, 0], dtype=dtype), A), None, block_rows)
+        found = forward_backward.smooth(scores, Chain(torch.tensor([1.0, 0, 0], dtype=dtype), A), None, block_rows)
         assert all(bool(torch.isfinite(part).all()) for part in found)
     assert viterbi(scores, Chain(torch.tensor([1.0, 0, 0], dtype=dtype), A)).diff().min() >= 0
 
@@ -150,21 +150,21 @@ def test_filter_uses_no_later_row(T, data, seed):
     t = data.draw(st.integers(1, T - 1))
     changed = scores.clone()
     changed[t:] += torch.as_tensor(rng.normal(size=(T - t, 3)) * 5)
-    before, after = (markov.filter(s, law, None, 7).filtered_probs for s in (scores, changed))
+    before, after = (forward_backward.filter(s, law, None, 7).filtered_probs for s in (scores, changed))
     torch.testing.assert_close(before[:t], after[:t], rtol=0, atol=1e-12)
     assert not torch.allclose(before[t], after[t], rtol=0, atol=1e-12)
 
 
 def test_stationary_law_stays():
     _, A = random_chain(np.random.default_rng(5), 6)
-    law = markov.stationary(torch.as_tensor(A))
+    law = stationary(torch.as_tensor(A))
     np.testing.assert_allclose(law @ torch.as_tensor(A), law, atol=1e-12)
     assert float(law.sum()) == pytest.approx(1)
-    np.testing.assert_allclose(markov.stationary(torch.eye(3, dtype=torch.float64)), np.full(3, 1 / 3))
+    np.testing.assert_allclose(stationary(torch.eye(3, dtype=torch.float64)), np.full(3, 1 / 3))
 
 
 def test_persistent_chain_has_the_dwell_asked_for():
-    A = markov.persistent(4, 20.0)
-    np.testing.assert_allclose(markov.expected_dwell(A), np.full(4, 20.0))
+    A = persistent(4, 20.0)
+    np.testing.assert_allclose(expected_dwell(A), np.full(4, 20.0))
     np.testing.assert_allclose(A.sum(-1), np.ones(4))
-    assert markov.persistent(1, 20.0).tolist() == [[1.0]]
+    assert persistent(1, 20.0).tolist() == [[1.0]]
