@@ -1,21 +1,34 @@
-"""What a user can get wrong, as exceptions with one line: where, what was found, what was expected, what to do."""
+"""Errors that become one line and an exit status, and notes that warn without ending the work."""
+
+from typing import NamedTuple
 
 
 class GmvaeError(Exception):
-    """A failure that one line explains; the command line prints it and exits with `exit_status`."""
+    """The work failed and the message says why: one line that names where, what was found and what to do."""
 
     exit_status = 1
 
 
 class ConfigError(GmvaeError):
-    """An option or a value that is impossible whatever the file holds."""
+    """An option has a value that is impossible whatever the file, or two options contradict each other."""
 
     exit_status = 2
 
 
 class SeriesError(GmvaeError):
-    """A series file that cannot be read, or does not hold what was asked of it."""
+    """A series file, or a place to write to, cannot be used."""
 
 
 class CheckpointError(GmvaeError):
-    """A model file that cannot be read, or does not fit the data."""
+    """A model file cannot be used, or does not fit the data."""
+
+
+class Note(NamedTuple):
+    """A warning: the code is for scripts and never changes, the sentence says what was found and what to do."""
+
+    code: str
+    sentence: str
+
+    def to_json(self) -> dict[str, str]:
+        """As printed by `--json` and kept in a model."""
+        return {"code": self.code, "sentence": self.sentence}
