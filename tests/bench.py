@@ -43,10 +43,11 @@ class Figure(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """What a command took."""
+    """Wall and CPU seconds, and peak memory in bytes, of a command and the processes it started."""
 
     seconds: float
     peak: int
+    cpu: float
 
 
 def command(*arguments: str, expected: int = 0) -> Usage:
@@ -61,7 +62,8 @@ def command(*arguments: str, expected: int = 0) -> Usage:
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != expected:
         raise SystemExit(f"gmvae {' '.join(arguments)}: exit status {child.returncode}")
-    return Usage(time.perf_counter() - started, usage.ru_maxrss * (1 if platform.system() == "Darwin" else 1024))
+    peak = usage.ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+    return Usage(time.perf_counter() - started, peak, usage.ru_utime + usage.ru_stime)
 
 
 def in_child(function: Callable[..., Any], *arguments: object) -> Any:
@@ -264,6 +266,17 @@ def many_files(folder: str) -> Iterator[Figure]:
     )
 
 
+def segment(folder: str) -> Iterator[Figure]:
+    """From a raw CSV file to labels, segments, picture and model."""
+    path = persistent(folder, 200_000, "csv")
+    files = {name: os.path.join(folder, f"segmented.{name}") for name in ("csv", "png", "safetensors")}
+    options = ("--output", files["csv"], "--plot", files["png"], "--model", files["safetensors"])
+    usage = command("segment", path, *options, "--quiet")
+    yield Figure("segment, T = 200,000, D = 4, CSV, with picture and model", usage.cpu, "CPU s")
+    yield Figure("  the same", usage.seconds, "s wall")
+    yield Figure("  with --regimes 4", command("segment", path, "--regimes", "4", *options, "--quiet").cpu, "CPU s")
+
+
 def large(folder: str) -> Iterator[Figure]:
     """20,000,000 rows: whole commands, and their memory beside that of 2,000,000."""
     started = time.perf_counter()
@@ -290,6 +303,7 @@ PARTS = {
     "infer-memory": infer_memory,
     "infer-files": infer_files,
     "many-files": many_files,
+    "segment": segment,
     "large": large,
 }
 
