@@ -120,7 +120,9 @@ def inference_seconds(path: str, truth: str, posterior: str, runs: int) -> float
     from gmvae_cli import checkpoint
     from gmvae_cli.data.series_data import SeriesData
     from gmvae_cli.inference import apply
+    from gmvae_cli.system.device import configure_process
 
+    configure_process()
     model = checkpoint.load(truth)
     table = pq.read_table(path, columns=list(model.channels))
     data = SeriesData.from_arrays(np.column_stack([column.to_numpy() for column in table.columns]))

@@ -36,7 +36,7 @@ from gmvae_cli.inference import apply
 from gmvae_cli.metrics import partition
 from gmvae_cli.model import simulation
 from gmvae_cli.model.simulation import Process
-from gmvae_cli.system.device import resolve
+from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import silent
 from gmvae_cli.training.fit import fit
 
@@ -134,7 +134,8 @@ def truth_of(process: Process, model: ModelConfig) -> Checkpoint:
 
 def trained(values: np.ndarray, config: TrainConfig, steps: np.ndarray | None = None) -> tuple[Checkpoint, float]:
     """A model of a series in memory, and the CPU-seconds it took."""
-    device = resolve("cpu")
+    configure_process()
+    device = device_of("cpu")
     with SeriesData.from_arrays(values, steps) as data:
         started = time.process_time()
         lagged_rows = training_rows(data, config.model, device)
@@ -163,6 +164,7 @@ def judged(
     values: np.ndarray, model: Checkpoint, posterior: Posterior = "smooth", steps: np.ndarray | None = None
 ) -> Judged:
     """What a model says of a series."""
+    configure_process()
     with SeriesData.from_arrays(values, steps) as data, apply.infer(data, model, posterior) as inferred:
         regimes = np.concatenate([block.regimes for block in inferred.blocks()])
         rows = inferred.usable_rows

@@ -213,7 +213,9 @@ def _with_model(
 ) -> EvaluateResult:
     from gmvae_cli.inference.apply import judge
     from gmvae_cli.inference.posterior import in_portions
+    from gmvae_cli.system.device import configure_process
 
+    configure_process()
     with judge([path], series, model, config.device, progress) as judged:
         reader = judged.reader
         if config.truth in reader.layout.columns:

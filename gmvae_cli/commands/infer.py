@@ -22,7 +22,7 @@ from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.files.table_writer import TableWriter, atomic, require_apart, writer
 from gmvae_cli.inference import apply, posterior
 from gmvae_cli.metrics.segments import Ribbon, segments
-from gmvae_cli.system.device import resolve
+from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress, silent
 
 _NO_FIGURES = ("seconds", "output", "skipped", "ribbon", "missed")
@@ -68,6 +68,7 @@ def infer(
     A file among several that cannot be labelled is reported in `failures`; the others are done.
     """
     started = time.perf_counter()
+    configure_process()
     gates = parse(config.fail_under, GATES)
     if config.manifest and output == "-":
         raise ConfigError("--manifest describes a file, but --output is -; name a file for the output")
@@ -110,8 +111,9 @@ def dry_run(
 
     Like the run it reports a file among several that cannot be labelled in `failures` and goes on with the others.
     """
+    configure_process()
     checkpoint = load(model_path)
-    resolve(config.device)
+    device_of(config.device)
     files = expand(inputs)
     folder = _existing(_folder(output) if len(files) == 1 and files[0].path == inputs[0] else output)
     job = _Job(checkpoint, model_path, config, series, progress)

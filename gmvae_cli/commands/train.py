@@ -28,7 +28,7 @@ from gmvae_cli.inference import apply, posterior
 from gmvae_cli.metrics import partition
 from gmvae_cli.model import ar_dynamics, evidence_scale
 from gmvae_cli.selection import multiscale
-from gmvae_cli.system.device import resolve
+from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training import diagnostics
 from gmvae_cli.training.data_check import check
@@ -93,8 +93,9 @@ def train(
         tell: is told beforehand what in the rows will mislead a search for the time scale.
     """
     started = time.perf_counter()
+    configure_process()
     require_apart({"--model": model_path}, inputs)
-    device = resolve(config.device)
+    device = device_of(config.device)
     older = load(config.init) if config.init else None
     reference = load(config.align_to) if config.align_to else None
     reader = open_series(inputs, series)
@@ -191,7 +192,8 @@ def _checked(data: SeriesData, config: TrainConfig) -> list[tuple[str, str]]:
 
 def dry_run(inputs: Sequence[str], config: TrainConfig, series: SeriesConfig, progress: Progress) -> Plan:
     """What `train` would read and need, refused where it would be; nothing is trained or written."""
-    device = resolve(config.device)
+    configure_process()
+    device = device_of(config.device)
     with open_series(inputs, series).read_data(None, progress) as data:
         config = replace(config, calibrate_all=False)  # which would take as long as training
         config, _ = _calibrated(config, data, progress, _untold)

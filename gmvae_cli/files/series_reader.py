@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.data.steps import TimeReader
 from gmvae_cli.errors import ConfigError, SeriesError
 from gmvae_cli.files.inputs import CsvTable, InputFile, ParquetTable, as_text, expand, in_blocks, open_table
+from gmvae_cli.files.time_column import TimeReader
 from gmvae_cli.files.validation import Problem, Recorder, Where, find_times, is_numeric, numbers, plain
-from gmvae_cli.system.ahead import ahead
+from gmvae_cli.system.concurrency import prefetch
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.system.scratch import MEMORY_BYTES, Scratch, require_free
 
@@ -186,7 +186,7 @@ class SeriesReader:
         for table in self._tables:
             row = 0
             blocks = table.blocks(columns)
-            for rows in blocks if table.is_small else ahead(blocks):
+            for rows in blocks if table.is_small else prefetch(blocks):
                 yield _Block(table=rows, where=_where(table.name, row), name=table.name, new_file=row == 0)
                 row += rows.num_rows
             if not row:

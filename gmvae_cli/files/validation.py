@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gmvae_cli.data.series_data import ChannelSummary, SeriesData
-from gmvae_cli.data.steps import StepCounter, TimeReader, Times, TimeUnit, as_numpy, duration_rows
+from gmvae_cli.data.steps import StepCounter, TimeUnit, duration_rows
 from gmvae_cli.errors import SeriesError
+from gmvae_cli.files.time_column import TimeReader, Times, as_numpy
 from gmvae_cli.system.scratch import Scratch
 
 Where = Callable[[int], str]  # row of a block -> how a message names it, "sensors.csv: row 1042"

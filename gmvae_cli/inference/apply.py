@@ -15,7 +15,7 @@ from gmvae_cli.errors import CheckpointError
 from gmvae_cli.files.inputs import InputFile
 from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.inference.posterior import BLOCK_ROWS, Inference, Labelled
-from gmvae_cli.system.device import resolve
+from gmvae_cli.system.device import device_of
 from gmvae_cli.system.progress import Progress, silent
 
 
@@ -73,7 +73,7 @@ def infer(
         checkpoint.mean.numpy(),
         checkpoint.scale.numpy(),
         torch.float64,
-        resolve(device),
+        device_of(device),
     )
     encoder = checkpoint.build_encoder(model_path) if posterior == "encoder" else None
     return Inference(

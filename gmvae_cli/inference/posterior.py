@@ -25,7 +25,7 @@ from gmvae_cli.model.forward_backward import Forward
 from gmvae_cli.model.lattice import Lattice
 from gmvae_cli.model.moments import unscaled_marginal
 from gmvae_cli.model.viterbi import backtrack, best_predecessors, index_type
-from gmvae_cli.system.ahead import ahead
+from gmvae_cli.system.concurrency import prefetch
 from gmvae_cli.system.device import trim_malloc
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.system.scratch import MEMORY_BYTES, Closing, Scratch, require_free
@@ -205,7 +205,7 @@ class Inference(Closing):
 
     def _ahead(self, blocks: Iterator[Item]) -> Iterator[Item]:
         """The same, each made while the one before is worked on; of a single block there is nothing to gain."""
-        return ahead(blocks) if len(self.source) > self.block_rows else blocks
+        return prefetch(blocks) if len(self.source) > self.block_rows else blocks
 
     def _ranges(self) -> list[tuple[int, int]]:
         size, total = self.block_rows, len(self.source)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.data.steps import TimeReader
 from gmvae_cli.errors import SeriesError
 from gmvae_cli.files.inputs import as_text
 from gmvae_cli.files.series_reader import SeriesReader, open_series
+from gmvae_cli.files.time_column import TimeReader
 from gmvae_cli.files.validation import plain
 from gmvae_cli.metrics import partition
 from gmvae_cli.plotting.downsampling import Array, Columns, Reduction, SpanList, Spans

@@ -18,7 +18,7 @@ from gmvae_cli.errors import SeriesError
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.moments import update_emission
 from gmvae_cli.system.concurrency import in_processes
-from gmvae_cli.system.device import resolve
+from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.training.em import EM, Model
 from gmvae_cli.training.fit import fit_closed, subsample
@@ -185,7 +185,8 @@ def score_all(job: Job, candidates: Sequence[ModelConfig], progress: Progress) -
 
 def _score(task: tuple[Job, ModelConfig, int]) -> Scored:
     job, model, gap = task
-    device = resolve(job.device)
+    configure_process()
+    device = device_of(job.device)
     with SeriesData.from_arrays(job.values, job.steps, job.channels, job.name) as data:
         mean = data.mean if model.intercept else np.zeros_like(data.mean)
         return score(LaggedRows(data, model, mean, data.scale, device=device), gap, job.restarts, job.seed)

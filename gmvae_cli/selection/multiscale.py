@@ -23,7 +23,7 @@ from gmvae_cli.model import evidence_scale
 from gmvae_cli.model.chain import Chain, stationary
 from gmvae_cli.selection.consensus import Consensus, consensus
 from gmvae_cli.system.concurrency import in_processes
-from gmvae_cli.system.device import resolve
+from gmvae_cli.system.device import configure_process
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.training.em import EM, Model
 from gmvae_cli.training.fit import SAMPLE_ROWS, fit_closed, start_from_windows, subsample
@@ -203,7 +203,7 @@ def _all_fitted(tasks: Sequence[_Task], progress: Progress) -> list[Candidate]:
 
 def _fitted(task: _Task) -> list[NDArray[np.int16]]:
     """The labellings of one view, one for each window length and seed."""
-    resolve("cpu")
+    configure_process()
     one, model = task.view, task.model
     with SeriesData.from_arrays(one.values, one.steps, name=task.name) as data:
         lagged_rows = training_rows(data, model)
@@ -331,7 +331,7 @@ def _by_bic(attempt: _Attempt, progress: Progress) -> _Plain:
 
 def _plain(attempt: _Attempt) -> _Plain:
     """Fitted to pieces of a long recording, or to all of a short one."""
-    resolve("cpu")
+    configure_process()
     model = attempt.model
     with SeriesData.from_arrays(attempt.values, attempt.steps) as data:
         lagged_rows: LaggedRows = training_rows(data, model)

@@ -1,53 +1,64 @@
-"""Work for several processes at once, none of which outlives it."""
+"""Work in parallel: tasks in several processes, and the next item of an iterator in a second thread."""
 
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from gmvae_cli.errors import GmvaeError
 
+Item = TypeVar("Item")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def in_processes(work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
-    """(position, result) of every task as it is done, from as many processes as there are processors for us.
+def prefetch(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield the same items in order; a thread computes the next one while the caller works on the current one."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1) as worker:
+        pending = worker.submit(next, iterator, end)
+        while (item := pending.result()) is not end:
+            pending = worker.submit(next, iterator, end)
+            yield cast(Item, item)
 
-    The first tasks begin first. However this ends, no process is left behind; with one processor, or one task, there
-    is none beside this one.
+
+def in_processes(work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
+    """Compute every task, in as many processes as this one may use processors; yield (position, result) as they finish.
+
+    Tasks start in the given order. No process is left behind, however the iteration ends. With one processor, or one
+    task, all work is done in this process.
 
     Args:
-        work: a function of a module; it, the tasks and the results travel between processes.
+        work: a function at the top of a module; it, the tasks and the results are pickled.
     Raises:
-        GmvaeError: a process was ended from outside.
+        GmvaeError: a worker process was killed. An error in `work` is raised as it is.
     """
-    workers = min(len(tasks), _processors())
+    workers = min(len(tasks), num_processors())
     if workers <= 1:
         yield from ((index, work(task)) for index, task in enumerate(tasks))
         return
-    with _processes(workers) as pool:
+    with _process_pool(workers) as pool:
         with _interrupts_ignored():  # the first submission starts the processes
-            waiting: dict[Future[Result], int] = {pool.submit(work, task): index for index, task in enumerate(tasks)}
-        for done in as_completed(waiting):
-            yield waiting[done], done.result()
+            position: dict[Future[Result], int] = {pool.submit(work, task): index for index, task in enumerate(tasks)}
+        for future in as_completed(position):
+            yield position[future], future.result()
 
 
-def _processors() -> int:
-    """How many this process may use, which may be fewer than there are."""
+def num_processors() -> int:
+    """Number of processors that this process may use, which may be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
-def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end at once when the work is broken off."""
+def _process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that are terminated when the work inside the block raises an error or is abandoned."""
     others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _exit_with_parent) as pool:
         try:
             yield pool
         except BaseException as error:
@@ -56,13 +67,13 @@ def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
                 process.terminate()
             if isinstance(error, BrokenProcessPool):
                 raise GmvaeError(
-                    "a process that this command started was ended from outside, perhaps for lack of memory"
+                    "a worker process was killed, possibly because memory ran out; close other programs and try again"
                 ) from None
             raise
 
 
-def _end_with_parent() -> None:
-    """Have this worker end when the process that started it does, even if that was killed."""
+def _exit_with_parent() -> None:
+    """Make this worker exit when the process that started it ends, even if that was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -75,7 +86,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    """Processes started meanwhile never notice Ctrl-C, which a terminal sends to all: the first one ends the others."""
+    """Start processes that ignore Ctrl-C, which a terminal sends to all of them: this process terminates them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -109,7 +109,7 @@ def test_select_finds_the_number_of_regimes_and_keeps_the_model(run, series, mon
         assert one["parameters"] == one["regimes"] * (4 + 2 + 3) + one["regimes"] * (one["regimes"] - 1)
     out = series.parent / "out.csv"
     assert json.loads(run("infer", series, "--model", model, "--output", out, "--json").stdout)["rows"] == 1500
-    monkeypatch.setattr(concurrency, "_processors", lambda: 1)
+    monkeypatch.setattr(concurrency, "num_processors", lambda: 1)
     alone = json.loads(run("select", series, "--regimes", "2", "--restarts", "2", "--json", "--quiet").stdout)
     assert alone["candidates"][0] | {"difference": 0, "standard_error": 0} == figures["candidates"][1]
 
@@ -133,7 +133,7 @@ def test_a_run_that_is_broken_off_leaves_no_process(run, tmp_path, sent, to_all,
     arguments = [sys.executable, "-m", "gmvae_cli", "select", path, "--regimes", "4:8", "--quiet"]
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 300
-    others = 3 if concurrency._processors() > 1 else 0  # two that work, and what keeps track of shared resources
+    others = 3 if concurrency.num_processors() > 1 else 0  # two that work, and what keeps track of shared resources
     while _processes_of(process.pid) <= others and time.monotonic() < deadline:
         time.sleep(0.2)
     time.sleep(0.5)
@@ -165,5 +165,5 @@ def test_whole_numbers():
     ],
 )
 def test_bad_choices_are_one_line(refusal, series, monkeypatch, options, status, expected):
-    monkeypatch.setattr(concurrency, "_processors", lambda: 1)
+    monkeypatch.setattr(concurrency, "num_processors", lambda: 1)
     assert expected in refusal("select", series, "--quiet", *options, status=status)

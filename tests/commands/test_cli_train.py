@@ -133,7 +133,7 @@ def test_the_reference_model_is_reachable(run, series):
         pytest.param(("--regimes", "0"), 2, "--regimes is 0, but must be at least 1", id="no regime"),
         pytest.param(("--lags", "2000"), 1, "0 rows are complete with all their lags", id="lags"),
         pytest.param(("--regimes", "700"), 1, "need at least", id="too many regimes"),
-        pytest.param(("--device", "cuda"), 1, "no such device here; present are: cpu", id="device"),
+        pytest.param(("--device", "cuda"), 1, "--device is 'cuda', but this machine has only: cpu", id="device"),
         pytest.param(("--device", "tpu"), 2, "must be cpu, auto", id="device name"),
         pytest.param(("--channels", "x0,x9"), 1, "no column 'x9'", id="channel"),
         pytest.param(("--expect-dwell", "soon"), 2, "--expect-dwell", id="dwell"),
