@@ -1,5 +1,6 @@
 """What a run would read and need, found out by reading and by nothing else."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -13,6 +14,13 @@ INFER_ROWS_PER_SECOND = 600_000
 TRAIN_ROWS_PER_SECOND = 300_000
 TRAIN_SECONDS = 4.0  # start and annealing, whatever the length
 BASE_BYTES = 450 << 20  # packages and a block of rows at work
+
+
+def existing_folder(folder: str | None) -> str | None:
+    """The folder, or the nearest one above it that is there: on the disk that a run would write to."""
+    while folder is not None and not os.path.isdir(folder):
+        folder = os.path.dirname(os.path.abspath(folder))
+    return folder
 
 
 @dataclass(frozen=True, kw_only=True)

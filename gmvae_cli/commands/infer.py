@@ -2,36 +2,45 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-
 from gmvae_cli.checkpoint import Checkpoint, load
-from gmvae_cli.commands.dry_run import INFER_ROWS_PER_SECOND, Plan, joined, plan
+from gmvae_cli.commands.dry_run import INFER_ROWS_PER_SECOND, Plan, existing_folder, joined, plan
 from gmvae_cli.commands.gates import missed, parse
 from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import ConfigError, GmvaeError, SeriesError
 from gmvae_cli.files import manifest
-from gmvae_cli.files.inputs import InputFile, as_text, expand, suffix_of
+from gmvae_cli.files.inputs import InputFile, expand, suffix_of
 from gmvae_cli.files.series_reader import SeriesReader, open_series
-from gmvae_cli.files.table_writer import TableWriter, atomic, require_apart, writer
+from gmvae_cli.files.table_writer import atomic, require_apart
 from gmvae_cli.inference import apply, posterior
-from gmvae_cli.metrics.segments import Ribbon, segments
+from gmvae_cli.inference.label_table import (
+    LabelTotals,
+    TableLabels,
+    open_outputs,
+    scratch_folder,
+    table_labels,
+    training_log_likelihood,
+)
+from gmvae_cli.metrics.segments import Ribbon
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress, silent
 
-_NO_FIGURES = ("seconds", "output", "skipped", "ribbon", "missed")
-_UNLIKE_TRAINING = 1.0  # nats a row below training
+GATES = ("log_likelihood_per_row", "log_likelihood_above_training")
+_NOT_IN_MANIFEST = ("seconds", "output", "skipped", "ribbon", "missed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class InferResult:
-    """What the labels say. Log-likelihoods are nats a row with evidence, in data units; `ribbon` is for a terminal."""
+    """Figures of the labels.
+
+    Log-likelihoods are nats per row that has a value and all its lags, in data units; None where no row has, or where
+    the model was not trained. `failures` has a sentence for each file that could not be labelled, `missed` one for
+    each gate that was missed; `ribbon` is for a terminal.
+    """
 
     rows: int
     shares: list[float]
@@ -50,9 +59,6 @@ class InferResult:
     missed: tuple[str, ...] = ()
 
 
-GATES = ("log_likelihood_per_row", "log_likelihood_above_training")
-
-
 def infer(
     inputs: Sequence[str],
     model_path: str,
@@ -65,37 +71,37 @@ def infer(
 ) -> InferResult:
     """Label a file, or each of several files into a folder that mirrors their paths.
 
-    A file among several that cannot be labelled is reported in `failures`; the others are done.
+    A file among several that cannot be labelled is reported in `failures`; the others are labelled.
     """
     started = time.perf_counter()
     configure_process()
     gates = parse(config.fail_under, GATES)
     if config.manifest and output == "-":
         raise ConfigError("--manifest describes a file, but --output is -; name a file for the output")
-    described = manifest.beside(output) if config.manifest else None
-    require_apart({"--segments": segments_path, "--manifest": described}, [*inputs, model_path, output])
+    manifest_path = manifest.beside(output) if config.manifest else None
+    require_apart({"--segments": segments_path, "--manifest": manifest_path}, [*inputs, model_path, output])
     if output != "-":
         require_apart({"--output": output}, [model_path])
     checkpoint = load(model_path)
     if config.posterior == "encoder":
         checkpoint.build_encoder(model_path)
-    job = _Job(checkpoint, model_path, config, series, progress)
+    labelling = _Labelling(checkpoint, model_path, config, series, progress)
     files = expand(inputs)
-    if len(files) == 1 and files[0].path == inputs[0]:
+    if _is_single(files, inputs):
         if skip_existing and os.path.exists(output):
-            job.skipped = 1
+            labelling.skipped = 1
         else:
-            job.label(job.open(files), files, [output], segments_path)
+            labelling.label_file(files[0], output, segments_path)
     else:
         if segments_path is not None:
             raise ConfigError("--segments goes with a single input; several inputs need one run each")
         if output == "-" or suffix_of(output) is not None:
             raise ConfigError(f"--output is '{output}', but several inputs need a folder to write to")
-        job.label_all(files, output, skip_existing)
-    result = job.result(output, started)
-    if described is not None and job.written:
-        with atomic(described) as temporary:
-            job.describe(temporary, result, segments_path)
+        labelling.label_folder(files, output, skip_existing)
+    result = labelling.result(output, time.perf_counter() - started)
+    if manifest_path is not None and labelling.written:
+        with atomic(manifest_path) as temporary:
+            labelling.write_manifest(temporary, result, segments_path)
     return replace(result, missed=missed(gates, result) if result.files else ())
 
 
@@ -107,332 +113,189 @@ def dry_run(
     series: SeriesConfig,
     progress: Progress,
 ) -> Plan:
-    """What `infer` would read and need; nothing is labelled or written.
+    """Plan the same work: read all rows, label none, write nothing.
 
-    Like the run it reports a file among several that cannot be labelled in `failures` and goes on with the others.
+    As in the run, a file among several that cannot be labelled is reported in `failures`, and the others are planned.
     """
     configure_process()
     checkpoint = load(model_path)
     device_of(config.device)
     files = expand(inputs)
-    folder = _existing(_folder(output) if len(files) == 1 and files[0].path == inputs[0] else output)
-    job = _Job(checkpoint, model_path, config, series, progress)
-
-    def planned(reader: SeriesReader, progress: Progress) -> Plan:
-        with reader.read_data(None, progress, keep_constant=True) as data:
-            needed = posterior.scratch_bytes(data.rows, checkpoint.model.regimes, config.posterior)
-            return plan(data, needed, folder, rows_per_second=INFER_ROWS_PER_SECOND)
-
+    folder = existing_folder(scratch_folder(output) if _is_single(files, inputs) else output)
+    labelling = _Labelling(checkpoint, model_path, config, series, progress)
     if len(files) == 1:
-        return planned(job.open(files), progress)
-    plans: list[Plan] = []
-    good: list[InputFile] = []
-    for done, file in enumerate(files):
-        try:
-            reader = job.open([file])
-            one = planned(reader, silent)
-            if reader.layout.series is None:
-                plans.append(one)
-            else:
-                good.append(file)
-        except GmvaeError as error:
-            job.failures.append(str(error))
-        progress("read", done + 1, len(files), f"{len(job.failures)} failed" if job.failures else "")
-    if good:
-        try:
-            plans.append(planned(job.open(good), silent))
-        except GmvaeError as error:
-            job.failures.append(str(error))
-    return joined(plans, checkpoint.channels, folder, len(files), job.failures)
+        return _plan_table(labelling, labelling.open(files), folder, progress)
+    return _plan_folder(labelling, files, folder)
 
 
-class _Job:
-    """One model at work on one file or many, with the totals over them."""
+class _Labelling:
+    """One model at work on one table or many.
+
+    Attributes:
+        totals: over all rows labelled. skipped: outputs left as they were. failures: sentences.
+        written: (input, output) paths.
+    """
 
     def __init__(
         self, checkpoint: Checkpoint, model_path: str, config: InferConfig, series: SeriesConfig, progress: Progress
     ) -> None:
         self.checkpoint, self.model_path, self.config, self.series = checkpoint, model_path, config, series
         self.progress = progress
-        self.counts = np.zeros(checkpoint.model.regimes, np.int64)
-        self.rows = self.usable_rows = self.segments = self.files = 0
-        self.log_likelihood, self.skipped = 0.0, 0
-        self.last_regime = -1  # of the table at work
-        self.ribbon = Ribbon(checkpoint.model.regimes)
+        self.totals = LabelTotals(checkpoint.model.regimes)
+        self.skipped = 0
         self.failures: list[str] = []
-        self.warnings: list[dict[str, str]] = []
-        self.written: list[tuple[str, str]] = []  # input, output
+        self.written: list[tuple[str, str]] = []
 
-    def label_all(self, files: Sequence[InputFile], folder: str, skip_existing: bool) -> None:
-        """Files into a folder. With a series column the good ones are one table, else each is a series of its own."""
-        targets = [os.path.join(folder, file.relative) for file in files]
-        todo = [(f, t) for f, t in zip(files, targets, strict=True) if not (skip_existing and os.path.exists(t))]
-        self.skipped = len(files) - len(todo)
+    def open(self, files: Sequence[InputFile]) -> SeriesReader:
+        """A reader of the table in some files, with the columns of the model."""
+        return apply.open_for(files, self.series, self.checkpoint, self.model_path)
+
+    # --- labels --------------------------------------------------------------------------------------------------
+
+    def label_file(self, file: InputFile, output: str, segments_path: str | None = None) -> None:
+        """Label a file that is a table of its own."""
+        self._label_table(self.open([file]), file, output, segments_path)
+
+    def label_folder(self, files: Sequence[InputFile], folder: str, skip_existing: bool) -> None:
+        """Label files into a folder.
+
+        Without a series column each file is a table of its own. With one, all files that can be read are one table,
+        so that a series may go on from file to file.
+        """
+        targets = [(file, os.path.join(folder, file.relative)) for file in files]
+        if skip_existing:
+            targets = [(file, target) for file, target in targets if not os.path.exists(target)]
+        self.skipped = len(files) - len(targets)
         progress, self.progress = self.progress, silent
-        good = []
-        for done, (file, target) in enumerate(todo):
+        parts: list[tuple[InputFile, str]] = []
+        for done, (file, target) in enumerate(targets):
             try:
                 os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
                 reader = self.open([file])
                 if reader.layout.series is None:
-                    self.label(reader, [file], [target], None)
+                    self._label_table(reader, file, target)
                 else:
-                    reader.read_data(None, keep_constant=True).close()  # a bad one is left out in time
-                    good.append((file, target))
+                    reader.read_data(None, keep_constant=True).close()  # a file that cannot be read is no part
+                    parts.append((file, target))
             except GmvaeError as error:
                 self.failures.append(str(error))
             except OSError as error:
                 raise SeriesError(f"{folder}: cannot be written ({error.strerror})") from error
-            progress("infer", done + 1, len(todo), f"{len(self.failures)} failed" if self.failures else "")
+            progress("infer", done + 1, len(targets), self.failed())
         self.progress = progress
-        if good:
+        if parts:
             try:
-                together = [file for file, _ in good]
-                self.label(self.open(together), together, [target for _, target in good], None)
+                self._label_parts(parts)
             except GmvaeError as error:
                 self.failures.append(str(error))
 
-    def open(self, files: Sequence[InputFile]) -> SeriesReader:
-        """The table in some files, in the columns of the model."""
-        return apply.open_for(files, self.series, self.checkpoint, self.model_path)
-
-    def label(
-        self, reader: SeriesReader, files: Sequence[InputFile], outputs: Sequence[str], segments_path: str | None
+    def _label_table(
+        self, reader: SeriesReader, file: InputFile, output: str, segments_path: str | None = None
     ) -> None:
-        """The files of one table, each into its output."""
-        folder = _folder(outputs[0])
-        if len(outputs) > 1 and self.series.sort:
+        folder = scratch_folder(output)
+        with (
+            open_outputs(reader, output, segments_path, self.series) as outputs,
+            reader.read_data(folder, self.progress, keep_constant=True) as data,
+            self._labels(data, folder) as labels,
+        ):
+            labels.write(reader, outputs)
+        self.written.append((file.path, output))
+
+    def _label_parts(self, parts: Sequence[tuple[InputFile, str]]) -> None:
+        """Label files that are one table, each into its own output."""
+        if len(parts) > 1 and self.series.sort:
             raise ConfigError("--sort would move rows from file to file; sort the files into one first")
-        self.last_regime = -1
-        with ExitStack() as stack:
-            if len(outputs) == 1:
-                out = stack.enter_context(self._writer(reader, outputs[0]))
-            listed = stack.enter_context(self._segments_writer(segments_path)) if segments_path is not None else None
-            data = stack.enter_context(reader.read_data(folder, self.progress, keep_constant=True))
-            inferred = stack.enter_context(
-                apply.infer(
-                    data,
-                    self.checkpoint,
-                    self.config.posterior,
-                    self.config.device,
-                    model_path=self.model_path,
-                    directory=folder,
-                    progress=self.progress,
-                )
-            )
-            take = posterior.in_portions(inferred.blocks())
-            if len(outputs) == 1:
-                self._write(out, listed, reader, data, take, outputs[0], 0)
-            else:
-                start = 0
-                for file, output in zip(files, outputs, strict=True):
-                    part = open_series([file], reader.config)
-                    with self._writer(part, output) as out:
-                        start = self._write(out, None, part, data, take, output, start)
-            self.rows += data.rows
-            self.files += len(files)
-            self.warnings += [{"code": code, "sentence": sentence} for code, sentence in data.notes]
-        self.written += [(file.path, output) for file, output in zip(files, outputs, strict=True)]
+        folder = scratch_folder(parts[0][1])
+        reader = self.open([file for file, _ in parts])
+        with (
+            reader.read_data(folder, self.progress, keep_constant=True) as data,
+            self._labels(data, folder) as labels,
+        ):
+            for file, output in parts:
+                part = open_series([file], reader.config)
+                with open_outputs(part, output, None, self.series) as outputs:
+                    labels.write(part, outputs)
+        self.written += [(file.path, output) for file, output in parts]
 
-    def _segments_writer(self, path: str) -> AbstractContextManager[TableWriter]:
-        return writer(path, delimiter=self.series.delimiter, decimal=self.series.decimal)
+    def _labels(self, data: SeriesData, folder: str | None) -> AbstractContextManager[TableLabels]:
+        return table_labels(
+            data,
+            self.checkpoint,
+            self.config,
+            self.totals,
+            model_path=self.model_path,
+            directory=folder,
+            progress=self.progress,
+        )
 
-    def _writer(self, reader: SeriesReader, output: str) -> AbstractContextManager[TableWriter]:
-        delimiter = self.series.delimiter or (reader.delimiter if suffix_of(output) == ".csv" else None)
-        return writer(output, schema=reader.schema, delimiter=delimiter, decimal=self.series.decimal)
+    def failed(self) -> str:
+        """How many files failed, for the progress line."""
+        return f"{len(self.failures)} failed" if self.failures else ""
 
-    def _write(
-        self,
-        out: TableWriter,
-        listed: TableWriter | None,
-        reader: SeriesReader,
-        data: SeriesData,
-        take: Callable[[int], posterior.Labelled],
-        output: str,
-        start: int,
-    ) -> int:
-        """Input and posterior side by side, block by block; rows from `start` on, and where they end."""
-        K = self.checkpoint.model.regimes
-        new = ["regime", *(f"prob_{k}" for k in range(K)), "log_likelihood"]
-        replaced = [name for name in reader.layout.columns if name in new or _is_probability(name)]
-        if replaced:
-            sentence = f"the columns {', '.join(replaced)} of {reader.name} are replaced"
-            self.warnings.append({"code": "replaced_columns", "sentence": sentence})
-        kept = [index for index, name in enumerate(reader.layout.columns) if name not in replaced]
-        if self.config.only_regimes:
-            parts = (reader.layout.time, reader.layout.series)
-            kept, new = [index for index in kept if reader.layout.columns[index] in parts], ["regime"]
-        spans = _Spans(reader, data) if listed is not None else None
-        typed = reader.format == "csv" and suffix_of(output) == ".parquet"
-        for table in reader.tables(posterior.BLOCK_ROWS, typed=typed):
-            stop = start + table.num_rows
-            block = take(table.num_rows)
-            columns = [
-                pa.array(block.regimes),
-                *(pa.array(block.probs[:, k]) for k in range(K)),
-                pa.array(block.log_likelihood, from_pandas=True),
-            ]
-            selected = table.select(kept)
-            for name, column in zip(new, columns, strict=False):
-                selected = selected.append_column(name, column)
-            out.write(selected)
-            self.counts += np.bincount(block.regimes, minlength=K)
-            self.log_likelihood += float(np.nansum(block.log_likelihood))
-            self.usable_rows += int((~np.isnan(block.log_likelihood)).sum())
-            self.ribbon.add(block.regimes)
-            self._count_segments(block)
-            if spans is not None and listed is not None:
-                done = spans.add(table, block, start)
-                if len(done):
-                    listed.write(done)
-            self.progress("write", stop, data.rows)
-            start = stop
-        if spans is not None and listed is not None:
-            listed.write(spans.finish())
-        return start
+    # --- results -------------------------------------------------------------------------------------------------
 
-    def _count_segments(self, block: posterior.Labelled) -> None:
-        """One that goes on from an earlier block, or from an earlier file of the table, was counted there."""
-        before = np.concatenate([[self.last_regime], block.regimes[:-1]])
-        self.segments += int((block.starts | (block.regimes != before)).sum())
-        self.last_regime = int(block.regimes[-1])
+    def result(self, output: str, seconds: float) -> InferResult:
+        """The figures over all that was labelled."""
+        mean, training = self.totals.log_likelihood_per_row, training_log_likelihood(self.checkpoint)
+        notes = [*self.totals.notes, *self.totals.notes_on_fit(self.checkpoint)]
+        return InferResult(
+            rows=self.totals.rows,
+            shares=self.totals.shares,
+            expected_dwell=self.checkpoint.expected_dwell,
+            log_likelihood_per_row=mean,
+            training_log_likelihood_per_row=training,
+            log_likelihood_above_training=None if mean is None or training is None else mean - training,
+            segments=self.totals.segments,
+            seconds=seconds,
+            warnings=[note.to_json() for note in notes],
+            output=output,
+            files=len(self.written),
+            skipped=self.skipped,
+            failures=self.failures,
+            ribbon=self.totals.ribbon,
+        )
 
-    def describe(self, path: str, result: InferResult, segments_path: str | None) -> None:
-        """The manifest: what was read, with what and how, and what came out."""
+    def write_manifest(self, path: str, result: InferResult, segments_path: str | None) -> None:
+        """Write what was read, the model, the options, what was written, and its figures."""
         inputs, outputs = zip(*self.written, strict=True)
         files: dict[str, Sequence[str]] = {"inputs": inputs, "model": [self.model_path], "outputs": outputs}
         if segments_path is not None:
             files["segments"] = [segments_path]
         options = asdict(self.config) | asdict(self.series)
-        figures = {name: value for name, value in vars(result).items() if name not in _NO_FIGURES}
+        figures = {name: value for name, value in vars(result).items() if name not in _NOT_IN_MANIFEST}
         manifest.write(path, "infer", files, options, figures)
 
-    def result(self, output: str, started: float) -> InferResult:
-        """The totals."""
-        rows, evidence = self.rows, self.usable_rows
-        mean = self.log_likelihood / evidence if evidence else None
-        training = self.checkpoint.training.get("log_likelihood_per_row_data_units")
-        if rows and mean is None:
-            sentence = "no row has a value with all its lags, so the labels are the chain's alone"
-            self.warnings.append({"code": "no_evidence", "sentence": sentence})
-        if mean is not None and training is not None and mean < training - _UNLIKE_TRAINING:
-            sentence = f"rows are unlike those of training: {mean:.2f} nats a row, in training {training:.2f}"
-            self.warnings.append({"code": "unlike_training", "sentence": sentence})
-        return InferResult(
-            rows=rows,
-            shares=(self.counts / max(rows, 1)).tolist(),
-            expected_dwell=self.checkpoint.expected_dwell,
-            log_likelihood_per_row=mean,
-            training_log_likelihood_per_row=training,
-            log_likelihood_above_training=None if mean is None or training is None else mean - training,
-            segments=self.segments,
-            seconds=time.perf_counter() - started,
-            warnings=self.warnings,
-            output=output,
-            files=self.files,
-            skipped=self.skipped,
-            failures=self.failures,
-            ribbon=self.ribbon,
-        )
+
+def _plan_table(labelling: _Labelling, reader: SeriesReader, folder: str | None, progress: Progress) -> Plan:
+    with reader.read_data(None, progress, keep_constant=True) as data:
+        regimes, kind = labelling.checkpoint.model.regimes, labelling.config.posterior
+        needed = posterior.scratch_bytes(data.rows, regimes, kind)
+        return plan(data, needed, folder, rows_per_second=INFER_ROWS_PER_SECOND)
 
 
-def _folder(output: str) -> str | None:
-    """Where scratch files go: beside the output, or in TMPDIR for stdout."""
-    return None if output == "-" else os.path.dirname(os.path.abspath(output))
-
-
-def _existing(folder: str | None) -> str | None:
-    """The nearest folder above that is there already: where the disk is that will be written to."""
-    while folder is not None and not os.path.isdir(folder):
-        folder = os.path.dirname(os.path.abspath(folder))
-    return folder
-
-
-def _is_probability(name: str) -> bool:
-    return name.startswith("prob_") and name[5:].isdigit()
-
-
-class _Spans:
-    """The segments of a file as a table, block by block; the last one stays open until it is known to end."""
-
-    def __init__(self, reader: SeriesReader, data: SeriesData) -> None:
-        self.time, self.series, self.name = reader.layout.time, reader.layout.series, reader.name
-        self.step = 1.0 if data.step is None or data.time_unit is None else data.step
-        self.count = self.series_start = 0
-        self.carried: pa.Table | None = None
-        self.last_id: str | None = None
-
-    def add(self, table: pa.Table, block: posterior.Labelled, row: int) -> pa.Table:
-        """Take in a block of rows, the first of which is `row`; the segments that have ended."""
-        found = segments(block.regimes, block.starts, block.probs)
-        count = len(found)
-        spans = pa.table(
-            {
-                "series": pa.repeat(self.name, count) if self.series is None else table[self.series].take(found.first),
-                "first": row + found.first,
-                "last": row + found.last,
-                "start_time": pa.nulls(count) if self.time is None else table[self.time].take(found.first),
-                "end_time": pa.nulls(count) if self.time is None else table[self.time].take(found.last),
-                "regime": found.regime,
-                "begins": found.starts_series,
-                "prob_sum": found.prob_sum,
-            }
-        )
-        if self.carried is not None:
-            if not found.starts_series[0] and self.carried["regime"][0].as_py() == found.regime[0]:
-                spans = pa.concat_tables([_merged(self.carried, spans), spans.slice(1)])
+def _plan_folder(labelling: _Labelling, files: Sequence[InputFile], folder: str | None) -> Plan:
+    """Plan several files, grouped into tables as in `label_folder`."""
+    plans: list[Plan] = []
+    parts: list[InputFile] = []
+    for done, file in enumerate(files):
+        try:
+            reader = labelling.open([file])
+            alone = _plan_table(labelling, reader, folder, silent)
+            if reader.layout.series is None:
+                plans.append(alone)
             else:
-                spans = pa.concat_tables([self.carried, spans])
-        self.carried = spans.slice(len(spans) - 1)
-        return self._finished(spans.slice(0, len(spans) - 1))
-
-    def finish(self) -> pa.Table:
-        """The last segment."""
-        assert self.carried is not None
-        return self._finished(self.carried)
-
-    def _finished(self, spans: pa.Table) -> pa.Table:
-        first, last = spans["first"].to_numpy(), spans["last"].to_numpy()
-        rows = last - first + 1
-        origin = np.where(self._new_series(spans, first), first, 0)
-        if len(origin):
-            origin = np.maximum.accumulate(np.maximum(origin, self.series_start))
-            self.series_start = int(origin[-1])
-        numbers = np.arange(self.count, self.count + len(spans))
-        self.count += len(spans)
-        return pa.table(
-            {
-                "series": spans["series"],
-                "segment": numbers,
-                "start": first - origin,
-                "stop": last + 1 - origin,
-                "start_time": spans["start_time"],
-                "end_time": spans["end_time"],
-                "regime": spans["regime"],
-                "rows": rows,
-                "duration": rows * self.step,
-                "mean_prob": spans["prob_sum"].to_numpy() / rows,
-            }
-        )
-
-    def _new_series(self, spans: pa.Table, first: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether a segment is the first of its series, and not merely behind a long gap."""
-        begins: NDArray[np.bool_] = spans["begins"].to_numpy().copy()
-        if self.series is None:
-            first_of_all: NDArray[np.bool_] = begins & (first == 0)
-            return first_of_all
-        ids = as_text(spans["series"]).to_pylist()
-        before = [self.last_id, *ids][: len(ids)]
-        self.last_id = ids[-1] if ids else self.last_id
-        changed = np.array([now != then for now, then in zip(ids, before, strict=True)], dtype=np.bool_)
-        new: NDArray[np.bool_] = begins & changed
-        return new
+                parts.append(file)
+        except GmvaeError as error:
+            labelling.failures.append(str(error))
+        labelling.progress("read", done + 1, len(files), labelling.failed())
+    if parts:
+        try:
+            plans.append(_plan_table(labelling, labelling.open(parts), folder, silent))
+        except GmvaeError as error:
+            labelling.failures.append(str(error))
+    return joined(plans, labelling.checkpoint.channels, folder, len(files), labelling.failures)
 
 
-def _merged(earlier: pa.Table, spans: pa.Table) -> pa.Table:
-    """The open segment and the one that goes on with it, as one."""
-    merged = {name: spans[name].slice(0, 1) for name in spans.column_names}
-    for name in ("first", "start_time", "begins"):
-        merged[name] = earlier[name]
-    merged["prob_sum"] = pa.array([earlier["prob_sum"][0].as_py() + spans["prob_sum"][0].as_py()])
-    return pa.table(merged)
+def _is_single(files: Sequence[InputFile], inputs: Sequence[str]) -> bool:
+    """Whether the input is one file, not a folder or pattern that happens to hold one."""
+    return len(files) == 1 and files[0].path == inputs[0]

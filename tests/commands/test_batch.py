@@ -183,7 +183,7 @@ def test_a_locked_down_environment_is_enough(tmp_path, home):
     nowhere.mkdir(mode=0o555)
     where = "/proc" if os.geteuid() == 0 and os.path.isdir("/proc") else nowhere  # root writes to any other folder
     env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "OMP_NUM_THREADS": "1", "TMPDIR": str(scratch)}
-    env |= {"PYTHONPATH": str(Path(__file__).parent.parent)} | ({} if home is None else {"HOME": home})
+    env |= {"PYTHONPATH": str(Path(__file__).parents[2])} | ({} if home is None else {"HOME": home})
     skewed(folder / "w.csv")
     (folder / "w.csv").chmod(0o600)
     for line in (
@@ -209,7 +209,7 @@ def on_path(tmp_path):
     programs.mkdir(parents=True)
     (programs / "gmvae").write_text(f'#!/bin/sh\nexec {" ".join(GMVAE)} "$@"\n')
     (programs / "gmvae").chmod(0o755)
-    paths = {"PYTHONPATH": str(Path(__file__).parent.parent), "PATH": f"{programs}:/usr/bin:/bin"}
+    paths = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": f"{programs}:/usr/bin:/bin"}
     return programs.parent.parent, os.environ | paths | {"HOME": str(tmp_path)}
 
 

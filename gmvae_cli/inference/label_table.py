@@ -1,0 +1,245 @@
+"""Labels written beside the cells of their rows: what every command that labels a table shares.
+
+    totals = LabelTotals(checkpoint.model.regimes)
+    with (
+        open_outputs(reader, "out.csv", "segments.csv", files) as outputs,
+        reader.read_data(keep_constant=True) as data,
+        table_labels(data, checkpoint, config, totals, directory=scratch_folder("out.csv")) as labels,
+    ):
+        labels.write(reader, outputs)
+
+The model may be one that was just trained, and the data those that it was trained on.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from gmvae_cli.checkpoint import Checkpoint
+from gmvae_cli.config import InferConfig, SeriesConfig
+from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.errors import Note
+from gmvae_cli.files.inputs import suffix_of
+from gmvae_cli.files.series_reader import SeriesReader
+from gmvae_cli.files.table_writer import TableWriter, writer
+from gmvae_cli.inference import apply
+from gmvae_cli.inference.posterior import BLOCK_ROWS, Inference, Labelled, in_portions
+from gmvae_cli.inference.segment_table import SegmentTable
+from gmvae_cli.metrics.segments import Ribbon
+from gmvae_cli.system.progress import Progress, silent
+
+# Nats per row below training from which rows are called unlike it: in a channel with Normal noise, the cost of a shift
+# by sqrt(2) standard deviations of the noise (delta^2 / 2).
+_UNLIKE_TRAINING = 1.0
+
+OnRows = Callable[[pa.Table, Labelled], None]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The open files that a table's labels go to.
+
+    Args:
+        segments: None where no list of segments is wanted. typed: whether text of CSV cells becomes numbers and dates.
+    """
+
+    rows: TableWriter
+    segments: TableWriter | None
+    typed: bool
+
+
+@contextmanager
+def open_outputs(
+    reader: SeriesReader, output: str, segments_path: str | None, files: SeriesConfig
+) -> Iterator[Outputs]:
+    """Open the output and the segments file of a table, with its delimiter and decimal mark.
+
+    Both are tried at once, so that a path that cannot be written raises an error before long work. They appear when
+    the block ends without an error.
+    """
+    suffix = suffix_of(output)
+    delimiter = files.delimiter or (reader.delimiter if suffix == ".csv" else None)
+    with (
+        writer(output, schema=reader.schema, delimiter=delimiter, decimal=files.decimal) as rows,
+        nullcontext()
+        if segments_path is None
+        else writer(segments_path, delimiter=files.delimiter, decimal=files.decimal) as segments,
+    ):
+        yield Outputs(rows, segments, typed=reader.format == "csv" and suffix == ".parquet")
+
+
+def scratch_folder(output: str) -> str | None:
+    """Where scratch files go: beside the output, or in TMPDIR (None) where that is stdout."""
+    return None if output == "-" else os.path.dirname(os.path.abspath(output))
+
+
+class LabelTotals:
+    """Counts over labelled rows, of one table or of many.
+
+    Attributes:
+        counts: (K,) rows of each regime. segments: visits to a regime; one that a file goes on with counts once.
+        log_likelihood: sum over the `usable_rows`, nats in data units. ribbon: regimes along the rows, for a terminal.
+        notes: warnings about the tables, in order.
+    """
+
+    def __init__(self, num_regimes: int) -> None:
+        self.counts = np.zeros(num_regimes, np.int64)
+        self.segments = self.usable_rows = 0
+        self.log_likelihood = 0.0
+        self.ribbon = Ribbon(num_regimes)
+        self.notes: list[Note] = []
+        self._last_regime = -1
+
+    def start_table(self) -> None:
+        """Begin another table, whose first segment continues none."""
+        self._last_regime = -1
+
+    def add(self, block: Labelled) -> None:
+        """Count the next rows of the table."""
+        self.counts += np.bincount(block.regimes, minlength=len(self.counts))
+        self.log_likelihood += float(np.nansum(block.log_likelihood))
+        self.usable_rows += int((~np.isnan(block.log_likelihood)).sum())
+        self.ribbon.add(block.regimes)
+        previous = np.concatenate([[self._last_regime], block.regimes[:-1]])
+        self.segments += int((block.starts | (block.regimes != previous)).sum())
+        self._last_regime = int(block.regimes[-1])
+
+    @property
+    def rows(self) -> int:
+        """T."""
+        return int(self.counts.sum())
+
+    @property
+    def shares(self) -> list[float]:
+        """(K,) shares of the rows; 0 where there is no row."""
+        shares: list[float] = (self.counts / max(self.rows, 1)).tolist()
+        return shares
+
+    @property
+    def log_likelihood_per_row(self) -> float | None:
+        """Mean over the usable rows, nats in data units; None where no row is usable."""
+        return self.log_likelihood / self.usable_rows if self.usable_rows else None
+
+    def notes_on_fit(self, checkpoint: Checkpoint) -> list[Note]:
+        """Warnings that rows say nothing about the regimes, or are unlike those that the model was trained on."""
+        mean, training = self.log_likelihood_per_row, training_log_likelihood(checkpoint)
+        if mean is None:
+            sentence = (
+                "no row has a value together with the earlier values that the model predicts it from, so the labels "
+                "only follow the model's transition probabilities; look for empty cells and for series that are too "
+                "short"
+            )
+            return [Note("no_evidence", sentence)] if self.rows else []
+        if training is not None and mean < training - _UNLIKE_TRAINING:
+            sentence = (
+                f"the rows are unlike those that the model was trained on (log-likelihood {mean:.2f} per row, in "
+                f"training {training:.2f}), so the labels may mean little; check units and columns, or train on such "
+                "rows"
+            )
+            return [Note("unlike_training", sentence)]
+        return []
+
+
+def training_log_likelihood(checkpoint: Checkpoint) -> float | None:
+    """Log-likelihood per row in training, nats in data units; None of a model that was not trained."""
+    value: float | None = checkpoint.training.get("log_likelihood_per_row_data_units")
+    return value
+
+
+@contextmanager
+def table_labels(
+    data: SeriesData,
+    checkpoint: Checkpoint,
+    config: InferConfig,
+    totals: LabelTotals,
+    *,
+    model_path: str = "model",
+    directory: str | None = None,
+    progress: Progress = silent,
+) -> Iterator["TableLabels"]:
+    """Infer the labels of a table, to be written within the block.
+
+    Args:
+        data: the model's channels, constant ones as well (`keep_constant`). totals: gets counts and warnings.
+        model_path: for messages. directory: of scratch files; None takes TMPDIR.
+    """
+    totals.start_table()
+    with apply.infer(
+        data,
+        checkpoint,
+        config.posterior,
+        config.device,
+        model_path=model_path,
+        directory=directory,
+        progress=progress,
+    ) as posterior:
+        yield TableLabels(data, posterior, config.only_regimes, totals, progress)
+    totals.notes += [Note(*note) for note in data.notes]
+
+
+class TableLabels:
+    """The labels of one table, to be written once, from its first row to its last."""
+
+    def __init__(
+        self, data: SeriesData, posterior: Inference, only_regimes: bool, totals: LabelTotals, progress: Progress
+    ) -> None:
+        self._data, self._only_regimes, self._totals, self._progress = data, only_regimes, totals, progress
+        self._take = in_portions(posterior.blocks())
+        self._row = 0
+
+    def write(self, reader: SeriesReader, outputs: Outputs, on_rows: OnRows | None = None) -> None:
+        """Write the next rows with their labels: all of the table, or those of one of its files.
+
+        Args:
+            reader: of the cells. on_rows: is called with each block: the cells, and their labels.
+        """
+        kept = self._columns_kept(reader)
+        segments = SegmentTable(reader, self._data) if outputs.segments is not None else None
+        for table in reader.tables(BLOCK_ROWS, typed=outputs.typed):
+            block = self._take(table.num_rows)
+            outputs.rows.write(self._labelled(table.select(kept), block))
+            self._totals.add(block)
+            if segments is not None and outputs.segments is not None:
+                finished = segments.add(table, block, self._row)
+                if len(finished):
+                    outputs.segments.write(finished)
+            if on_rows is not None:
+                on_rows(table, block)
+            self._row += len(block)
+            self._progress("write", self._row, self._data.rows)
+        if segments is not None and outputs.segments is not None:
+            outputs.segments.write(segments.finish())
+
+    def _columns_kept(self, reader: SeriesReader) -> list[int]:
+        """Positions of the columns that are written again; labels of an earlier run are replaced, with a note."""
+        layout = reader.layout
+        new = {"regime", "log_likelihood"}
+        replaced = [name for name in layout.columns if name in new or is_probability(name)]
+        if replaced:
+            sentence = f"the columns {', '.join(replaced)} of {reader.name} are replaced"
+            self._totals.notes.append(Note("replaced_columns", sentence))
+        if self._only_regimes:
+            return [
+                index
+                for index, name in enumerate(layout.columns)
+                if name in (layout.time, layout.series) and name not in replaced
+            ]
+        return [index for index, name in enumerate(layout.columns) if name not in replaced]
+
+    def _labelled(self, cells: pa.Table, block: Labelled) -> pa.Table:
+        """The cells with the columns regime, prob_0 .. and log_likelihood behind them."""
+        labelled = cells.append_column("regime", pa.array(block.regimes))
+        if self._only_regimes:
+            return labelled
+        for regime in range(block.probs.shape[1]):
+            labelled = labelled.append_column(f"prob_{regime}", pa.array(block.probs[:, regime]))
+        return labelled.append_column("log_likelihood", pa.array(block.log_likelihood, from_pandas=True))
+
+
+def is_probability(name: str) -> bool:
+    """Whether a column has the name of a regime's probability, whatever the model."""
+    return name.startswith("prob_") and name[5:].isdigit()

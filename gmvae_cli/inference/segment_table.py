@@ -1,0 +1,97 @@
+"""The segments of a labelled table, as a table of their own."""
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.files.inputs import as_text
+from gmvae_cli.files.series_reader import SeriesReader
+from gmvae_cli.inference.posterior import Labelled
+from gmvae_cli.metrics.segments import segments
+
+
+class SegmentTable:
+    """The segments of a file as a table, block by block; the last one stays open until it is known to end."""
+
+    def __init__(self, reader: SeriesReader, data: SeriesData) -> None:
+        self.time, self.series, self.name = reader.layout.time, reader.layout.series, reader.name
+        self.step = 1.0 if data.step is None or data.time_unit is None else data.step
+        self.count = self.series_start = 0
+        self.carried: pa.Table | None = None
+        self.last_id: str | None = None
+
+    def add(self, table: pa.Table, block: Labelled, row: int) -> pa.Table:
+        """Take in a block of rows, the first of which is `row`; the segments that have ended."""
+        runs = segments(block.regimes, block.starts, block.probs)
+        count = len(runs)
+        spans = pa.table(
+            {
+                "series": pa.repeat(self.name, count) if self.series is None else table[self.series].take(runs.first),
+                "first": row + runs.first,
+                "last": row + runs.last,
+                "start_time": pa.nulls(count) if self.time is None else table[self.time].take(runs.first),
+                "end_time": pa.nulls(count) if self.time is None else table[self.time].take(runs.last),
+                "regime": runs.regime,
+                "begins": runs.starts_series,
+                "prob_sum": runs.prob_sum,
+            }
+        )
+        if self.carried is not None:
+            if not runs.starts_series[0] and self.carried["regime"][0].as_py() == runs.regime[0]:
+                spans = pa.concat_tables([_merged(self.carried, spans), spans.slice(1)])
+            else:
+                spans = pa.concat_tables([self.carried, spans])
+        self.carried = spans.slice(len(spans) - 1)
+        return self._finished(spans.slice(0, len(spans) - 1))
+
+    def finish(self) -> pa.Table:
+        """The last segment."""
+        assert self.carried is not None
+        return self._finished(self.carried)
+
+    def _finished(self, spans: pa.Table) -> pa.Table:
+        first, last = spans["first"].to_numpy(), spans["last"].to_numpy()
+        rows = last - first + 1
+        origin = np.where(self._new_series(spans, first), first, 0)
+        if len(origin):
+            origin = np.maximum.accumulate(np.maximum(origin, self.series_start))
+            self.series_start = int(origin[-1])
+        numbers = np.arange(self.count, self.count + len(spans))
+        self.count += len(spans)
+        return pa.table(
+            {
+                "series": spans["series"],
+                "segment": numbers,
+                "start": first - origin,
+                "stop": last + 1 - origin,
+                "start_time": spans["start_time"],
+                "end_time": spans["end_time"],
+                "regime": spans["regime"],
+                "rows": rows,
+                "duration": rows * self.step,
+                "mean_prob": spans["prob_sum"].to_numpy() / rows,
+            }
+        )
+
+    def _new_series(self, spans: pa.Table, first: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a segment is the first of its series, and not merely behind a long gap."""
+        begins: NDArray[np.bool_] = spans["begins"].to_numpy().copy()
+        if self.series is None:
+            first_of_all: NDArray[np.bool_] = begins & (first == 0)
+            return first_of_all
+        ids = as_text(spans["series"]).to_pylist()
+        before = [self.last_id, *ids][: len(ids)]
+        self.last_id = ids[-1] if ids else self.last_id
+        changed = np.array([now != then for now, then in zip(ids, before, strict=True)], dtype=np.bool_)
+        new: NDArray[np.bool_] = begins & changed
+        return new
+
+
+def _merged(earlier: pa.Table, spans: pa.Table) -> pa.Table:
+    """The open segment and the one that goes on with it, as one."""
+    merged = {name: spans[name].slice(0, 1) for name in spans.column_names}
+    for name in ("first", "start_time", "begins"):
+        merged[name] = earlier[name]
+    merged["prob_sum"] = pa.array([earlier["prob_sum"][0].as_py() + spans["prob_sum"][0].as_py()])
+    return pa.table(merged)
