@@ -1,21 +1,12 @@
-"""The Typer app: one short function per command, and the one boundary where an error becomes a line and a status."""
+"""The Typer app: one short function per command."""
 
-import os
-import signal
-import sys
-import threading
-import time as clock
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
-from typer.exceptions import TyperException
 
 from gmvae_cli.cli import options, report
+from gmvae_cli.cli.error_boundary import Commands
+from gmvae_cli.cli.terminal import show
 from gmvae_cli.config import (
     EvaluateConfig,
     InferConfig,
@@ -28,106 +19,7 @@ from gmvae_cli.config import (
     number_or,
     whole_numbers,
 )
-from gmvae_cli.errors import ConfigError, GmvaeError
-from gmvae_cli.system import progress
-
-_UNWINDING_SECONDS = 5.0
-
-
-class _Terminated(BaseException):
-    """SIGTERM arrived; whoever holds a temporary file removes it on the way up."""
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM unwinds the work inside as Ctrl-C does, so that nothing half-written stays behind.
-
-    A library in whose midst a signal arrives may swallow it and raise an error of its own; that is an interruption too.
-    Signals that follow within seconds do not disturb what unwinds.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    arrived: list[BaseException] = []
-    unwinds_until = 0.0
-
-    def interrupt(signal_number: int, frame: FrameType | None) -> None:
-        nonlocal unwinds_until
-        if clock.monotonic() < unwinds_until:
-            return
-        unwinds_until = clock.monotonic() + _UNWINDING_SECONDS
-        arrived.append(_Terminated("terminated") if signal_number == signal.SIGTERM else KeyboardInterrupt())
-        raise arrived[-1]
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, interrupt)
-    try:
-        yield
-    except Exception as error:
-        if not arrived:
-            raise
-        for note in getattr(error, "__notes__", ()):
-            arrived[-1].add_note(note)
-        raise arrived[-1] from error
-    finally:
-        if not arrived:  # else the process ends, and that is not to be disturbed either
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-@contextmanager
-def _boundary() -> Iterator[None]:
-    """Every way to fail that a user can cause ends here, in at most one line on stderr."""
-    try:
-        yield
-    except GmvaeError as error:
-        report.error(str(error))
-        raise typer.Exit(error.exit_status) from None
-    except TyperException as error:
-        report.error(report.usage_line(error.format_message()))
-        raise typer.Exit(error.exit_code) from None
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what stdout still holds has nowhere to go, at exit either
-        raise typer.Exit(0) from None
-    except OSError as error:  # what a file's own room could not name: stdout, on a full disk
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        report.error(f"{error.filename or 'stdout'}: cannot be written ({error.strerror or error})")
-        raise typer.Exit(1) from None
-    except MemoryError as error:
-        report.error(
-            f"there is not enough memory ({str(error) or 'the system gave none'}); take fewer rows or --regimes"
-        )
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt as interruption:
-        report.error(_with_notes("interrupted", interruption))
-        raise typer.Exit(130) from None
-    except _Terminated as interruption:
-        report.error(_with_notes("terminated", interruption))
-        raise typer.Exit(143) from None
-
-
-def _with_notes(word: str, interruption: BaseException) -> str:
-    """What happened, and what the work that was interrupted has to say about it."""
-    return "; ".join([word, *getattr(interruption, "__notes__", ())])
-
-
-class Commands(TyperGroup):
-    """The commands, inside the error boundary; without a command, their list."""
-
-    def make_context(self, info_name: str | None, args: list[str], *others: Any, **extra: Any) -> Any:
-        """Parse what stands before the command; nothing at all asks for help."""
-        with _boundary():
-            return super().make_context(info_name, args or ["--help"], *others, **extra)
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        with _boundary(), _terminable():
-            value = super().invoke(ctx)
-            sys.stdout.flush()
-            return value
-
+from gmvae_cli.errors import ConfigError
 
 app = typer.Typer(
     cls=Commands,
@@ -195,10 +87,9 @@ def simulate(
     _one_thing_on_stdout(output, as_json)
     from gmvae_cli.commands import simulate as job
 
-    with progress.show(quiet=quiet, log_file=log_file) as terminal:
+    with show(quiet=quiet, as_json=as_json, log_file=log_file) as terminal:
         result = job.simulate(output, config, truth, terminal)
-        terminal.close()
-        report.simulate(result, as_json, terminal)
+        report.simulate(result, terminal)
 
 
 @app.command()
@@ -294,15 +185,13 @@ def train(
     )
     from gmvae_cli.commands import train as job
 
-    with progress.show(quiet=quiet, log_file=log_file) as terminal:
+    with show(quiet=quiet, as_json=as_json, log_file=log_file) as terminal:
         if dry_run:
             plan = job.dry_run(inputs, config, files, terminal)
-            terminal.close()
-            report.plan(plan, as_json, terminal)
+            report.plan(plan, terminal)
             return
         result = job.train(inputs, model, config, files, resume, terminal)
-        terminal.close()
-        report.train(result, as_json, terminal)
+        report.train(result, terminal)
 
 
 @app.command()
@@ -353,17 +242,15 @@ def infer(
     _one_thing_on_stdout(output, as_json)
     from gmvae_cli.commands import infer as job
 
-    with progress.show(quiet=quiet, log_file=log_file) as terminal:
+    with show(quiet=quiet, as_json=as_json, log_file=log_file) as terminal:
         if dry_run:
             plan = job.dry_run(inputs, model, output, config, files, terminal)
-            terminal.close()
-            report.plan(plan, as_json, terminal)
+            report.plan(plan, terminal)
             if plan.failures:
                 raise typer.Exit(1)
             return
         result = job.infer(inputs, model, output, config, files, segments, skip_existing, terminal)
-        terminal.close()
-        report.infer(result, as_json, terminal)
+        report.infer(result, terminal)
     if result.failures:
         raise typer.Exit(1)
     if result.missed:
@@ -420,12 +307,11 @@ def select(
     from gmvae_cli.commands import select as job
     from gmvae_cli.commands import train as training
 
-    with progress.show(quiet=quiet, log_file=log_file) as terminal:
+    with show(quiet=quiet, as_json=as_json, log_file=log_file) as terminal:
         result = job.select(inputs, config, files, terminal)
         if model is not None:
             training.train(inputs, model, config.training(result.choice), files, None, terminal)
-        terminal.close()
-        report.select(result, as_json, terminal)
+        report.select(result, terminal)
 
 
 @app.command()
@@ -481,7 +367,7 @@ def segment(
     from gmvae_cli.commands import segment as job
 
     with (
-        progress.show(quiet=quiet, log_file=log_file) as terminal,
+        show(quiet=quiet, as_json=as_json, log_file=log_file) as terminal,
         job.prepared(input_file, output, model, plot, segments) as paths,
     ):
         from gmvae_cli.commands import infer, train
@@ -489,16 +375,13 @@ def segment(
 
         if dry_run:
             plan = train.dry_run([paths.input], config, files, terminal)
-            terminal.close()
-            report.plan(plan, as_json, terminal)
+            report.plan(plan, terminal)
             return
-        on_warning = partial(report.warning_line, terminal=terminal)
-        trained = train.train([paths.input], paths.model, config, files, None, terminal, on_warning)
+        trained = train.train([paths.input], paths.model, config, files, None, terminal, terminal.warning)
         labelled = infer.infer([paths.input], paths.model, output, labels, files, segments, False, terminal)
         if plot is not None:
             picture.plot(output, plot, files, terminal)
-        terminal.close()
-        report.segment(job.summary(trained, labelled, model, plot), as_json, terminal)
+        report.segment(job.summary(trained, labelled, model, plot), terminal)
 
 
 @app.command()
@@ -540,10 +423,9 @@ def evaluate(
     )
     from gmvae_cli.commands import evaluate as job
 
-    with progress.show(quiet=quiet, log_file=log_file) as terminal:
+    with show(quiet=quiet, as_json=as_json, log_file=log_file) as terminal:
         result = job.evaluate(input_file, config, files, model, terminal)
-        terminal.close()
-        report.evaluate(result, as_json, terminal)
+        report.evaluate(result, terminal)
     if result.missed:
         raise typer.Exit(3)
 
@@ -558,9 +440,9 @@ def inspect(
     """Describe the regimes of a model, in the units of its data."""
     from gmvae_cli.commands import inspect as job
 
-    with progress.show(quiet=quiet, log_file=log_file) as terminal:
+    with show(quiet=quiet, as_json=as_json, log_file=log_file) as terminal:
         result = job.inspect(model, terminal)
-        report.inspect(result, as_json)
+        report.inspect(result, terminal)
 
 
 @app.command()
@@ -590,10 +472,9 @@ def plot(
     )
     from gmvae_cli.commands import plot as job
 
-    with progress.show(quiet=quiet, log_file=log_file) as terminal:
+    with show(quiet=quiet, as_json=as_json, log_file=log_file) as terminal:
         result = job.plot(input_file, output, files, terminal)
-        terminal.close()
-        report.plot(result, as_json, terminal)
+        report.plot(result, terminal)
 
 
 def _one_thing_on_stdout(output: str, as_json: bool) -> None:

@@ -6,11 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from gmvae_cli.cli import report
+from gmvae_cli.cli import formatting, report
+from gmvae_cli.cli.error_boundary import usage_line
+from gmvae_cli.cli.terminal import show
 from gmvae_cli.commands.infer import InferResult
 from gmvae_cli.commands.select import SelectResult
 from gmvae_cli.commands.train import TrainResult
-from gmvae_cli.system import progress
 
 
 def trained(**changes):
@@ -55,16 +56,16 @@ def inferred(**changes):
 
 
 def printed(capsys, result, as_json=False):
-    with progress.show(quiet=False, log_file=None) as terminal:
+    with show(as_json=as_json) as terminal:
         say = report.train if isinstance(result, TrainResult) else report.infer
-        say(result, as_json, terminal)
+        say(result, terminal)
     return capsys.readouterr()
 
 
-def test_the_gap_is_the_difference_of_the_figures_beside_it(capsys):
+def test_likelihoods_are_below_each_other_with_four_decimals(capsys):
     lines = printed(capsys, trained()).out.splitlines()
-    figures = {line.split("  ")[0]: float(line[16:].split()[0]) for line in lines if "nats" in line}
-    assert figures == {"log-likelihood": -2.8311, "ELBO": -2.8402, "amortisation gap": 0.0091}
+    figures = {line.split("  ")[0]: float(line[16:].split()[0]) for line in lines if "per row" in line}
+    assert figures == {"log-likelihood": -2.8311, "encoder alone": -2.8402}
 
 
 def test_regimes_have_shares_and_dwell(capsys):
@@ -77,7 +78,7 @@ def test_regimes_have_shares_and_dwell(capsys):
 
 def test_a_figure_that_is_undefined_is_a_dash(capsys):
     out = printed(capsys, trained(elbo_per_row=None, amortisation_gap=None)).out
-    assert [line.split()[1] for line in out.splitlines() if line.startswith("ELBO")] == ["-"]
+    assert [line.split()[2] for line in out.splitlines() if line.startswith("encoder")] == ["-"]
 
 
 def test_warnings_go_to_stderr_as_they_are(capsys):
@@ -94,7 +95,7 @@ def test_json_is_one_object_without_nan(capsys):
 def test_labels_of_one_file(capsys):
     out = printed(capsys, inferred()).out
     assert "2,000 in 12 segments" in out
-    assert "-3.2000 nats a row in data units; in training -" in out
+    assert "-3.2000 per row in data units; in training -" in out
     assert "files" not in out
 
 
@@ -111,7 +112,7 @@ def test_rows_on_stdout_leave_no_room_for_a_table(capsys):
 
 def test_arrays_become_lists():
     value = {"a": np.array([[1.5, np.nan], [np.inf, 2]]), "b": np.int64(3), "c": np.float32(0.5), "d": (True, None)}
-    assert report.jsonable(value) == {"a": [[1.5, None], [None, 2.0]], "b": 3, "c": 0.5, "d": [True, None]}
+    assert formatting.jsonable(value) == {"a": [[1.5, None], [None, 2.0]], "b": 3, "c": 0.5, "d": [True, None]}
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_arrays_become_lists():
     ],
 )
 def test_usage_errors_are_one_line(message, line):
-    assert report.usage_line(message) == line
+    assert usage_line(message) == line
 
 
 def compared(lags, covariance, scale):
@@ -153,8 +154,8 @@ def compared(lags, covariance, scale):
 @pytest.mark.parametrize(("lags", "covariance"), [((1,), ("shared",)), ((1, 2), ("regime", "shared"))])
 def test_a_comparison_fits_80_columns_and_shows_what_varies(capsys, monkeypatch, lags, covariance, scale):
     monkeypatch.setenv("COLUMNS", "80")
-    with progress.show(quiet=False, log_file=None) as terminal:
-        report.select(compared(lags, covariance, scale), False, terminal)
+    with show() as terminal:
+        report.select(compared(lags, covariance, scale), terminal)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert "…" not in "".join(lines)

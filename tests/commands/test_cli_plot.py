@@ -255,7 +255,7 @@ def test_options_reach_the_reader(run, tmp_path):
 
 
 def test_a_ribbon_ends_infer_on_a_terminal_only(run, inferred, monkeypatch):
-    from gmvae_cli.system import progress
+    from gmvae_cli.cli import report, terminal
 
     path, _ = inferred("--steps", "300")
     arguments = ("infer", path, "--model", path.with_name("truth.safetensors"), "--output", path.with_name("o.csv"))
@@ -263,10 +263,11 @@ def test_a_ribbon_ends_infer_on_a_terminal_only(run, inferred, monkeypatch):
     plain = run(*arguments).stdout
     assert "\x1b" not in plain
     monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setattr(progress, "plain", lambda stream: False)
+    monkeypatch.setattr(report, "plain", lambda stream: False)
+    monkeypatch.setattr(terminal, "plain", lambda stream: False)
     monkeypatch.setenv("FORCE_COLOR", "1")
-    terminal = run(*arguments).stdout
-    ribbon = [line for line in terminal.splitlines() if "\x1b[" in line and "48;" in line]
+    coloured = run(*arguments).stdout
+    ribbon = [line for line in coloured.splitlines() if "\x1b[" in line and "48;" in line]
     assert len(ribbon) == 1
     assert len(re.sub(r"\x1b\[[0-9;]*m", "", ribbon[0])) == 80
     assert not [line for line in run(*arguments, "--quiet").stdout.splitlines() if "48;" in line]

@@ -5,8 +5,8 @@ import itertools
 
 import pytest
 
+from gmvae_cli.cli import terminal
 from gmvae_cli.errors import SeriesError
-from gmvae_cli.system import progress
 
 
 class Terminal(io.StringIO):
@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
 def clock(monkeypatch):
     """Every look at the clock is two seconds after the last."""
     seconds = itertools.count(0.0, 2.0)
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(seconds))
 
 
 def work(terminal, steps=10):
@@ -27,8 +27,8 @@ def work(terminal, steps=10):
 
 
 def test_plain_lines_come_every_few_seconds(clock, capsys):
-    with progress.show(quiet=False, log_file=None) as terminal:
-        work(terminal)
+    with terminal.show() as shown:
+        work(shown)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
@@ -39,10 +39,10 @@ def test_plain_lines_come_every_few_seconds(clock, capsys):
 
 
 def test_quiet_silences_progress_and_notes_but_no_error(clock, capsys):
-    with progress.show(quiet=True, log_file=None) as terminal:
-        work(terminal)
-        terminal.note("a note")
-        terminal.error("an error")
+    with terminal.show(quiet=True) as shown:
+        work(shown)
+        shown.note("a note")
+        shown.error("an error")
     assert capsys.readouterr().err == "an error\n"
 
 
@@ -50,9 +50,9 @@ def test_log_file_keeps_a_copy_of_everything(clock, tmp_path, capsys):
     path = tmp_path / "run.log"
 
     def fail():
-        with progress.show(quiet=True, log_file=str(path)) as terminal:
-            work(terminal, steps=4)
-            terminal.note("a note")
+        with terminal.show(quiet=True, log_file=str(path)) as shown:
+            work(shown, steps=4)
+            shown.note("a note")
             raise SeriesError("a.csv: is empty")
 
     with pytest.raises(SeriesError):
@@ -61,7 +61,7 @@ def test_log_file_keeps_a_copy_of_everything(clock, tmp_path, capsys):
 
 
 def test_a_log_file_that_cannot_be_written_is_refused(tmp_path):
-    with pytest.raises(SeriesError, match="cannot be written"), progress.show(quiet=True, log_file=str(tmp_path)):
+    with pytest.raises(SeriesError, match="cannot be written"), terminal.show(quiet=True, log_file=str(tmp_path)):
         pass
 
 
@@ -74,9 +74,9 @@ def test_bar_is_for_terminals_with_colour(monkeypatch, clock, no_color):
         monkeypatch.setenv("NO_COLOR", "1")
     else:
         monkeypatch.delenv("NO_COLOR", raising=False)
-    with progress.show(quiet=False, log_file=None) as terminal:
-        work(terminal)
-        terminal.note("[x1, x2]")
+    with terminal.show() as shown:
+        work(shown)
+        shown.note("[x1, x2]")
     written = stream.getvalue()
     assert ("\x1b" in written) == (not no_color)
     assert "[x1, x2]" in written
@@ -85,17 +85,17 @@ def test_bar_is_for_terminals_with_colour(monkeypatch, clock, no_color):
 @pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "CLICOLOR_FORCE"])
 def test_no_control_codes_in_a_pipe_whatever_is_forced(monkeypatch, capsys, variable):
     monkeypatch.setenv(variable, "1")
-    with progress.show(quiet=False, log_file=None) as terminal:
-        terminal("read", 1, 2)
-        terminal.note("a note")
+    with terminal.show() as shown:
+        shown("read", 1, 2)
+        shown.note("a note")
     assert capsys.readouterr().err == "a note\n"
 
 
 def test_long_lines_are_not_wrapped(capsys):
-    with progress.show(quiet=False, log_file=None) as terminal:
-        terminal.note("word " * 60)
+    with terminal.show() as shown:
+        shown.note("word " * 60)
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_a_total_that_nobody_knows():
-    assert progress.progress_line("read", 65536, None, "", 3.2) == "read 65,536, 3 s"
+    assert terminal.progress_line("read", 65536, None, "", 3.2) == "read 65,536, 3 s"
