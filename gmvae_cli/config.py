@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from gmvae_cli.errors import ConfigError
@@ -112,15 +112,44 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Search:
+    """Choices about a model that may be left to the data: None leaves one to them.
+
+    Args:
+        stride: rows between one lag and the next. block_rows: rows of a block that stands for them; 1: rows themselves.
+        regimes: K.
+        time_scale: "rows" looks for regimes at the scale of the model's own rows; None compares every time scale, and
+            stride and block_rows follow from the one that the comparison ends at.
+    """
+
+    stride: int | None = ModelConfig.stride
+    block_rows: int | None = ModelConfig.summarize
+    regimes: int | None = ModelConfig.regimes
+    time_scale: Literal["rows"] | None = "rows"
+
+    def smallest(self, model: ModelConfig) -> ModelConfig:
+        """The model as far as it is known before the data have been read: 1 for each choice left to them."""
+        stride, block_rows, regimes = (
+            1 if size is None else size for size in (self.stride, self.block_rows, self.regimes)
+        )
+        return replace(model, stride=stride, summarize=block_rows, regimes=regimes)
+
+    @property
+    def leaves_choices(self) -> bool:
+        """Whether anything is left to the data."""
+        return None in (self.stride, self.block_rows, self.regimes, self.time_scale)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How a model is trained.
 
     Args:
-        calibrate_stride, calibrate_summaries: the data say these of the model, whose own are left aside.
-        calibrate_all: both, and the time scale, as in `views`. choose_regimes: the number of regimes as well.
+        model: its shape; where `search` is given, the stride, blocks and regimes named there hold instead.
     """
 
     model: ModelConfig = ModelConfig()
+    search: Search | None = None
     estimator: Estimator = "gumbel"
     temperature_start: float = 1.0
     temperature_end: float = 0.1
@@ -132,10 +161,6 @@ class TrainConfig:
     polish: int = 50
     expect_dwell: str | None = None
     evidence_scale: str = "auto"
-    calibrate_stride: bool = False
-    calibrate_summaries: bool = False
-    calibrate_all: bool = False
-    choose_regimes: bool = False
     validation: float = 0.1
     init: str | None = None
     align_to: str | None = None

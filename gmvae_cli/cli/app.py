@@ -11,6 +11,7 @@ from gmvae_cli.config import (
     EvaluateConfig,
     InferConfig,
     ModelConfig,
+    Search,
     SelectConfig,
     SeriesConfig,
     SimulateConfig,
@@ -139,20 +140,25 @@ def train(
     log_file: options.LogFile = None,
 ) -> None:
     """Learn the regimes of one or more series, and save a model."""
+    search = Search(
+        regimes=regimes,
+        stride=number_or(stride, "stride", "auto"),
+        block_rows=1 if summarize == "none" else number_or(summarize, "summarize", "auto"),
+    )
     config = TrainConfig(
-        model=ModelConfig(
-            regimes=regimes,
-            lags=lags,
-            stride=number_or(stride, "stride", "auto") or 1,
-            summarize=1 if summarize == "none" else number_or(summarize, "summarize", "auto") or 1,
-            prior=prior,
-            covariance=covariance,
-            noise=noise,
-            intercept=intercept,
-            fixed_prior=fixed_prior,
-            hidden=hidden,
-            layers=layers,
+        model=search.smallest(
+            ModelConfig(
+                lags=lags,
+                prior=prior,
+                covariance=covariance,
+                noise=noise,
+                intercept=intercept,
+                fixed_prior=fixed_prior,
+                hidden=hidden,
+                layers=layers,
+            )
         ),
+        search=search if search.leaves_choices else None,
         estimator=estimator,
         temperature_start=temperature_start,
         temperature_end=temperature_end,
@@ -164,8 +170,6 @@ def train(
         polish=polish,
         expect_dwell=expect_dwell,
         evidence_scale=evidence_scale,
-        calibrate_stride=stride == "auto",
-        calibrate_summaries=summarize == "auto",
         validation=validation,
         init=init,
         align_to=align_to,
@@ -342,12 +346,11 @@ def segment(
     log_file: options.LogFile = None,
 ) -> None:
     """Find the regimes of a recording in one step: from a raw file to labels."""
-    found = number_or(regimes, "regimes", "auto")
+    search = Search(stride=None, block_rows=None, regimes=number_or(regimes, "regimes", "auto"), time_scale=None)
     config = TrainConfig(
-        model=ModelConfig(regimes=1 if found is None else found, noise=noise),
+        model=search.smallest(ModelConfig(noise=noise)),
+        search=search,
         expect_dwell=expect_dwell,
-        calibrate_all=True,
-        choose_regimes=found is None,
         device=device,
         seed=seed,
     )
@@ -377,7 +380,9 @@ def segment(
             plan = train.dry_run([paths.input], config, files, terminal)
             report.plan(plan, terminal)
             return
-        trained = train.train([paths.input], paths.model, config, files, None, terminal, terminal.warning)
+        trained = train.train(
+            [paths.input], paths.model, config, files, None, terminal, lambda note: terminal.warning(note.sentence)
+        )
         labelled = infer.infer([paths.input], paths.model, output, labels, files, segments, False, terminal)
         if plot is not None:
             picture.plot(output, plot, files, terminal)

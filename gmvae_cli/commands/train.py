@@ -3,7 +3,7 @@
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -20,20 +20,18 @@ from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.data.block_features import BlockFeatures
 from gmvae_cli.data.lagged_rows import LaggedRows, training_rows
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.data.steps import duration_rows
 from gmvae_cli.errors import CheckpointError
 from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.files.table_writer import atomic, require_apart
 from gmvae_cli.inference import apply, posterior
 from gmvae_cli.metrics import partition
-from gmvae_cli.model import ar_dynamics, evidence_scale
-from gmvae_cli.selection import multiscale
+from gmvae_cli.model import ar_dynamics
+from gmvae_cli.selection.search import OnNote, data_notes, dwell_rows, make_choices
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training import diagnostics
-from gmvae_cli.training.data_check import check
 from gmvae_cli.training.em import Model
-from gmvae_cli.training.fit import SAMPLE_ROWS, Fit, fit, require_rows
+from gmvae_cli.training.fit import Fit, fit, require_rows
 from gmvae_cli.training.resume import NOTHING, ResumeFile
 
 _PACKAGES = ("torch", "numpy", "pyarrow")
@@ -71,10 +69,6 @@ class TrainResult:
     resumed: bool
 
 
-def _untold(sentence: str) -> None:
-    """For nobody who listens."""
-
-
 def train(
     inputs: Sequence[str],
     model_path: str,
@@ -82,7 +76,7 @@ def train(
     series: SeriesConfig,
     resume: bool | None,
     progress: Progress,
-    on_warning: Callable[[str], None] = _untold,
+    on_note: OnNote | None = None,
 ) -> TrainResult:
     """Train on one table and write the model, whole or not at all.
 
@@ -90,7 +84,7 @@ def train(
 
     Args:
         resume: go on from the resume file, if there is one; None keeps none, for a command that cannot go on.
-        tell: is told beforehand what in the rows will mislead a search for the time scale.
+        on_note: called with each property of the rows that may mislead a comparison of time scales, before it starts.
     """
     started = time.perf_counter()
     configure_process()
@@ -103,13 +97,13 @@ def train(
         resume_log = NOTHING
         if resume is not None:
             resume_log = ResumeFile(f"{model_path}.resume", _identity(data, config, series, device))
-        config, chosen = _calibrated(config, data, progress, on_warning)
+        config, chosen = make_choices(config, data, progress, on_note)
         lagged_rows = training_rows(data, config.model, device)
-        dwell = chosen.dwell if chosen else _dwell(config, data, config.model.summarize)
+        dwell = chosen.dwell if chosen else dwell_rows(config, data)
         initial = (
             chosen.initial if chosen else _initial(older, config, data.channels, lagged_rows.mean, lagged_rows.scale)
         )
-        notes = [*data.notes, *(_checked(data, config) if chosen else [])]
+        notes = [*data.notes, *(data_notes(data, config) if chosen else [])]
         resumed = bool(resume) and resume_log.load()
         with resume_log:
             result = fit(
@@ -162,41 +156,13 @@ def train(
     )
 
 
-def _calibrated(
-    config: TrainConfig, data: SeriesData, progress: Progress, on_warning: Callable[[str], None]
-) -> tuple[TrainConfig, multiscale.Choice | None]:
-    """The configuration with what the user leaves to the data; and where that has said where to start."""
-    model = config.model
-    if config.calibrate_all:
-        require_rows(training_rows(data, model), config)  # the search would only find out later
-        for _, sentence in _checked(data, config):
-            on_warning(sentence)
-        regimes = None if config.choose_regimes else model.regimes
-        chosen = multiscale.choose(data, regimes, _dwell(config, data, 1), config, progress)
-        return replace(config, model=chosen.model, choose_regimes=False), chosen
-    if config.calibrate_summaries:
-        model = replace(model, summarize=evidence_scale.summary_rows(data.rows))
-    if config.calibrate_stride and model.summarize == 1:
-        model = replace(model, stride=multiscale.stride(data))
-    return replace(config, model=model), None
-
-
-def _checked(data: SeriesData, config: TrainConfig) -> list[tuple[str, str]]:
-    """Notes on what in the rows, or the first of very many, misleads a model."""
-    values, _ = data.read(0, min(data.rows, SAMPLE_ROWS))
-    model = config.model
-    regimes = 0 if config.choose_regimes else model.regimes  # too few rows for none
-    notes = check(values, data.channels, multiscale.stride(data), regimes, model.lags)
-    return [note for note in notes if note[0] != "heavy_tails" or model.noise == "normal"]
-
-
 def dry_run(inputs: Sequence[str], config: TrainConfig, series: SeriesConfig, progress: Progress) -> Plan:
     """What `train` would read and need, refused where it would be; nothing is trained or written."""
     configure_process()
     device = device_of(config.device)
     with open_series(inputs, series).read_data(None, progress) as data:
-        config = replace(config, calibrate_all=False)  # which would take as long as training
-        config, _ = _calibrated(config, data, progress, _untold)
+        if config.search is None or config.search.time_scale is not None:  # the comparison takes as long as training
+            config, _ = make_choices(config, data, progress)
         require_rows(training_rows(data, config.model, device), config)
         needed = 8 * data.rows  # the labelling that counts the regimes' rows
         return plan(data, needed, None, rows_per_second=TRAIN_ROWS_PER_SECOND, seconds=TRAIN_SECONDS)
@@ -205,7 +171,8 @@ def dry_run(inputs: Sequence[str], config: TrainConfig, series: SeriesConfig, pr
 def _identity(data: SeriesData, config: TrainConfig, series: SeriesConfig, device: torch.device) -> dict[str, Any]:
     """All that decides what training finds; a run with another identity cannot go on from this one."""
     options = asdict(config) | asdict(series)
-    options |= options.pop("model") | {"device": str(device)}
+    open_choices = [name for name, value in (options.pop("search") or {}).items() if value is None]
+    options |= options.pop("model") | {"device": str(device)} | dict.fromkeys(open_choices, "auto")
     return {
         "the input": f"{data.rows:,} rows, digest {data.fingerprint()}",
         **{f"--{name.replace('_', '-')}": value for name, value in options.items()},
@@ -224,14 +191,6 @@ def _content(path: str | None) -> str | None:
         return None
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _dwell(config: TrainConfig, data: SeriesData, block_rows: int) -> float | None:
-    """The expected dwell in rows or blocks, if one is given."""
-    if config.expect_dwell is None:
-        return None
-    rows = duration_rows(config.expect_dwell, data.step, data.time_unit, "expect-dwell")
-    return max(1.0, rows / block_rows)
 
 
 def _initial(

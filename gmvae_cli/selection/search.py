@@ -1,0 +1,61 @@
+"""The choices about a model that the user leaves to the data: made before training, from the whole recording."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from gmvae_cli.config import TrainConfig
+from gmvae_cli.data.lagged_rows import training_rows
+from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.data.steps import duration_rows
+from gmvae_cli.errors import Note
+from gmvae_cli.model import evidence_scale
+from gmvae_cli.selection import multiscale
+from gmvae_cli.system.progress import Progress
+from gmvae_cli.training.data_check import check
+from gmvae_cli.training.fit import SAMPLE_ROWS, require_rows
+
+OnNote = Callable[[Note], None]
+
+
+def make_choices(
+    config: TrainConfig, data: SeriesData, progress: Progress, on_note: OnNote | None = None
+) -> tuple[TrainConfig, multiscale.Choice | None]:
+    """Return a configuration that leaves nothing open, and where every time scale was compared, what was found.
+
+    Args:
+        on_note: called with each property of the data that may mislead the comparison, before it starts.
+    Raises:
+        SeriesError: too few rows for the smallest model that the configuration allows.
+    """
+    search, model = config.search, config.model
+    if search is None:
+        return config, None
+    if search.time_scale is None:
+        require_rows(training_rows(data, model), config)  # the comparison takes long and would end at the same error
+        if on_note is not None:
+            for note in data_notes(data, config):
+                on_note(note)
+        choice = multiscale.choose(data, search.regimes, dwell_rows(config, data), config, progress)
+        return replace(config, model=choice.model, search=None), choice
+    if search.block_rows is None:
+        model = replace(model, summarize=evidence_scale.summary_rows(data.rows))
+    if search.stride is None and model.summarize == 1:
+        model = replace(model, stride=multiscale.stride(data))
+    return replace(config, model=model, search=None), None
+
+
+def data_notes(data: SeriesData, config: TrainConfig) -> list[Note]:
+    """Notes on properties of the rows, or of the first of very many, that may mislead a model."""
+    values, _ = data.read(0, min(data.rows, SAMPLE_ROWS))
+    model = config.model
+    regimes = 0 if config.search is not None and config.search.regimes is None else model.regimes
+    notes = [Note(*note) for note in check(values, data.channels, multiscale.stride(data), regimes, model.lags)]
+    return [note for note in notes if note.code != "heavy_tails" or model.noise == "normal"]
+
+
+def dwell_rows(config: TrainConfig, data: SeriesData) -> float | None:
+    """Return the expected dwell in rows of the model, which may be blocks of the recording's; None if none is given."""
+    if config.expect_dwell is None:
+        return None
+    rows = duration_rows(config.expect_dwell, data.step, data.time_unit, "expect-dwell")
+    return max(1.0, rows / config.model.summarize)
