@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 GMVAE := $(BIN)/gmvae
 
 .DELETE_ON_ERROR:
-.PHONY: install test test-all lint types check demo sample-data bench recovery quality fuzz faults clean
+.PHONY: install test test-slow test-all coverage mutants lint types check demo sample-data bench recovery quality fuzz faults clean
 
 # make .venv, with gmvae and its tools at the tested versions
 install: $(INSTALLED)
@@ -16,13 +16,28 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# one process of tests for each core, each of which computes on that core alone
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
+
 # every test that takes seconds; two minutes in all on two cores
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n auto
+	$(PYTEST)
 
-# every test, the slow ones too
+# the tests that take longer; the first failure ends them
+test-slow: $(INSTALLED)
+	$(PYTEST) -x -m slow
+
+# every test
 test-all: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n auto -m ''
+	$(PYTEST) -m ''
+
+# the tests with the lines and branches that none of them reaches; fails below 97 %
+coverage: $(INSTALLED)
+	$(PYTEST) --cov --cov-report term
+
+# some forty deliberate mistakes, each of which must turn a test red; minutes
+mutants: $(INSTALLED)
+	$(BIN)/python tests/mutants.py
 
 # style of the code, and its layout
 lint: $(INSTALLED)
@@ -74,5 +89,5 @@ quality: $(INSTALLED)
 
 # remove all that the other targets made
 clean:
-	rm -rf .venv demo build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv demo build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find gmvae_cli tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,13 +13,20 @@ import pytest
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 GMVAE = [sys.executable, "-m", "gmvae_cli"]
+SEVERAL = """
+import sys
+from gmvae_cli.cli import app
+for line in sys.argv[1:]:
+    try:
+        app([*line.split(), "--quiet"])
+    except SystemExit as end:
+        assert not end.code, line
+"""
 OFFLINE = """
 import socket
 def offline(*_):
     raise OSError("there is no network")
 socket.socket.connect = socket.getaddrinfo = offline
-from gmvae_cli.cli import app
-app()
 """
 
 
@@ -49,21 +56,22 @@ def skewed(path):
     path.write_text("\n".join(["x0", *(f"{x:.4f}" for x in rows), ""]))
 
 
-def test_two_processes_give_the_same_bytes_whatever_the_hash_seed(tmp_path):
+@pytest.mark.parametrize("options", [pytest.param("", marks=pytest.mark.slow), "--regimes 2"])
+def test_two_processes_give_the_same_bytes_whatever_the_hash_seed(tmp_path, options):
     contents = []
+    lines = [
+        f"segment w.csv --output w.parquet --model w.safetensors --plot w.svg {options}",
+        "simulate a.csv --steps 1200 --series 2 --truth truth.safetensors",
+        "train a.csv --model m.safetensors --steps 20 --restarts 1",
+        "infer a.csv --model m.safetensors --output o.parquet --segments s.csv --manifest",
+        "infer a.csv --model m.safetensors --output o.csv --posterior viterbi",
+    ]
     for hash_seed in ("0", "4242"):
         folder = tmp_path / hash_seed
         folder.mkdir()
         skewed(folder / "w.csv")
-        for line in (
-            "segment w.csv --output w.parquet --model w.safetensors --plot w.svg",
-            "simulate a.csv --steps 1200 --series 2 --truth truth.safetensors",
-            "train a.csv --model m.safetensors --steps 20 --restarts 1",
-            "infer a.csv --model m.safetensors --output o.parquet --segments s.csv --manifest",
-            "infer a.csv --model m.safetensors --output o.csv --posterior viterbi",
-        ):
-            env = os.environ | {"PYTHONHASHSEED": hash_seed}
-            subprocess.run([*GMVAE, *line.split(), "--quiet"], cwd=folder, env=env, check=True, capture_output=True)
+        env = os.environ | {"PYTHONHASHSEED": hash_seed}
+        subprocess.run([sys.executable, "-c", SEVERAL, *lines], cwd=folder, env=env, check=True, capture_output=True)
         contents.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()})
     assert len(contents[0]) == 11
     assert contents[0] == contents[1]
@@ -186,17 +194,20 @@ def test_a_locked_down_environment_is_enough(tmp_path, home):
     env |= {"PYTHONPATH": str(Path(__file__).parents[2])} | ({} if home is None else {"HOME": home})
     skewed(folder / "w.csv")
     (folder / "w.csv").chmod(0o600)
-    for line in (
-        "segment {0}/w.csv --output {0}/w.parquet --regimes 2",
-        "simulate {0}/a.csv --steps 600",
-        "train {0}/a.csv --model {0}/m.safetensors --steps 5 --restarts 1",
-        "infer {0}/a.csv --model {0}/m.safetensors --output {0}/o.csv --segments {0}/s.csv --manifest",
-        "evaluate {0}/o.csv",
-        "plot {0}/o.csv --output {0}/f.svg",
-    ):
-        command = [sys.executable, "-c", OFFLINE, *line.format(folder).split(), "--quiet"]
-        done = subprocess.run(command, cwd=where, env=env, umask=0o077, capture_output=True, text=True)
-        assert (done.returncode, done.stderr) == (0, ""), line
+    lines = [
+        line.format(folder)
+        for line in (
+            "segment {0}/w.csv --output {0}/w.parquet --regimes 2",
+            "simulate {0}/a.csv --steps 600",
+            "train {0}/a.csv --model {0}/m.safetensors --steps 5 --restarts 1",
+            "infer {0}/a.csv --model {0}/m.safetensors --output {0}/o.csv --segments {0}/s.csv --manifest",
+            "evaluate {0}/o.csv",
+            "plot {0}/o.csv --output {0}/f.svg",
+        )
+    ]
+    command = [sys.executable, "-c", OFFLINE + SEVERAL, *lines]
+    done = subprocess.run(command, cwd=where, env=env, umask=0o077, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     assert len(list(folder.iterdir())) == 8
     assert list(scratch.iterdir()) == []

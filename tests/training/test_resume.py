@@ -15,7 +15,8 @@ import safetensors.torch
 import torch
 from typer.testing import CliRunner
 
-from gmvae_cli.cli.app import _Terminated, app
+from gmvae_cli.cli.app import app
+from gmvae_cli.cli.error_boundary import _Terminated
 from gmvae_cli.errors import CheckpointError
 from gmvae_cli.training import fit, resume
 from gmvae_cli.training.resume import ResumeFile
@@ -321,7 +322,7 @@ def test_sigterm_reaches_a_run_in_a_process_of_its_own(series):
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(["segment", "few.csv", "--output", "o.csv"], id="segment"),
+        pytest.param(["segment", "few.csv", "--regimes", "2", "--output", "o.csv"], id="segment"),
         pytest.param(["select", "few.csv", "--regimes", "1"], id="select"),
     ],
 )
