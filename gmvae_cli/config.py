@@ -239,11 +239,16 @@ class SelectConfig:
         )
 
 
-def covariances(text: str) -> tuple[Covariance, ...]:
-    """The kinds of covariance that "regime,shared" names."""
+def column_names(text: str, option: str) -> tuple[str, ...]:
+    """Read "a,b,c" as the names of columns."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def covariances(text: str, option: str) -> tuple[Covariance, ...]:
+    """Read "regime,shared" as kinds of covariance."""
     names = tuple(name.strip() for name in text.split(","))
     for name in names:
-        _one_of("covariance", name, Covariance)
+        _one_of(option, name, Covariance)
     return names  # type: ignore[return-value]
 
 
@@ -254,7 +259,7 @@ def number_or(text: str, option: str, word: str) -> int | None:
     try:
         return int(text)
     except ValueError:
-        raise ConfigError(f"--{option} is '{text}', but must be {word} or a number of rows") from None
+        raise ConfigError(f"--{option} is '{text}', but must be {word} or a whole number") from None
 
 
 def whole_numbers(text: str, option: str) -> tuple[int, ...]:

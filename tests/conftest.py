@@ -30,22 +30,23 @@ def run(monkeypatch):
     runner = CliRunner()
 
     def run(*arguments, stdin=None):
-        return runner.invoke(app, [str(argument) for argument in arguments], input=stdin, catch_exceptions=False)
+        given = [str(argument) for argument in arguments]
+        return runner.invoke(app, given, input=stdin, catch_exceptions=False, prog_name="gmvae")
 
     return run
 
 
 @pytest.fixture
 def refusal(run):
-    """Run a command that must fail: its one line on stderr, with nothing on stdout."""
+    """Run a command that must fail: its one line on stderr, below the usage if that is wrong; nothing on stdout."""
 
     def refusal(*arguments, status, stdin=None):
         result = run(*arguments, stdin=stdin)
         assert result.exit_code == status, result.output
         assert result.stdout == ""
-        lines = result.stderr.splitlines()
-        assert len(lines) == 1, result.stderr
-        return lines[0]
+        *usage, line = result.stderr.splitlines()
+        assert not usage or (status == 2 and len(usage) == 1 and usage[0].startswith("usage: ")), result.stderr
+        return line
 
     return refusal
 

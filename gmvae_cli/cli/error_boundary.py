@@ -1,4 +1,4 @@
-"""The error boundary: however a command ends, one line at most and the exit status say so."""
+"""The error boundary: a failure becomes one line on stderr and an exit status."""
 
 import os
 import signal
@@ -14,22 +14,23 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from gmvae_cli.cli.help import HELP_NAMES, help_text, usage, usage_problem
 from gmvae_cli.cli.terminal import print_error
 from gmvae_cli.errors import GmvaeError
 
-_UNWINDING_SECONDS = 5.0
+_UNWINDING_SECONDS = 5.0  # in which a second Ctrl-C is ignored
 
 
 class _Terminated(BaseException):
-    """SIGTERM arrived; whoever holds a temporary file removes it on the way up."""
+    """SIGTERM arrived; temporary files are removed while it passes up, as at Ctrl-C."""
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM unwinds the work inside as Ctrl-C does, so that nothing half-written stays behind.
+    """Let SIGTERM and Ctrl-C raise an exception in the work inside, so that nothing half-written stays behind.
 
-    A library in whose midst a signal arrives may swallow it and raise an error of its own; that is an interruption too.
-    Signals that follow within seconds do not disturb what unwinds.
+    A library that is interrupted may raise an error of its own instead; that counts as the interruption. Signals that
+    follow within seconds are ignored, so that the files are removed undisturbed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -58,32 +59,35 @@ def _terminable() -> Iterator[None]:
             arrived[-1].add_note(note)
         raise arrived[-1] from error
     finally:
-        if not arrived:  # else the process ends, and that is not to be disturbed either
+        if not arrived:  # otherwise the process is about to end, undisturbed
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
 @contextmanager
 def _boundary() -> Iterator[None]:
-    """Every way to fail that a user can cause ends here, in at most one line on stderr."""
+    """Turn every failure that a user can cause into one line on stderr and an exit status; wrong usage has two."""
     try:
         yield
     except GmvaeError as error:
         print_error(str(error))
         raise typer.Exit(error.exit_status) from None
     except TyperException as error:
-        print_error(usage_line(error.format_message()))
+        context = getattr(error, "ctx", None)
+        if context is not None:
+            print_error(usage(context))
+        print_error(usage_problem(error))
         raise typer.Exit(error.exit_code) from None
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what stdout still holds has nowhere to go, at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # at exit Python would flush stdout once more
         raise typer.Exit(0) from None
-    except OSError as error:  # what a file's own room could not name: stdout, on a full disk
+    except OSError as error:  # of stdout on a full disk; other files raise a SeriesError
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         print_error(f"{error.filename or 'stdout'}: cannot be written ({error.strerror or error})")
         raise typer.Exit(1) from None
     except MemoryError as error:
         print_error(
-            f"there is not enough memory ({str(error) or 'the system gave none'}); take fewer rows or --regimes"
+            f"there is not enough memory ({str(error) or 'allocation failed'}); use fewer rows, channels or --regimes"
         )
         raise typer.Exit(1) from None
     except KeyboardInterrupt as interruption:
@@ -95,21 +99,24 @@ def _boundary() -> Iterator[None]:
 
 
 def _with_notes(word: str, interruption: BaseException) -> str:
-    """What happened, and what the work that was interrupted has to say about it."""
+    """Join what happened and the notes that the interrupted work added, for example how to resume."""
     return "; ".join([word, *getattr(interruption, "__notes__", ())])
 
 
-def usage_line(message: str) -> str:
-    """Join the parser's message into one line, lower case first, no full stop."""
-    line = " ".join(message.replace("Value error, ", "").split()).rstrip(".")
-    return f"{line[:1].lower()}{line[1:]}; --help lists what is possible"
-
-
 class Commands(TyperGroup):
-    """The commands, inside the error boundary; without a command, their list."""
+    """The group of all commands, run inside the error boundary."""
+
+    def get_help_option_names(self, ctx: Any) -> list[str]:
+        """Return the names of the help option, always in the same order."""
+        return list(HELP_NAMES)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, with the list of commands."""
+        commands = [(name, command.get_short_help_str(1000)) for name, command in self.commands.items()]
+        formatter.write(help_text(ctx, commands))
 
     def make_context(self, info_name: str | None, args: list[str], *others: Any, **extra: Any) -> Any:
-        """Parse what stands before the command; nothing at all asks for help."""
+        """Parse what stands before the command; without arguments, as if for --help."""
         with _boundary():
             return super().make_context(info_name, args or ["--help"], *others, **extra)
 

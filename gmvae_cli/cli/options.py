@@ -1,208 +1,265 @@
-"""The options that commands share, each declared once as a type; defaults come from `config`."""
+"""The options of the commands: how each is typed, in which group of the help it stands, and what it means.
 
-from typing import Annotated
+Types and defaults come from the config that an option fills, so a new option is a field of a config and a line here.
+Options that fill no config stand at the end.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import fields
+from typing import Annotated, Any
 
 import typer
 
-from gmvae_cli.config import Anneal, Covariance, Estimator, Noise, Posterior, Prior
+from gmvae_cli.cli.splicing import Option, joined, options_of
+from gmvae_cli.cli.terminal import Terminal, show
+from gmvae_cli.config import (
+    EvaluateConfig,
+    InferConfig,
+    ModelConfig,
+    Noise,
+    Search,
+    SelectConfig,
+    SeriesConfig,
+    SimulateConfig,
+    TrainConfig,
+    column_names,
+    covariances,
+    number_or,
+    whole_numbers,
+)
 
-# Files
-Inputs = Annotated[
-    list[str],
-    typer.Argument(metavar="INPUT", help="Series files, globs or folders; - is CSV from stdin.", show_default=False),
+
+def _number_or_auto(text: str, option: str) -> int | None:
+    return number_or(text, option, "auto")
+
+
+def _block_rows(text: str, option: str) -> int | None:
+    return 1 if text == "none" else number_or(text, option, "auto")
+
+
+def _training(**values: Any) -> TrainConfig:
+    """Build the config of `train`: a model, and what is left to the data about it."""
+    shape = {field.name: values.pop(field.name) for field in fields(ModelConfig) if field.name in values}
+    search = Search(regimes=shape.pop("regimes"), stride=shape.pop("stride"), block_rows=shape.pop("summarize"))
+    model = search.smallest(ModelConfig(**shape))
+    return TrainConfig(model=model, search=search if search.leaves_choices else None, **values)
+
+
+def _segmentation(*, regimes: int | None, noise: Noise, **values: Any) -> TrainConfig:
+    """Build the training config of `segment`, which leaves everything to the data that is not given."""
+    search = Search(stride=None, block_rows=None, regimes=regimes, time_scale=None)
+    return TrainConfig(model=search.smallest(ModelConfig(noise=noise)), search=search, **values)
+
+
+# Options that several configs have
+_PRIOR = Option("model", "markov: regimes persist; iid: each row on its own.")
+_COVARIANCE = Option("model", "regime: a noise covariance for each regime; shared: one for all.")
+_INTERCEPT = Option("model", "Whether each regime has a level of its own.", name="--intercept/--no-intercept")
+_REGIMES = Option("model", "Number of regimes.", "K")
+_LAGS = Option("model", "Earlier rows from which a row is predicted (autoregressive order).", "P")
+_NOISE = Option("model", "student: heavy tails, for series with outliers.")
+_RESTARTS = Option("search", "Random starts to try; the best on held-out rows is used.", "N")
+_EXPECT_DWELL = Option("search", "How long a regime lasts, if known: 50, 10min, 2h.", "ROWS_OR_DURATION")
+_SEED = Option("search", "Seed of all random numbers.", "N")
+_DEVICE = Option("expert", "Where to compute: cpu, auto, cuda, cuda:N or mps.", "NAME")
+_FAIL_UNDER = Option("output", "Exit with status 3 if this figure is worse; may be repeated.", "NAME=VALUE")
+
+_READING = {
+    "channels": Option("files", "Columns to model; else every other numeric one.", "A,B,C", column_names),
+    "time": Option("files", "Time column; else time, timestamp, date or t.", "NAME"),
+    "no_time": Option("files", "There is no time column."),
+    "series": Option("files", "Column that tells several series apart; else series.", "NAME"),
+    "sort": Option("files", "Sort rows by series and time, in memory."),
+    "max_gap": Option("files", "A longer step in time ends the series: 20, 10min, 2h.", "ROWS_OR_DURATION"),
+    "regular": Option("files", "Take rows as equally spaced, whatever the time column says."),
+    "delimiter": Option("files", "Character between CSV cells; else comma (tab in .tsv).", "CHAR"),
+    "decimal": Option("files", "Decimal mark of CSV numbers: . or a comma.", "CHAR"),
+}
+_DRAWING = {name: option for name, option in _READING.items() if name not in ("sort", "max_gap")} | {
+    "channels": Option("files", "Columns to draw; else every other numeric one.", "A,B,C", column_names),
+    "regular": Option("files", "Draw lines across gaps in time."),
+}
+
+Files = Annotated[SeriesConfig, options_of(SeriesConfig, **_READING)]
+FilesToDraw = Annotated[SeriesConfig, options_of(SeriesConfig, **_DRAWING)]
+
+Simulation = Annotated[
+    SimulateConfig,
+    options_of(
+        SimulateConfig,
+        regimes=_REGIMES,
+        lags=_LAGS,
+        prior=_PRIOR,
+        dwell=Option("model", "Mean length of a visit to a regime (prior markov).", "ROWS"),
+        covariance=_COVARIANCE,
+        intercept=_INTERCEPT,
+        model=Option("model", "Draw from this trained model instead.", "CKPT"),
+        steps=Option("output", "Rows of each series.", "N"),
+        channels=Option("output", "Number of channels.", "D"),
+        series=Option("output", "Number of series.", "N"),
+        missing=Option("output", "Share of cells left empty.", "SHARE"),
+        outliers=Option("output", "Share of rows with a spike of 20 standard deviations.", "SHARE"),
+        seed=Option("output", "Seed of all random numbers.", "N"),
+    ),
 ]
-Input = Annotated[
-    str, typer.Argument(metavar="INPUT", help="A labelled series file; - is CSV from stdin.", show_default=False)
+
+Training = Annotated[
+    TrainConfig,
+    joined(
+        _training,
+        options_of(
+            ModelConfig,
+            regimes=_REGIMES,
+            lags=_LAGS,
+            covariance=_COVARIANCE,
+            noise=_NOISE,
+            prior=_PRIOR,
+            intercept=_INTERCEPT,
+            stride=Option(
+                "model",
+                "Rows from one lag to the next; auto: more than 1 where rows are sampled too fast.",
+                "S|auto",
+                _number_or_auto,
+                typed=str(ModelConfig.stride),
+            ),
+            summarize=Option(
+                "model",
+                "Model the mean and spread of blocks of so many rows; auto: about 600 blocks.",
+                "none|auto|ROWS",
+                _block_rows,
+                typed="none",
+            ),
+            fixed_prior=Option("expert", "Keep all regimes equally likely (prior iid)."),
+            hidden=Option("expert", "Width of the encoder network.", "N"),
+            layers=Option("expert", "Hidden layers of the encoder network.", "N"),
+        ),
+        options_of(
+            TrainConfig,
+            expect_dwell=_EXPECT_DWELL,
+            restarts=_RESTARTS,
+            validation=Option("search", "Share of rows held out to choose the start.", "SHARE"),
+            init=Option("search", "Start from this model.", "CKPT"),
+            align_to=Option("search", "Number the regimes like those of this model.", "CKPT"),
+            seed=_SEED,
+            steps=Option("expert", "Gradient steps; fewer below 20,000 rows.", "N"),
+            batch_rows=Option("expert", "Rows in a minibatch.", "N"),
+            lr=Option("expert", "Learning rate of Adam.", "X"),
+            polish=Option("expert", "EM steps at most, after the gradient steps.", "N"),
+            evidence_scale=Option(
+                "expert",
+                "Rows that count as one, because neighbours repeat each other; auto: from the residuals.",
+                "auto|X",
+            ),
+            estimator=Option("expert", "How gradient steps average over regimes: by samples, or exactly."),
+            temperature_start=Option("expert", "Gumbel temperature at the first step.", "X"),
+            temperature_end=Option("expert", "Gumbel temperature at the last step.", "X"),
+            anneal=Option("expert", "How the temperature falls."),
+            device=_DEVICE,
+        ),
+    ),
 ]
-SimulatedFile = Annotated[
-    str, typer.Argument(metavar="OUT", help=".csv, .csv.gz, .tsv or .parquet; - is CSV to stdout.", show_default=False)
+
+Segmentation = Annotated[
+    TrainConfig,
+    joined(
+        _segmentation,
+        options_of(
+            ModelConfig,
+            regimes=Option(
+                "model", "Number of regimes; auto: the data decide.", "K|auto", _number_or_auto, typed="auto"
+            ),
+            noise=_NOISE,
+        ),
+        options_of(TrainConfig, expect_dwell=_EXPECT_DWELL, seed=_SEED, device=_DEVICE),
+    ),
 ]
+
+Selection = Annotated[
+    SelectConfig,
+    options_of(
+        SelectConfig,
+        regimes=Option("search", "Numbers of regimes to try: 1:6 or 2,4.", "K", whole_numbers, typed="1:6"),
+        lags=Option("search", "Autoregressive orders to try: 1,2.", "P", whole_numbers, typed="1"),
+        covariance=Option("search", "regime, shared or both: regime,shared.", "NAMES", covariances, typed="regime"),
+        restarts=_RESTARTS,
+        seed=_SEED,
+        prior=_PRIOR,
+        intercept=_INTERCEPT,
+        device=_DEVICE,
+    ),
+]
+
+_POSTERIOR = Option(
+    "model",
+    "smooth: from all rows; viterbi: the best path; filter: from earlier rows only; encoder: by the network alone.",
+)
+
+Inference = Annotated[
+    InferConfig,
+    options_of(
+        InferConfig,
+        posterior=_POSTERIOR,
+        only_regimes=Option("output", "Write time, series and regime alone."),
+        manifest=Option("output", "Write inputs, options and figures to OUT.meta.json as well."),
+        fail_under=_FAIL_UNDER,
+        device=_DEVICE,
+    ),
+]
+
+Labels = Annotated[InferConfig, options_of(InferConfig, posterior=_POSTERIOR)]
+
+Evaluation = Annotated[
+    EvaluateConfig,
+    options_of(
+        EvaluateConfig,
+        truth=Option("files", "Column of true labels.", "NAME"),
+        predicted=Option("files", "Column of predicted labels.", "NAME"),
+        tolerance=Option("output", "How far off a predicted change may be.", "ROWS"),
+        fail_under=_FAIL_UNDER,
+        device=_DEVICE,
+    ),
+]
+
+Shown = Annotated[
+    AbstractContextManager[Terminal],
+    options_of(
+        show,
+        as_json=Option("output", "Print one JSON object.", name="--json"),
+        quiet=Option("output", "Print errors only: no progress, no notes."),
+        log_file=Option("output", "Keep a copy of progress, notes and errors.", "FILE"),
+    ),
+]
+
+
+def _own(group: str, name: str, explanation: str, metavar: str | None = None) -> Any:
+    """Declare an option that fills no config."""
+    return typer.Option(name, metavar=metavar, help=explanation, rich_help_panel=group)
+
+
+def _argument(group: str, metavar: str, explanation: str) -> Any:
+    return typer.Argument(metavar=metavar, help=explanation, rich_help_panel=group, show_default=False)
+
+
+Inputs = Annotated[list[str], _argument("files", "INPUT", "Series files, globs or folders; - is CSV from stdin.")]
+OneInput = Annotated[str, _argument("files", "INPUT", "A series file; - is CSV from stdin.")]
+LabelledInput = Annotated[str, _argument("files", "INPUT", "A labelled series file; - is CSV from stdin.")]
+InferredInput = Annotated[str, _argument("files", "INFERRED", "A file that infer wrote; - is CSV from stdin.")]
+SimulatedOutput = Annotated[str, _argument("output", "OUT", ".csv, .csv.gz, .tsv or .parquet; - is CSV to stdout.")]
+ModelArgument = Annotated[str, _argument("files", "CKPT", "The model file.")]
+
+ModelIn = Annotated[str, _own("model", "--model", "The trained model.", "CKPT")]
+ModelToScore = Annotated[str | None, _own("model", "--model", "A model to label INPUT and be scored.", "CKPT")]
+ModelOut = Annotated[str, _own("output", "--model", "The model file to write.", "OUT")]
+ModelOfChoice = Annotated[str | None, _own("output", "--model", "Train the choice on all rows and save it.", "OUT")]
+ModelOfSegment = Annotated[str | None, _own("output", "--model", "Save the model as well.", "CKPT")]
+TruthOut = Annotated[str | None, _own("output", "--truth", "Save the generating model as well.", "CKPT_OUT")]
 Output = Annotated[
-    str,
-    typer.Option(
-        "--output",
-        metavar="OUT",
-        help="The labelled file; a folder for several inputs; - is stdout.",
-        show_default=False,
-    ),
+    str, _own("output", "--output", "The labelled file; a folder for several inputs; - is stdout.", "OUT")
 ]
-ModelOut = Annotated[str, typer.Option("--model", metavar="OUT", help="The model file to write.", show_default=False)]
-ModelIn = Annotated[str, typer.Option("--model", metavar="CKPT", help="The trained model.", show_default=False)]
-ModelToScore = Annotated[
-    str | None, typer.Option("--model", metavar="CKPT", help="A model that labels INPUT and gets its likelihoods.")
-]
-ModelToDrawFrom = Annotated[str | None, typer.Option("--model", metavar="CKPT", help="Draw from this trained model.")]
-TruthOut = Annotated[str | None, typer.Option("--truth", metavar="CKPT_OUT", help="Save the generating model here.")]
-Segments = Annotated[
-    str | None, typer.Option("--segments", metavar="OUT", help="Write the list of segments here as well.")
-]
-Manifest = Annotated[
-    bool, typer.Option("--manifest", help="Write what the output was made of to OUT.meta.json as well.")
-]
-SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that are there as they are.")]
-
-InferredFile = Annotated[
-    str, typer.Argument(metavar="INFERRED", help="A file that infer wrote; - is CSV from stdin.", show_default=False)
-]
-Picture = Annotated[
-    str, typer.Option("--output", metavar="FIG", help="The picture: .png, .svg or .pdf.", show_default=False)
-]
-ModelToInspect = Annotated[str, typer.Argument(metavar="CKPT", help="The model file.", show_default=False)]
-
-# How a series file is read
-Time = Annotated[
-    str | None, typer.Option("--time", metavar="NAME", help="The time column; else time, timestamp, date or t.")
-]
-NoTime = Annotated[bool, typer.Option("--no-time", help="There is no time column.")]
-Series = Annotated[str | None, typer.Option("--series", metavar="NAME", help="The series id column; else series.")]
-Channels = Annotated[
-    str | None, typer.Option("--channels", metavar="A,B,C", help="The columns to model; else every other numeric one.")
-]
-Delimiter = Annotated[
-    str | None, typer.Option("--delimiter", metavar="CHAR", help="What separates CSV cells; else , (tab in .tsv).")
-]
-Decimal = Annotated[str, typer.Option("--decimal", metavar="CHAR", help="The decimal mark of CSV numbers.")]
-Sort = Annotated[bool, typer.Option("--sort", help="Sort rows by series and time, in memory.")]
-MaxGap = Annotated[
-    str | None,
-    typer.Option("--max-gap", metavar="ROWS_OR_DURATION", help="A longer step in time ends the series: 20, 10min, 2h."),
-]
-Regular = Annotated[bool, typer.Option("--regular", help="Take rows as equally spaced, whatever the time column says.")]
-ChannelsToDraw = Annotated[
-    str | None, typer.Option("--channels", metavar="A,B,C", help="The columns to draw; else every other numeric one.")
-]
-RegularRows = Annotated[bool, typer.Option("--regular", help="Join rows across holes in time.")]
-
-# The model
-RegimesToFind = Annotated[
-    str, typer.Option("--regimes", metavar="K|auto", help="Number of regimes; auto: the data say.")
-]
-FigureOut = Annotated[
-    str | None, typer.Option("--plot", metavar="FIG", help="Draw a picture as well: .png, .svg or .pdf.")
-]
-ModelOfSegment = Annotated[str | None, typer.Option("--model", metavar="CKPT", help="Keep the model here.")]
-OneInput = Annotated[
-    str, typer.Argument(metavar="INPUT", help="A series file; - is CSV from stdin.", show_default=False)
-]
-OneOutput = Annotated[
-    str, typer.Option("--output", metavar="OUT", help="The labelled file; - is stdout.", show_default=False)
-]
-Regimes = Annotated[int, typer.Option("--regimes", metavar="K", help="Number of regimes.")]
-Lags = Annotated[int, typer.Option("--lags", metavar="P", help="Autoregressive order.")]
-Stride = Annotated[
-    str,
-    typer.Option(
-        "--stride", metavar="S|auto", help="Rows between one lag and the next; auto: more if sampled too fast."
-    ),
-]
-Summarize = Annotated[
-    str,
-    typer.Option(
-        "--summarize",
-        metavar="none|auto|ROWS",
-        help="Model blocks of so many rows, by their mean and spread; auto: some 600 blocks.",
-    ),
-]
-PriorOption = Annotated[Prior, typer.Option("--prior", help="markov: regimes persist; iid: each row on its own.")]
-CovarianceOption = Annotated[
-    Covariance, typer.Option("--covariance", help="One noise covariance per regime, or one shared.")
-]
-NoiseOption = Annotated[Noise, typer.Option("--noise", help="student: heavy tails, for series with outliers.")]
-Intercept = Annotated[
-    bool, typer.Option("--intercept/--no-intercept", help="Whether regimes have a level of their own.")
-]
-FixedPrior = Annotated[bool, typer.Option("--fixed-prior", help="Keep regimes equally likely (prior iid).")]
-Hidden = Annotated[int, typer.Option("--hidden", metavar="N", help="Width of the encoder.")]
-Layers = Annotated[int, typer.Option("--layers", metavar="N", help="Hidden layers of the encoder.")]
-
-# Training
-EstimatorOption = Annotated[
-    Estimator, typer.Option("--estimator", help="How annealing takes the expectation over regimes.")
-]
-TemperatureStart = Annotated[
-    float, typer.Option("--temperature-start", metavar="X", help="Gumbel temperature at the first step.")
-]
-TemperatureEnd = Annotated[
-    float, typer.Option("--temperature-end", metavar="X", help="Gumbel temperature at the last step.")
-]
-AnnealOption = Annotated[Anneal, typer.Option("--anneal", help="How the temperature falls.")]
-TrainingSteps = Annotated[int, typer.Option("--steps", metavar="N", help="Annealing steps; fewer below 20,000 rows.")]
-BatchRows = Annotated[int, typer.Option("--batch-rows", metavar="N", help="Rows in a minibatch.")]
-LearningRate = Annotated[float, typer.Option("--lr", metavar="X", help="Learning rate of Adam.")]
-Restarts = Annotated[
-    int, typer.Option("--restarts", metavar="N", help="Starts of which the best on held-out rows goes on.")
-]
-Polish = Annotated[int, typer.Option("--polish", metavar="N", help="At most so many closed-form passes.")]
-EvidenceScale = Annotated[
-    str,
-    typer.Option(
-        "--evidence-scale", metavar="auto|X", help="How many rows carry the evidence of one; auto: the residuals say."
-    ),
-]
-ExpectDwell = Annotated[
-    str | None,
-    typer.Option(
-        "--expect-dwell", metavar="ROWS_OR_DURATION", help="How long a regime lasts, if known: 50, 10min, 2h."
-    ),
-]
-Validation = Annotated[
-    float, typer.Option("--validation", metavar="SHARE", help="Share of rows held out to choose the start.")
-]
-Init = Annotated[str | None, typer.Option("--init", metavar="CKPT", help="Start from this model.")]
-AlignTo = Annotated[
-    str | None, typer.Option("--align-to", metavar="CKPT", help="Number the regimes like those of this model.")
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")]
-
-# Selection
-RegimesToTry = Annotated[str, typer.Option("--regimes", metavar="K", help="Numbers to try: 1:6 or 2,4.")]
-LagsToTry = Annotated[str, typer.Option("--lags", metavar="P", help="Autoregressive orders to try: 1,2.")]
-CovarianceToTry = Annotated[
-    str, typer.Option("--covariance", metavar="NAMES", help="regime, shared or both: regime,shared.")
-]
-ModelToKeep = Annotated[
-    str | None, typer.Option("--model", metavar="OUT", help="Train the choice on all rows and save it here.")
-]
-
-# Inference and evaluation
-PosteriorOption = Annotated[
-    Posterior,
-    typer.Option(
-        "--posterior", help="smooth: all rows; viterbi: best path; filter: no later row; encoder: amortised, all rows."
-    ),
-]
-OnlyRegimes = Annotated[bool, typer.Option("--only-regimes", help="Write time, series and regime alone.")]
-TruthColumn = Annotated[str, typer.Option("--truth", metavar="NAME", help="The column of true labels.")]
-PredictedColumn = Annotated[str, typer.Option("--predicted", metavar="NAME", help="The column of predicted labels.")]
-Tolerance = Annotated[int, typer.Option("--tolerance", metavar="ROWS", help="How far off a change point may be.")]
-FailUnder = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--fail-under", metavar="NAME=VALUE", help="Exit with status 3 if this figure is worse; may be repeated."
-    ),
-]
-
-# Simulation
-SimulatedSteps = Annotated[int, typer.Option("--steps", metavar="N", help="Rows of each series.")]
-SimulatedChannels = Annotated[int, typer.Option("--channels", metavar="D", help="Number of channels.")]
-Dwell = Annotated[float, typer.Option("--dwell", metavar="ROWS", help="Mean length of a visit (prior markov).")]
-NumSeries = Annotated[int, typer.Option("--series", metavar="N", help="Number of series.")]
-Missing = Annotated[float, typer.Option("--missing", metavar="SHARE", help="Share of cells left empty.")]
-Outliers = Annotated[float, typer.Option("--outliers", metavar="SHARE", help="Share of rows with a spike of 20 sigma.")]
-
-# Every command that works on series
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read and needed; write nothing.")]
-
-# Every command
-Device = Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, auto, cuda, cuda:N or mps.")]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Governs all chance.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no notes; errors only.")]
-LogFile = Annotated[
-    str | None, typer.Option("--log-file", metavar="FILE", help="Keep a copy of progress, notes and errors.")
-]
-
-
-def names(text: str | None) -> tuple[str, ...] | None:
-    """Column names out of "a,b,c"; None stays None."""
-    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+OneOutput = Annotated[str, _own("output", "--output", "The labelled file; - is stdout.", "OUT")]
+Figure = Annotated[str, _own("output", "--output", "The picture: .png, .svg or .pdf.", "FIG")]
+FigureToo = Annotated[str | None, _own("output", "--plot", "Draw a picture as well: .png, .svg or .pdf.", "FIG")]
+SegmentsToo = Annotated[str | None, _own("output", "--segments", "Write the list of segments as well.", "OUT")]
+SkipExisting = Annotated[bool, _own("output", "--skip-existing", "Leave outputs that exist as they are.")]
+Resume = Annotated[bool, _own("search", "--resume", "Go on from where an interrupted run stopped.")]
+DryRun = Annotated[bool, _own("output", "--dry-run", "Print what would be read and needed; write nothing.")]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from gmvae_cli.errors import GmvaeError, SeriesError
+from gmvae_cli.errors import ConfigError, GmvaeError, SeriesError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -127,6 +127,15 @@ class Terminal:
         """Keep a copy of an error or an interruption whose line the error boundary is about to print."""
         word = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
         self._write_log(one_line("; ".join([word, *getattr(error, "__notes__", ())])))
+
+    def require_free_stdout(self, output: str) -> None:
+        """Reject an output to stdout beside a result there as JSON.
+
+        Raises:
+            ConfigError: both are asked for.
+        """
+        if output == "-" and self.as_json:
+            raise ConfigError("--json and the output - both want stdout; name a file for the output")
 
     def close(self) -> None:
         """Remove the bar."""

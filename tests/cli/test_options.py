@@ -1,12 +1,25 @@
 """Options as typed -> the configs that jobs get, without doing the work."""
 
 import importlib
+from dataclasses import fields
 
 import pytest
 import typer
 
 from gmvae_cli import cli
-from gmvae_cli.config import EvaluateConfig, InferConfig, ModelConfig, SeriesConfig, SimulateConfig, TrainConfig
+from gmvae_cli.cli import options
+from gmvae_cli.cli.help import GROUPS
+from gmvae_cli.config import (
+    EvaluateConfig,
+    InferConfig,
+    ModelConfig,
+    SelectConfig,
+    SeriesConfig,
+    SimulateConfig,
+    TrainConfig,
+)
+
+COMMANDS = [[], *([name] for name in typer.main.get_command(cli.app).commands)]
 
 FILES = (
     *("--channels", "a, b", "--series", "who", "--max-gap", "2h", "--delimiter", ";", "--decimal", ",", "--sort"),
@@ -148,12 +161,29 @@ def test_evaluate(received):
     [
         pytest.param(["simulate", "a.csv", "--regimes", "0"], "--regimes is 0, but must be at least 1", id="range"),
         pytest.param(["train", "a.csv", "--model", "m", "--regimes", "0"], "--regimes is 0", id="regimes"),
-        pytest.param(["simulate", "a.csv", "--regimes", "two"], "'--regimes'", id="no number"),
-        pytest.param(["simulate", "a.csv", "--prior", "sticky"], "'sticky' is not one of 'markov', 'iid'", id="choice"),
+        pytest.param(
+            ["simulate", "a.csv", "--regimes", "two"], "--regimes is 'two', but must be a whole number", id="no integer"
+        ),
+        pytest.param(
+            ["simulate", "a.csv", "--missing", "few"], "--missing is 'few', but must be a number", id="no number"
+        ),
+        pytest.param(
+            ["segment", "a.csv", "--output", "b.csv", "--regimes", "two"],
+            "--regimes is 'two', but must be auto or a whole number",
+            id="neither auto nor a number",
+        ),
+        pytest.param(
+            ["simulate", "a.csv", "--prior", "sticky"],
+            "--prior is 'sticky', but must be one of markov, iid",
+            id="choice",
+        ),
         pytest.param(["simulate"], "missing argument 'OUT'", id="no argument"),
         pytest.param(["train", "a.csv"], "missing option '--model'", id="no option"),
-        pytest.param(["simulate", "a.csv", "--stepz", "3"], "no such option: --stepz", id="option"),
-        pytest.param(["simulat"], "'simulate'", id="command"),
+        pytest.param(["simulate", "a.csv", "--seed"], "option '--seed' requires an argument", id="no value"),
+        pytest.param(
+            ["simulate", "a.csv", "--stepz", "3"], "no such option: --stepz; did you mean --steps?", id="option"
+        ),
+        pytest.param(["simulat"], "no such command 'simulat'; did you mean 'simulate'?", id="command"),
         pytest.param(["--nope"], "no such option: --nope", id="before the command"),
         pytest.param(["simulate", "-", "--json"], "both want stdout", id="two things on stdout"),
         pytest.param(["evaluate", "a.csv", "--fail-under", "ari"], "needs a number", id="gate without value"),
@@ -162,6 +192,58 @@ def test_evaluate(received):
 )
 def test_wrong_usage_is_one_line_and_status_2(refusal, arguments, expected):
     assert expected in refusal(*arguments, status=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage"),
+    [
+        (["train", "a.csv", "--modle", "m"], "usage: gmvae train INPUT... --model OUT [OPTIONS]"),
+        (["train", "a.csv", "--model"], "usage: gmvae train INPUT... --model OUT [OPTIONS]"),
+        (["inspect"], "usage: gmvae inspect CKPT [OPTIONS]"),
+        (["trian"], "usage: gmvae [OPTIONS] COMMAND"),
+    ],
+)
+def test_the_parser_shows_the_usage_with_its_error(run, arguments, usage):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[:-1] == [usage]
+
+
+def test_an_impossible_value_is_one_line_alone(run):
+    assert run("simulate", "a.csv", "--regimes", "0").stderr.splitlines() == ["--regimes is 0, but must be at least 1"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "config"),
+    [(options.Training, TrainConfig()), (options.Selection, SelectConfig())],
+    ids=["train", "select"],
+)
+def test_defaults_as_typed_are_those_of_the_config(declared, config):
+    (option_set,) = declared.__metadata__
+    assert option_set.built({parameter.name: parameter.default for parameter in option_set.parameters}) == config
+
+
+@pytest.mark.parametrize(
+    ("declared", "beside"),
+    [
+        (options.Files, set()),
+        (options.Simulation, set()),
+        (options.Training, {"model", "search"}),
+        (options.Selection, set()),
+        (options.Inference, set()),
+        (options.Evaluation, set()),
+    ],
+    ids=lambda value: getattr(getattr(value, "__origin__", None), "__name__", ""),
+)
+def test_every_field_of_a_config_is_an_option(declared, beside):
+    (option_set,) = declared.__metadata__
+    assert {field.name for field in fields(declared.__origin__)} - beside <= option_set.declared.keys()
+
+
+def test_every_option_is_in_a_group_of_the_help():
+    for name, command in typer.main.get_command(cli.app).commands.items():
+        for parameter in command.params:
+            assert parameter.rich_help_panel in GROUPS, f"{name} {parameter.name}"
 
 
 def test_every_command_and_option_has_help():
@@ -175,6 +257,40 @@ def test_no_arguments_ask_for_help(run):
     assert run().stdout == run("--help").stdout
 
 
-def test_help_keeps_to_80_columns(run):
-    for command in ("simulate", "train", "infer", "evaluate"):
-        assert max(map(len, run(command, "--help").stdout.splitlines())) <= 80
+@pytest.mark.parametrize("command", COMMANDS)
+def test_h_is_help(run, command):
+    assert run(*command, "-h").stdout == run(*command, "--help").stdout != ""
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_breaks_lines_between_words(run, monkeypatch, command, columns):
+    monkeypatch.setenv("COLUMNS", "1000")
+    whole = set(run(*command, "--help").stdout.split())
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = run(*command, "--help").stdout.splitlines()
+    assert max(map(len, lines)) <= min(columns, 80)
+    assert set(" ".join(lines).split()) == whole
+
+
+def test_help_lists_the_most_useful_first(run):
+    lines = run("train", "--help").stdout.splitlines()
+    assert [line for line in lines if line.endswith(":")] == ["Files:", "Model:", "Search:", "Output:", "Expert:"]
+    groups = {line.split()[0]: heading for heading, line in by_heading(lines)}
+    assert [groups[name] for name in ("INPUT...", "--regimes", "--restarts", "--model", "--lr")] == [
+        "Files:",
+        "Model:",
+        "Search:",
+        "Output:",
+        "Expert:",
+    ]
+
+
+def by_heading(lines):
+    """(heading, option line) of a help text."""
+    heading = None
+    for line in lines:
+        if line.endswith(":") and not line.startswith(" "):
+            heading = line
+        elif heading and line[2:3].strip():
+            yield heading, line

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from gmvae_cli.cli import formatting, report
-from gmvae_cli.cli.error_boundary import usage_line
 from gmvae_cli.cli.terminal import show
 from gmvae_cli.commands.infer import InferResult
 from gmvae_cli.commands.select import SelectResult
@@ -113,17 +112,6 @@ def test_rows_on_stdout_leave_no_room_for_a_table(capsys):
 def test_arrays_become_lists():
     value = {"a": np.array([[1.5, np.nan], [np.inf, 2]]), "b": np.int64(3), "c": np.float32(0.5), "d": (True, None)}
     assert formatting.jsonable(value) == {"a": [[1.5, None], [None, 2.0]], "b": 3, "c": 0.5, "d": [True, None]}
-
-
-@pytest.mark.parametrize(
-    ("message", "line"),
-    [
-        ("No such option: --x.", "no such option: --x; --help lists what is possible"),
-        ("Missing option '--model'.\n  more", "missing option '--model'. more; --help lists what is possible"),
-    ],
-)
-def test_usage_errors_are_one_line(message, line):
-    assert usage_line(message) == line
 
 
 def compared(lags, covariance, scale):

@@ -1,0 +1,119 @@
+"""Help and usage of a command as plain text: options in groups, lines broken between words."""
+
+import inspect
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from typer.core import TyperCommand
+from typer.exceptions import TyperException
+
+from gmvae_cli.cli.terminal import width, wrapped
+
+GROUPS = ("files", "model", "search", "output", "expert")  # the most useful first; expert: what hardly anyone needs
+HELP_NAMES = ("-h", "--help")
+
+_NO_BREAK = "\xa0"  # where a line must not break
+_WIDEST = 80  # columns; longer lines are hard to read
+_NARROW = 60  # columns; below, explanations stand under their options
+_OPTION_COLUMNS = 28  # of an option beside its explanation; a longer one has a line of its own
+
+
+class Command(TyperCommand):
+    """A command whose help is grouped."""
+
+    def get_help_option_names(self, ctx: Any) -> list[str]:
+        """Return the names of the help option, always in the same order."""
+        return list(HELP_NAMES)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; every error knows the command, whose usage is shown with it."""
+        try:
+            return super().parse_args(ctx, args)
+        except TyperException as error:
+            error.ctx = ctx  # type: ignore[attr-defined]
+            raise
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        formatter.write(help_text(ctx, ()))
+
+
+def help_text(ctx: Any, commands: Sequence[tuple[str, str]]) -> str:
+    """Compose the help of a command, or of a group with the list of its commands."""
+    columns = min(width(), _WIDEST)
+    description = inspect.cleandoc(ctx.command.help or "")
+    parts = [wrapped(usage(ctx), columns, "  "), wrapped(f"  {description}", columns, "  ")]
+    grouped: dict[str, list[tuple[str, str]]] = {name: [] for name in GROUPS}
+    for parameter in ctx.command.get_params(ctx):
+        grouped[getattr(parameter, "rich_help_panel", None) or "output"].append(_record(parameter, ctx))
+    sections = {"options": grouped["output"], "commands": commands} if commands else grouped
+    terms = [len(term) for rows in sections.values() for term, _ in rows if len(term) <= _OPTION_COLUMNS]
+    margin = max(terms, default=_OPTION_COLUMNS)
+    parts += [f"{name.capitalize()}:\n{_defined(rows, columns, margin)}" for name, rows in sections.items() if rows]
+    return "\n\n".join(parts).replace(_NO_BREAK, " ") + "\n"
+
+
+def usage(ctx: Any) -> str:
+    """Compose the usage line: arguments, the options that must be given, then all others."""
+    parameters = ctx.command.get_params(ctx)
+    pieces = [_argument(parameter) for parameter in parameters if not _is_option(parameter)]
+    pieces += [_option(parameter) for parameter in parameters if _is_option(parameter) and parameter.required]
+    command = ["COMMAND"] if hasattr(ctx.command, "commands") else []
+    return " ".join(["usage:", ctx.command_path, *pieces, "[OPTIONS]", *command])
+
+
+def usage_problem(error: Any) -> str:
+    """Say in one line what is wrong with the arguments, what was expected, or the nearest name there is."""
+    parameter, cause = getattr(error, "param", None), error.__cause__
+    if parameter is not None and hasattr(cause, "errors"):
+        name = parameter.opts[-1] if _is_option(parameter) else parameter.metavar
+        return f"{name} is '{cause.errors()[0]['input']}', but must be {_expected(parameter.type_descriptor)}"
+    nearest = getattr(error, "possibilities", None)
+    message = f"{error.message}; did you mean {nearest[0]}?" if nearest else error.format_message()
+    line = " ".join(message.replace(". Did you mean", "; did you mean").split()).rstrip(".")
+    hint = "" if line.endswith("?") else "; --help lists what is possible"
+    return f"{line[:1].lower()}{line[1:]}{hint}"
+
+
+def _expected(kind: Any) -> str:
+    """Name the values that an option takes."""
+    if kind.is_choice:
+        return f"one of {', '.join(kind.choices)}"
+    return {int: "a whole number", float: "a number"}.get(kind.annotation, "text")
+
+
+def _is_option(parameter: Any) -> bool:
+    return bool(parameter.param_type_name == "option")
+
+
+def _argument(parameter: Any) -> str:
+    return f"{parameter.metavar}{'...' if parameter.nargs == -1 else ''}"
+
+
+def _option(parameter: Any) -> str:
+    """The name of an option as it is typed, with a word for its value."""
+    names = ", ".join(parameter.opts)
+    if parameter.secondary_opts:
+        names = f"{names} / {', '.join(parameter.secondary_opts)}"
+    return f"{names} {parameter.metavar}" if parameter.metavar else names
+
+
+def _record(parameter: Any, ctx: Any) -> tuple[str, str]:
+    """(a parameter as it is typed, its explanation with its default)."""
+    term = _option(parameter) if _is_option(parameter) else _argument(parameter)
+    explanation = parameter.get_help_record(ctx)[1]
+    return term, explanation.replace("[default: ", f"[default:{_NO_BREAK}")
+
+
+def _defined(rows: Iterable[tuple[str, str]], columns: int, margin: int) -> str:
+    """Lay out terms beside their explanations, or above them where there is little room."""
+    if columns < _NARROW:
+        indent = " " * 6
+        lines = [line for term, text in rows for line in (f"  {term}", indent + text)]
+        return "\n".join(wrapped(line, columns, indent) for line in lines)
+    lines = []
+    for term, text in rows:
+        beside = term if len(term) <= margin else ""
+        lines += [] if beside else [f"  {term}"]
+        lines.append(wrapped(f"  {beside:<{margin}}  {text}", columns, " " * (margin + 4)))
+    return "\n".join(lines)
