@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from gmvae_cli.cli.terminal import console, for_stream, printable, width
+from gmvae_cli.errors import Note
 
 if TYPE_CHECKING:
     from gmvae_cli.metrics.segments import Ribbon
@@ -152,6 +153,8 @@ def jsonable(value: Any) -> Any:
     """Convert a value to what JSON knows: arrays to lists, undefined numbers (NaN, infinite) to null."""
     if isinstance(value, dict):
         return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, Note):
+        return value.to_json()
     if isinstance(value, list | tuple):
         return [jsonable(item) for item in value]
     if is_dataclass(value):

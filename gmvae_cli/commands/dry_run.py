@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.errors import Note
 
 # Rounded down from what the benchmark prints; for an estimate that a person plans by
 READ_ROWS_PER_SECOND = 1_000_000
@@ -42,7 +43,7 @@ class Plan:
     scratch_folder: str
     free_bytes: int
     seconds: float
-    warnings: list[dict[str, str]]
+    warnings: list[Note]
     files: int = 1
     failures: list[str] = field(default_factory=list)
 
@@ -72,7 +73,7 @@ def plan(
         scratch_folder=place,
         free_bytes=shutil.disk_usage(place).free,
         seconds=seconds + data.rows / rows_per_second + data.rows / READ_ROWS_PER_SECOND,
-        warnings=[{"code": code, "sentence": sentence} for code, sentence in data.notes],
+        warnings=[Note(*note) for note in data.notes],
     )
 
 

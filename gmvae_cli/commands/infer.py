@@ -11,7 +11,7 @@ from gmvae_cli.commands.dry_run import INFER_ROWS_PER_SECOND, Plan, existing_fol
 from gmvae_cli.commands.gates import missed, parse
 from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.errors import ConfigError, GmvaeError, SeriesError
+from gmvae_cli.errors import ConfigError, GmvaeError, Note, SeriesError
 from gmvae_cli.files import manifest
 from gmvae_cli.files.inputs import InputFile, expand, suffix_of
 from gmvae_cli.files.series_reader import SeriesReader, open_series
@@ -50,7 +50,7 @@ class InferResult:
     log_likelihood_above_training: float | None
     segments: int
     seconds: float
-    warnings: list[dict[str, str]]
+    warnings: list[Note]
     output: str
     files: int = 1
     skipped: int = 0
@@ -237,7 +237,6 @@ class _Labelling:
     def result(self, output: str, seconds: float) -> InferResult:
         """The figures over all that was labelled."""
         mean, training = self.totals.log_likelihood_per_row, training_log_likelihood(self.checkpoint)
-        notes = [*self.totals.notes, *self.totals.notes_on_fit(self.checkpoint)]
         return InferResult(
             rows=self.totals.rows,
             shares=self.totals.shares,
@@ -247,7 +246,7 @@ class _Labelling:
             log_likelihood_above_training=None if mean is None or training is None else mean - training,
             segments=self.totals.segments,
             seconds=seconds,
-            warnings=[note.to_json() for note in notes],
+            warnings=[*self.totals.notes, *self.totals.notes_on_fit(self.checkpoint)],
             output=output,
             files=len(self.written),
             skipped=self.skipped,
@@ -263,6 +262,7 @@ class _Labelling:
             files["segments"] = [segments_path]
         options = asdict(self.config) | asdict(self.series)
         figures = {name: value for name, value in vars(result).items() if name not in _NOT_IN_MANIFEST}
+        figures["warnings"] = [note.to_json() for note in result.warnings]
         manifest.write(path, "infer", files, options, figures)
 
 

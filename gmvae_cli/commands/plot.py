@@ -1,9 +1,10 @@
-"""`gmvae plot`: a labelled file as a picture."""
+"""`gmvae plot`: draw a labelled file."""
 
 import time
 from dataclasses import dataclass
 
 from gmvae_cli.config import SeriesConfig
+from gmvae_cli.errors import Note
 from gmvae_cli.files.table_writer import atomic
 from gmvae_cli.plotting import figure, plot_data
 from gmvae_cli.system.progress import Progress
@@ -11,7 +12,7 @@ from gmvae_cli.system.progress import Progress
 
 @dataclass(frozen=True, kw_only=True)
 class PlotResult:
-    """What was drawn: `series_drawn` of `series`, and these channels."""
+    """The content of the picture: `series_drawn` of `series`, and these channels."""
 
     output: str
     rows: int
@@ -21,25 +22,25 @@ class PlotResult:
     regimes: int
     segments: int
     seconds: float
-    warnings: list[dict[str, str]]
+    warnings: list[Note]
 
 
 def plot(path: str, output: str, series: SeriesConfig, progress: Progress) -> PlotResult:
-    """Draw what `infer` wrote. A picture that cannot be written is refused before the file is read."""
+    """Draw a file that `infer` wrote; raise an error before it is read if the picture cannot be written."""
     started = time.perf_counter()
     kind = figure.format_of(output)
     with atomic(output) as temporary:
-        found = plot_data.read(path, series, progress)
+        data = plot_data.read(path, series, progress)
         progress("draw", 0, 1)
-        figure.save(temporary, kind, found)
+        figure.save(temporary, kind, data)
     return PlotResult(
         output=output,
-        rows=found.rows,
-        series=found.num_series,
-        series_drawn=len(found.panels),
-        channels=list(found.channels),
-        regimes=found.num_regimes,
-        segments=found.segments,
+        rows=data.rows,
+        series=data.num_series,
+        series_drawn=len(data.panels),
+        channels=list(data.channels),
+        regimes=data.num_regimes,
+        segments=data.segments,
         seconds=time.perf_counter() - started,
-        warnings=[{"code": code, "sentence": sentence} for code, sentence in found.warnings],
+        warnings=list(data.notes),
     )

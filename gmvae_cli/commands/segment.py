@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gmvae_cli.errors import ConfigError, SeriesError
+from gmvae_cli.errors import ConfigError, Note, SeriesError
 from gmvae_cli.files.inputs import SUFFIXES, suffix_of
 from gmvae_cli.files.table_writer import require_apart, require_writable
 from gmvae_cli.metrics.segments import Ribbon
@@ -44,7 +44,7 @@ class SegmentResult:
     agreement: float | None
     log_likelihood_per_row: float | None
     seconds: float
-    warnings: list[dict[str, str]]
+    warnings: list[Note]
     output: str
     model: str | None
     plot: str | None
@@ -86,8 +86,8 @@ def prepared(
 
 def summary(trained: Any, labelled: Any, model: str | None, plot: str | None) -> SegmentResult:
     """One result from those of `train` and `infer`."""
-    known = {warning["code"] for warning in trained.warnings}
-    later = [warning for warning in labelled.warnings if warning["code"] not in known]
+    known = {note.code for note in trained.warnings}
+    later = [note for note in labelled.warnings if note.code not in known]
     return SegmentResult(
         rows=labelled.rows,
         channels=trained.channels,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gmvae_cli.config import ModelConfig, SelectConfig, SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.errors import Note
 from gmvae_cli.files.series_reader import open_series
 from gmvae_cli.selection import cross_validation
 from gmvae_cli.system.progress import Progress
@@ -25,7 +26,7 @@ class SelectResult:
     candidates: list[dict[str, int | float | str | bool]]
     rows: int
     seconds: float
-    warnings: list[dict[str, str]]
+    warnings: list[Note]
 
 
 def select(inputs: Sequence[str], config: SelectConfig, series: SeriesConfig, progress: Progress) -> SelectResult:
@@ -61,7 +62,7 @@ def select(inputs: Sequence[str], config: SelectConfig, series: SeriesConfig, pr
         ],
         rows=total,
         seconds=time.perf_counter() - started,
-        warnings=[{"code": code, "sentence": sentence} for code, sentence in notes],
+        warnings=[Note(*note) for note in notes],
     )
 
 

@@ -20,7 +20,7 @@ from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.data.block_features import BlockFeatures
 from gmvae_cli.data.lagged_rows import LaggedRows, training_rows
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.errors import CheckpointError
+from gmvae_cli.errors import CheckpointError, Note
 from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.files.table_writer import atomic, require_apart
 from gmvae_cli.inference import apply, posterior
@@ -60,7 +60,7 @@ class TrainResult:
     seconds: float
     rows_per_second: float
     converged: bool
-    warnings: list[dict[str, str]]
+    warnings: list[Note]
     model: str
     series: int
     holes: int
@@ -123,15 +123,13 @@ def train(
                 notes += diagnostics.on_agreement(chosen.agreement)
             else:
                 notes += diagnostics.on_training(figures, result)
-            warnings = [{"code": code, "sentence": sentence} for code, sentence in notes]
+            warnings = [Note(*note) for note in notes]
             summary = figures | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
             summary |= _origin(reader, data, config)
-            write(temporary, replace(trained, training=summary | {"warnings": warnings}))
+            write(temporary, replace(trained, training=summary | {"warnings": [note.to_json() for note in warnings]}))
     resume_log.remove()
     if resume_log.problem:
-        warnings.append(
-            {"code": "no_resume_file", "sentence": f"an interrupted run would be lost: {resume_log.problem}"}
-        )
+        warnings.append(Note("no_resume_file", f"an interrupted run would be lost: {resume_log.problem}"))
     seconds = time.perf_counter() - started
     return TrainResult(
         rows=data.rows,

@@ -1,7 +1,7 @@
-"""Pictures of labelled series, drawn on the axes that are given.
+"""Drawing on given axes: shaded regimes, lines, stacked probabilities, numbers of segments.
 
-A regime has the same colour in every picture: those of Tol's muted scheme, which stay apart for colour-blind eyes, for
-regimes 0 to 9; from regime 10 on they repeat with hatching.                     [Tol 2021, SRON/EPS/TN/09-002]
+A regime has the same colour in every picture: Tol's muted scheme for regimes 0 to 9, which colour-blind readers can
+tell apart; from regime 10 on the colours repeat with hatching.                   [Tol 2021, SRON/EPS/TN/09-002]
 """
 
 from collections.abc import Sequence
@@ -28,41 +28,40 @@ PALETTE = (
     "#BBBBBB",
 )
 _HATCHES = ("", "///", "...", "xxx")
-_TINT = 0.5  # opacity behind lines, which stay black
+_TINT = 0.5  # opacity behind lines; with 0.5 black lines and tints of eight regimes stay distinct (tests/plotting)
 _INK = "#1A1A1A"
-_DENSE = 700  # columns of a picture from which lines run into one another
-_DIGIT_PIXELS = 6.0  # of the small print, per 100 dots an inch
+_DENSE = 700  # columns from which lines overlap: 1,500 pixels are 700 columns of two pixels
+_DIGIT_PIXELS = 6.0  # width of a digit of 6.5 points at 100 dots per inch
 
 
 def colour(regime: int) -> str:
-    """Of a regime, as #RRGGBB; from 10 on they repeat."""
+    """Return the colour of a regime as #RRGGBB; from regime 10 on they repeat."""
     return PALETTE[regime % len(PALETTE)]
 
 
 def hatch(regime: int) -> str:
-    """What tells regimes of one colour apart; nothing up to regime 9."""
+    """Return the hatching that distinguishes regimes of one colour; none up to regime 9."""
     return _HATCHES[regime // len(PALETTE) % len(_HATCHES)]
 
 
 def tint(regime: int) -> tuple[float, float, float]:
-    """The colour behind lines: mixed with white, not transparent, so that neighbours leave no seam."""
+    """Return the colour behind lines, mixed with white rather than transparent, so that neighbours show no seam."""
     code = colour(regime)
     red, green, blue = (1 - _TINT + _TINT * int(code[i : i + 2], 16) / 255 for i in (1, 3, 5))
     return red, green, blue
 
 
 def shade(axes: "Axes", spans: Spans, step: float, *, full: bool = False, unlabelled: int = -1) -> None:
-    """Each stretch in its regime's colour over the whole height: one collection a regime, `gid` "regime K".
+    """Shade each span in its regime's colour over the whole height, as one collection per regime (`gid` "regime K").
 
     Args:
-        step: how far a stretch reaches behind its last row where the next row is far. full: no tint.
-        unlabelled: a label that stays white.
+        step: length of a row, for spans before missing rows. full: no tint. unlabelled: a label that stays white.
     """
     stops = spans.stops(step)
     for regime in np.unique(spans.label[spans.label != unlabelled]).tolist():
-        mine = spans.label == regime
+        selected = spans.label == regime
         axes.broken_barh(
-            list(zip(spans.first[mine], stops[mine] - spans.first[mine], strict=True)),
+            list(zip(spans.first[selected], stops[selected] - spans.first[selected], strict=True)),
             (0, 1),
             transform=axes.get_xaxis_transform(),
             facecolor=colour(regime) if full else tint(regime),
@@ -75,18 +74,18 @@ def shade(axes: "Axes", spans: Spans, step: float, *, full: bool = False, unlabe
 
 
 def line(axes: "Axes", columns: Columns, channel: int, *, ink: str = _INK, mean: float = 0, scale: float = 1) -> None:
-    """One channel over time, through the smallest and the largest value of each column; missing values are gaps.
+    """Draw a channel through the smallest and the largest value of each column, with gaps where values are missing.
 
     A value between two gaps is a dot. Values are drawn as (value - mean) / scale.
     """
     low, high = ((values[:, channel] - mean) / scale for values in (columns.low, columns.high))
-    upward = np.arange(len(columns)) % 2 == 0  # alternate, so that what joins two columns is short
+    upward = np.arange(len(columns)) % 2 == 0  # alternate, so that the line between two columns is short
     pairs = np.stack([np.where(upward, low, high), np.where(upward, high, low)], axis=1)
     position = np.stack([columns.first, columns.first], axis=1)
     cuts = np.flatnonzero(columns.gap[1:]) + 1
     x = np.insert(position.ravel(), 2 * cuts, columns.first[cuts])
     y = np.insert(pairs.ravel(), 2 * cuts, np.nan)
-    dense = len(columns) >= _DENSE  # where lines cover the ground, it shines through
+    dense = len(columns) >= _DENSE  # the regimes show through lines that cover them
     width, alpha = (0.6, 0.6) if dense else (0.9, 1.0)
     axes.plot(x, y, color=ink, linewidth=width, alpha=alpha, zorder=2, gid=f"channel {channel}")
     known = np.isfinite(low)
@@ -98,12 +97,12 @@ def line(axes: "Axes", columns: Columns, channel: int, *, ink: str = _INK, mean:
 
 
 def stack(axes: "Axes", columns: Columns, probs: Array, step: float) -> None:
-    """The regimes' probabilities (C, K) on top of one another, 0 to 1; white where rows are missing."""
+    """Stack the probabilities (C, K) of the regimes from 0 to 1; white where rows are missing."""
     stops = np.append(columns.first[1:], columns.last[-1] + step)
     before_gap = np.append(columns.gap[1:], False)
     stops[before_gap] = np.minimum(stops, columns.last + step)[before_gap]
     cuts = np.flatnonzero(before_gap)
-    twice = np.repeat(cuts, 2)  # where rows are missing: the end of what is there, then nothing
+    twice = np.repeat(cuts, 2)  # before missing rows: the last probabilities to their end, then none
     held = np.where((np.arange(len(twice)) % 2 == 0)[:, None], probs[twice], np.nan)
     x = np.insert(np.append(columns.first, stops[-1]), twice + 1, stops[twice])
     heights = np.insert(np.vstack([probs, probs[-1:]]), twice + 1, held, axis=0)
@@ -122,13 +121,13 @@ def stack(axes: "Axes", columns: Columns, probs: Array, step: float) -> None:
         )
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 1])
-    zero, one = axes.get_yticklabels()
-    zero.set_verticalalignment("bottom")
-    one.set_verticalalignment("top")
+    bottom, top = axes.get_yticklabels()
+    bottom.set_verticalalignment("bottom")
+    top.set_verticalalignment("top")
 
 
 def number(axes: "Axes", spans: Spans, step: float, first_number: int = 0) -> None:
-    """The number of each segment at its top, where there is room for it; the axes' limits must stand."""
+    """Write the number of each segment at its top where it fits; the axes' limits must be set before."""
     dots = axes.figure.dpi / 100
     left, right = axes.get_xlim()
     width = axes.get_position().width * axes.figure.bbox.width
@@ -156,7 +155,7 @@ def number(axes: "Axes", spans: Spans, step: float, first_number: int = 0) -> No
 
 
 def legend(regimes: Sequence[int]) -> list["Patch"]:
-    """One patch a regime, for a legend."""
+    """Return a patch for each regime, for a legend."""
     from matplotlib.patches import Patch
 
     return [

@@ -1,4 +1,4 @@
-"""A series reduced to what a picture can show: columns of time that keep every extreme, and spans of one label."""
+"""A series reduced to the width of a picture: columns of time that keep every extreme, and spans of one label."""
 
 from dataclasses import dataclass, fields
 
@@ -7,17 +7,18 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-COLUMNS = 4096  # at most, and half as many at least once there are more rows: more than a picture has pixels
+COLUMNS = 4096  # at most, and at least half as many for more rows: above the 1,800 pixels of a picture's width
+_BLOCK_ROWS = 1 << 16  # rows that are reduced at once
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns of rows in order; C of them.
+    """C columns of consecutive rows, in order.
 
     Args:
-        first, last: (C,) position of the first and the last row. gap: (C,) whether rows are missing before it.
-        low, high: (C, D) smallest and largest value, NaN where none was observed. sums: (C, S) of whatever adds.
-        rows: (C,) how many.
+        first, last: (C,) positions of the first and the last row. gap: (C,) whether rows are missing before it.
+        low, high: (C, D) smallest and largest value, NaN where none was observed. sums: (C, S) sums over the rows.
+        rows: (C,) numbers of rows.
     """
 
     first: Array
@@ -36,11 +37,11 @@ class Columns:
 
     @classmethod
     def of_rows(cls, position: Array, gap: NDArray[np.bool_], values: Array, sums: Array) -> "Columns":
-        """Every row a column of its own."""
+        """Make each row a column of its own: position, gap (n,), values (n, D), sums (n, S)."""
         return cls(position, position, gap, values, values, sums, np.ones(len(position), np.int64))
 
     def followed_by(self, later: "Columns") -> "Columns":
-        """These columns and those of later rows; what only the later ones sum is 0 before."""
+        """Append the columns of later rows; sums that only those have are 0 before."""
         width = max(self.sums.shape[1], later.sums.shape[1])
         padded = [np.pad(part.sums, ((0, 0), (0, width - part.sums.shape[1]))) for part in (self, later)]
         joined = {
@@ -51,12 +52,12 @@ class Columns:
         return Columns(**joined, sums=np.concatenate(padded))
 
     def at_width(self, width: float) -> "Columns":
-        """Columns no narrower than `width`, where they are."""
+        """Merge columns until none starts within `width` of the one before, on a grid of that width."""
         starts = _starts(self.first, width)
         return self if len(starts) == len(self) else self.merged(starts)
 
     def merged(self, starts: NDArray[np.int64]) -> "Columns":
-        """Every column from one of `starts` to the next as one."""
+        """Merge the columns from each of `starts` to the next."""
         ends = np.append(starts[1:], len(self)) - 1
         return Columns(
             self.first[starts],
@@ -70,30 +71,46 @@ class Columns:
 
 
 class Reduction:
-    """Takes the rows of one series block by block, in constant memory, whatever the spacing of their positions.
+    """Reduces the rows of one series to columns, in constant memory, whatever the spacing of their positions.
 
-    Columns are equally wide; when there would be more than the limit they become twice as wide, so up to the limit
-    every row has a column of its own. The blocks that rows come in change nothing.
+    Columns are equally wide. When there would be more than `limit` they become twice as wide, so up to the limit every
+    row has a column of its own. Rows are reduced in blocks of a fixed size, so the blocks that they come in change
+    nothing, not even the rounding of sums.
     """
 
     def __init__(self, limit: int = COLUMNS) -> None:
         self.limit, self.width = limit, 0.0
-        self.columns: Columns | None = None
+        self._reduced: Columns | None = None
+        self._waiting: Columns | None = None
 
     def add(self, rows: Columns) -> None:
         """Take in the next rows."""
-        joined = rows if self.columns is None else self.columns.followed_by(rows)
+        waiting = rows if self._waiting is None else self._waiting.followed_by(rows)
+        while len(waiting) >= _BLOCK_ROWS:
+            self._reduced = self._joined(waiting[:_BLOCK_ROWS])
+            waiting = waiting[_BLOCK_ROWS:]
+        self._waiting = waiting
+
+    def columns(self) -> Columns:
+        """Return the columns of all rows, of which there must be some; no rows can be added after that."""
+        if self._waiting is not None and len(self._waiting):
+            self._reduced, self._waiting = self._joined(self._waiting), None
+        assert self._reduced is not None
+        return self._reduced
+
+    def _joined(self, rows: Columns) -> Columns:
+        joined = rows if self._reduced is None else self._reduced.followed_by(rows)
         if self.width == 0 and len(joined) > self.limit:
             self.width = (joined.first[self.limit] - joined.first[0]) / self.limit
         starts = _starts(joined.first, self.width)
         while len(starts) > self.limit:
             self.width *= 2
             starts = _starts(joined.first, self.width)
-        self.columns = joined if len(starts) == len(joined) else joined.merged(starts)
+        return joined if len(starts) == len(joined) else joined.merged(starts)
 
 
 def _starts(position: Array, width: float) -> NDArray[np.int64]:
-    """The first of each group of positions that share a stretch of this width, counted from the first one."""
+    """Return where each cell of a grid of this width begins, among positions in order."""
     if width == 0:
         return np.arange(len(position))
     return np.flatnonzero(np.diff(np.floor((position - position[0]) / width), prepend=-1))
@@ -101,11 +118,11 @@ def _starts(position: Array, width: float) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Spans:
-    """Stretches of one label each; every array is (S,). A gap in the rows parts a stretch, not a segment.
+    """S spans of one label each, in order; every array is (S,). Where rows are missing, a segment has two spans.
 
     Args:
-        first, last: position of the first and the last row. label: int64. gap: whether rows are missing before it.
-        segment: number of the segment it belongs to.
+        first, last: positions of the first and the last row. gap: whether rows are missing before it.
+        segment: number of the segment that a span belongs to.
     """
 
     first: Array
@@ -121,7 +138,7 @@ class Spans:
     def of(
         cls, first: Array, last: Array, label: NDArray[np.int64], gap: NDArray[np.bool_], before: "Spans | None" = None
     ) -> "Spans":
-        """The stretches of consecutive rows or columns, which go on where the spans `before` end."""
+        """Append the spans of n consecutive rows or columns to those `before`, whose last one may go on."""
         if before is not None:
             first, last = np.append(before.first[-1], first), np.append(before.last[-1], last)
             label, gap = np.append(before.label[-1], label), np.append(before.gap[-1], gap)
@@ -130,25 +147,25 @@ class Spans:
         origin = 0 if before is None else int(before.segment[-1])
         segment = origin + np.cumsum(changed)[starts] - 1
         ends = np.append(starts[1:], len(label)) - 1
-        found = cls(first[starts], last[ends], label[starts], gap[starts], segment)
+        spans = cls(first[starts], last[ends], label[starts], gap[starts], segment)
         if before is None or len(before) == 1:
-            return found
-        return cls(*(np.concatenate([getattr(before, f.name)[:-1], getattr(found, f.name)]) for f in fields(cls)))
+            return spans
+        return cls(*(np.concatenate([getattr(before, f.name)[:-1], getattr(spans, f.name)]) for f in fields(cls)))
 
     def stops(self, step: float) -> Array:
-        """(S,) where each stretch ends: where the next one starts, or a step behind its last row."""
+        """Return where each span ends (S,): at the start of the next one, or a step behind its last row."""
         following = np.append(self.first[1:], np.inf)
         own = self.last + step
         return np.where(np.append(self.gap[1:], True), np.minimum(own, following), following)
 
 
 class SpanList:
-    """The spans of one series, block by block; given up (None) when there are too many to draw one by one."""
+    """Collects the spans of one series block by block; `spans` is None once there are too many to draw each."""
 
     def __init__(self, limit: int = COLUMNS) -> None:
         self.limit = limit
         self.spans: Spans | None = None
-        self.count = 0  # segments
+        self.count = 0  # of segments
         self._last: Spans | None = None
         self._too_many = False
 

@@ -11,6 +11,7 @@ from gmvae_cli.cli.terminal import show
 from gmvae_cli.commands.infer import InferResult
 from gmvae_cli.commands.select import SelectResult
 from gmvae_cli.commands.train import TrainResult
+from gmvae_cli.errors import Note
 
 
 def trained(**changes):
@@ -32,7 +33,7 @@ def trained(**changes):
         "seconds": 2.5,
         "rows_per_second": 8000.0,
         "converged": False,
-        "warnings": [{"code": "unstable", "sentence": "regime 1 grows [without bound]"}],
+        "warnings": [Note("unstable", "regime 1 grows [without bound]")],
     }
     promised = dict.fromkeys(TrainResult.__dataclass_fields__)
     return TrainResult(**(promised | figures | changes))
