@@ -11,6 +11,8 @@ from gmvae_cli.config import EvaluateConfig, SeriesConfig
 from gmvae_cli.errors import SeriesError
 from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.metrics import partition
+from gmvae_cli.metrics.change_points import pooled_change_scores
+from gmvae_cli.metrics.segments import runs
 from gmvae_cli.system.progress import Progress
 
 SMALLER_IS_BETTER = ("hausdorff",)
@@ -140,9 +142,9 @@ class _Tally:
         self._count(columns[0], columns[1])  # also where no row counts: its predicted labels are known from now on
         if not len(columns[0]):
             return
-        changes = [np.diff(column, prepend=last) != 0 for column, last in zip(columns, self._last, strict=True)]
-        for edges, changed in zip(self._edges, changes, strict=True):
-            edges.append(self.labelled + np.flatnonzero(changed | changes[-1]))
+        begins = np.diff(columns[-1], prepend=self._last[-1]) != 0
+        for edges, column, last in zip(self._edges, columns, self._last, strict=True):
+            edges.append(self.labelled + runs(column, begins, last).begun)
         self.labelled += len(columns[0])
         self._last = (int(columns[0][-1]), int(columns[1][-1]), int(columns[2][-1]))
 
@@ -173,9 +175,7 @@ def _scores(tally: _Tally) -> EvaluateResult:
     confusion, columns = partition.matched_confusion(counts)
     agreement = partition.partition_scores(counts)
     true_edges, predicted_edges, starts = tally.edges()
-    changes = partition.pooled_change_scores(
-        true_edges, predicted_edges, starts, tally.labelled, tally.config.tolerance
-    )
+    changes = pooled_change_scores(true_edges, predicted_edges, starts, tally.labelled, tally.config.tolerance)
     return EvaluateResult(
         rows=tally.rows,
         unlabelled=tally.rows - tally.labelled,

@@ -12,6 +12,7 @@ import pyarrow as pa
 from gmvae_cli.config import ModelConfig, SimulateConfig
 from gmvae_cli.errors import CheckpointError, ConfigError
 from gmvae_cli.files import table_writer
+from gmvae_cli.metrics.segments import runs
 from gmvae_cli.model import simulation
 from gmvae_cli.system.progress import Progress
 
@@ -168,7 +169,7 @@ def _blocks(source: _Source, config: SimulateConfig) -> Iterator[tuple[pa.Table,
                 )
             x = simulation.add_spikes(x, config.outliers, spike_scale, damage) if config.outliers else x
             x = simulation.empty_cells(x, config.missing, damage) if config.missing else x
-            num_changes = int((np.diff(regimes, prepend=before) != 0).sum())
+            num_changes = len(runs(regimes, carry=before).begun)
             yield (
                 _table(x, regimes, start, series if config.series > 1 else None, source.channels),
                 regimes,

@@ -29,7 +29,7 @@ from gmvae_cli.files.table_writer import TableWriter, writer
 from gmvae_cli.inference import apply
 from gmvae_cli.inference.posterior import BLOCK_ROWS, Inference, Labelled, in_portions
 from gmvae_cli.inference.segment_table import SegmentTable
-from gmvae_cli.metrics.segments import Ribbon
+from gmvae_cli.metrics.segments import Ribbon, runs
 from gmvae_cli.system.progress import Progress, silent
 
 # Nats per row below training from which rows are called unlike it: in a channel with Normal noise, the cost of a shift
@@ -104,8 +104,7 @@ class LabelTotals:
         self.log_likelihood += float(np.nansum(block.log_likelihood))
         self.usable_rows += int((~np.isnan(block.log_likelihood)).sum())
         self.ribbon.add(block.regimes)
-        previous = np.concatenate([[self._last_regime], block.regimes[:-1]])
-        self.segments += int((block.starts | (block.regimes != previous)).sum())
+        self.segments += len(runs(block.regimes, block.starts, self._last_regime).begun)
         self._last_regime = int(block.regimes[-1])
 
     @property

@@ -23,22 +23,22 @@ class SegmentTable:
 
     def add(self, table: pa.Table, block: Labelled, row: int) -> pa.Table:
         """Take in a block of rows, the first of which is `row`; the segments that have ended."""
-        runs = segments(block.regimes, block.starts, block.probs)
-        count = len(runs)
+        visits = segments(block.regimes, block.starts, block.probs)
+        count = len(visits)
         spans = pa.table(
             {
-                "series": pa.repeat(self.name, count) if self.series is None else table[self.series].take(runs.first),
-                "first": row + runs.first,
-                "last": row + runs.last,
-                "start_time": pa.nulls(count) if self.time is None else table[self.time].take(runs.first),
-                "end_time": pa.nulls(count) if self.time is None else table[self.time].take(runs.last),
-                "regime": runs.regime,
-                "begins": runs.starts_series,
-                "prob_sum": runs.prob_sum,
+                "series": pa.repeat(self.name, count) if self.series is None else table[self.series].take(visits.start),
+                "first": row + visits.start,
+                "last": row + visits.stop - 1,
+                "start_time": pa.nulls(count) if self.time is None else table[self.time].take(visits.start),
+                "end_time": pa.nulls(count) if self.time is None else table[self.time].take(visits.stop - 1),
+                "regime": visits.regime,
+                "begins": visits.starts_series,
+                "prob_sum": visits.prob_sum,
             }
         )
         if self.carried is not None:
-            if not runs.starts_series[0] and self.carried["regime"][0].as_py() == runs.regime[0]:
+            if not visits.starts_series[0] and self.carried["regime"][0].as_py() == visits.regime[0]:
                 spans = pa.concat_tables([_merged(self.carried, spans), spans.slice(1)])
             else:
                 spans = pa.concat_tables([self.carried, spans])

@@ -1,1 +1,1 @@
-"""Scores of labels against the truth, and segments."""
+"""Runs of one label, and scores of labels against the truth."""

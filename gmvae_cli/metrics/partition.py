@@ -1,6 +1,9 @@
-"""Scores of labels against the truth, from counts of label pairs and from the rows where segments start."""
+"""Scores of a labelling against the true one, from counts of label pairs and from the rows where segments start.
 
-from dataclasses import dataclass
+Counts are contingency tables: n_ij rows have the true label i and the predicted label j. The names of labels never
+matter. Every score is 1 where both labellings are the same partition; ARI and AMI are 0 on average by chance.
+"""
+
 from typing import Any
 
 import numpy as np
@@ -9,27 +12,26 @@ from numpy.typing import NDArray
 Labels = NDArray[np.integer[Any]]
 Array = NDArray[np.float64]
 
-
-@dataclass(frozen=True, kw_only=True)
-class ChangeScores:
-    """How well predicted change points meet the true ones, in one series or pooled by rows over several."""
-
-    precision: float
-    recall: float
-    f1: float
-    hausdorff: float
+_DEVIATIONS, _TERMS = 12, 24  # each side of the mean; in 4,000 random tables of up to 1e7 rows 2e-33 lay beyond
+_NO_ROOM = 1e-12  # nats; room is above 1 / N, but where every row has a label of its own 0 or less (-1e-11, measured)
 
 
 def contingency(true: Labels, predicted: Labels, num_true: int, num_predicted: int) -> Labels:
-    """Rows with true label i and predicted label j.  (num_true, num_predicted)"""
+    """Count the rows with true label i and predicted label j: two of (n,) -> (num_true, num_predicted)."""
     cells = np.bincount(true * num_predicted + predicted, minlength=num_true * num_predicted)
     return cells.reshape(num_true, num_predicted)
 
 
-def match(utility: Array) -> Labels:
-    """The column that each row is matched with, -1 for none: the one-to-one matching of the greatest total worth.
+# --- matched labels --------------------------------------------------------------------------------------------------
 
-    A pair that is worth nothing is no match.                                      [Kuhn 1955, the Hungarian method]
+
+def match(utility: Array) -> Labels:
+    """Match rows with columns one to one so that the total utility is greatest.      [Kuhn 1955, the Hungarian method]
+
+    Args:
+        utility: (L, K). A pair of utility 0 or less is no match.
+    Returns:
+        (L,) the column of each row, -1 for none.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -41,7 +43,7 @@ def match(utility: Array) -> Labels:
 
 
 def match_labels(counts: Labels) -> Labels:
-    """The predicted label that stands for each true one, -1 for none, so that most rows agree.  (num_true,)
+    """Match each true label with a predicted one so that most rows agree: counts (L, K) -> (L,), -1 for none.
 
     Among equally good matchings the best by macro F1, so that no score depends on the order of labels.
     """
@@ -56,21 +58,91 @@ def accuracy(counts: Labels) -> float:
 
 
 def macro_f1(counts: Labels) -> float:
-    """Mean over true labels of the F1 of the label that stands for it; 0 for one that has none."""
+    """Mean over true labels of the F1 of the predicted label that each is matched with; 0 for a label without one."""
     matched = match_labels(counts)
     sizes = counts.sum(axis=1) + np.where(matched >= 0, counts.sum(axis=0)[matched], 0)
     present = counts.sum(axis=1) > 0
     return float((2 * _agreed(counts, matched)[present] / sizes[present]).mean())
 
 
+def matched_confusion(counts: Labels) -> tuple[Labels, Labels]:
+    """Put the matched pairs of labels on the diagonal of the counts.
+
+    Returns:
+        (L, C) the counts with predicted labels in the order of the true ones that they are matched with, then those
+        without a match; and (C,) the predicted label of each column, -1 for the column of zeros of a true label that
+        has no match.
+    """
+    matched = match_labels(counts)
+    others = np.setdiff1d(np.arange(counts.shape[1]), matched)
+    columns = np.concatenate([matched, others])
+    return np.where(columns >= 0, counts[:, columns], 0), columns
+
+
+def _agreed(counts: Labels, matched: Labels) -> Labels:
+    return np.where(matched >= 0, counts[np.arange(len(matched)), matched], 0)
+
+
+# --- pairs of rows ---------------------------------------------------------------------------------------------------
+
+
+def adjusted_rand(counts: Labels, undefined: float = 1.0) -> Array:
+    """ARI of each of many tables of counts: agreement on pairs of rows, less what chance gives.
+
+    ARI = (S - A B / N) / ((A + B) / 2 - A B / N)                                     [Hubert and Arabie 1985, Eq. 5]
+
+    with S the pairs of rows together in both labellings, A and B those together in either one, and N all pairs of rows.
+    It is computed in whole numbers of any size up to the division, so that many rows cost no digit.
+
+    Args:
+        counts: (..., L, K) int64, of at most 3e9 rows each.
+        undefined: the value of 0 / 0, where both have one label alone or give each row a label of its own.
+    Returns:
+        (...) at most 1.
+    """
+    together, in_true, in_predicted, pairs = (
+        np.asarray(sizes * (sizes - 1) // 2).sum(axes).astype(object)  # the integers of Python never overflow
+        for sizes, axes in (
+            (counts, (-2, -1)),
+            (counts.sum(-1), -1),
+            (counts.sum(-2), -1),
+            (counts.sum((-2, -1), keepdims=True), (-2, -1)),
+        )
+    )
+    chance = in_true * in_predicted
+    room = np.asarray((in_true + in_predicted) * pairs / 2 - chance)
+    ratio = (together * pairs - chance) / np.where(room == 0, 1.0, room).astype(object)
+    equal = (in_true == together) & (in_predicted == together)
+    return np.where(room == 0, undefined, np.where(equal, 1.0, ratio)).astype(np.float64)
+
+
+def agreements(labels: Labels) -> Array:
+    """ARI of every pair of N labellings of n rows; 0 where both have one label alone, which agrees with nothing.
+
+    All pairs at once, from one product of indicator matrices.
+
+    Args:
+        labels: (N, n) regimes from 0.
+    Returns:
+        (N, N).
+    """
+    N, n = labels.shape
+    K = int(labels.max()) + 1
+    indicators = (labels[:, None] == np.arange(K)[:, None]).astype(np.float32).reshape(N * K, n)
+    counts = (indicators @ indicators.T).reshape(N, K, N, K).transpose(0, 2, 1, 3)  # (N, N, K, K)
+    return adjusted_rand(counts.astype(np.int64), undefined=0.0)
+
+
+# --- information -----------------------------------------------------------------------------------------------------
+
+
 def partition_scores(counts: Labels) -> dict[str, float]:
     """ARI, NMI, AMI and V-measure of two labellings, as scikit-learn defines them for labels (averages arithmetic).
 
-    Names of labels do not matter. Two labellings that are the same partition score 1, trivial ones too. NMI and the
-    V-measure are one number.
+    Two labellings that are the same partition score 1, trivial ones too. NMI and the V-measure are one number.
 
     Args:
-        counts: as `contingency` gives them, of one row at least.
+        counts: (L, K), of one row at least.
     """
     from sklearn.metrics import mutual_info_score
 
@@ -80,34 +152,23 @@ def partition_scores(counts: Labels) -> dict[str, float]:
     information = float(mutual_info_score(None, None, contingency=counts))
     entropy = (_entropy(counts.sum(1)) + _entropy(counts.sum(0))) / 2
     nmi = information / entropy if entropy else 1.0
-    return {"ari": _adjusted_rand(counts), "nmi": nmi, "ami": _adjusted(information, entropy, counts), "v_measure": nmi}
+    ami = _adjusted_information(information, entropy, counts)
+    return {"ari": float(adjusted_rand(counts)), "nmi": nmi, "ami": ami, "v_measure": nmi}
 
 
 def _entropy(sizes: Labels) -> float:
+    """Entropy of the shares of labels of these sizes, nats."""
     shares = sizes / sizes.sum()
     return float(-(shares * np.log(shares)).sum())
 
 
-def _adjusted_rand(counts: Labels) -> float:
-    """Agreement on pairs of rows, less what chance gives.  [Hubert and Arabie 1985, eq. 5]"""
-    together, in_true, in_predicted, pairs = (
-        sum(size * (size - 1) // 2 for size in sizes.ravel().tolist())
-        for sizes in (counts, counts.sum(1), counts.sum(0), counts.sum())
-    )
-    if in_true == in_predicted == together:
-        return 1.0
-    # whole numbers up to here, so that many rows cost no digit
-    return (together * pairs - in_true * in_predicted) / ((in_true + in_predicted) * pairs / 2 - in_true * in_predicted)
-
-
-def _adjusted(information: float, entropy: float, counts: Labels) -> float:
-    """Mutual information less what chance gives, over the most that is possible.  [Vinh, Epps and Bailey 2010]"""
+def _adjusted_information(information: float, entropy: float, counts: Labels) -> float:
+    """AMI = (I - E[I]) / (H - E[I]), I the mutual information, H the mean entropy.      [Vinh, Epps and Bailey 2010]"""
     if min(counts.shape) == 1:
         return float(counts.shape == (1, 1))
     expected = expected_information(counts.sum(1), counts.sum(0))
     room, gain = entropy - expected, information - expected
-    # every row a label of its own leaves no room, and rounding would decide
-    return 1.0 if room < 1e-12 else gain / room
+    return 1.0 if room < _NO_ROOM else gain / room
 
 
 def expected_information(true_sizes: Labels, predicted_sizes: Labels) -> float:
@@ -115,17 +176,20 @@ def expected_information(true_sizes: Labels, predicted_sizes: Labels) -> float:
 
     sum_ij E[n/N log(N n / (a_i b_j))] with n hypergeometric (Vinh, Epps and Bailey 2010, eq. 24a), summed over the
     n within 12 standard deviations of the mean: memory grows with the square root of the rows.
+
+    Args:
+        true_sizes: (L,) a_i, rows of each true label. predicted_sizes: (K,) b_j. Both sum to N; none is 0.
     """
     from scipy.special import gammaln
 
     N, b = int(true_sizes.sum()), predicted_sizes
     total = 0.0
     for a in true_sizes.tolist():
-        mean = a * b / N
-        width = 12 * np.sqrt(mean * (N - a) * (N - b) / max(N * (N - 1), 1)) + 24
+        mean = a * b / N  # (K,)
+        width = _DEVIATIONS * np.sqrt(mean * (N - a) * (N - b) / max(N * (N - 1), 1)) + _TERMS
         first = np.maximum(np.floor(mean - width), np.maximum(0, a + b - N)).astype(np.int64)
         last = np.minimum(np.ceil(mean + width), np.minimum(a, b)).astype(np.int64)
-        n = first[:, None] + np.arange((last - first).max() + 1)
+        n = first[:, None] + np.arange((last - first).max() + 1)  # (K, terms)
         inside = n <= last[:, None]
         n = np.minimum(n, last[:, None])
         b_column = b[:, None]
@@ -138,15 +202,7 @@ def expected_information(true_sizes: Labels, predicted_sizes: Labels) -> float:
     return total
 
 
-def matched_confusion(counts: Labels) -> tuple[Labels, Labels]:
-    """The counts with predicted labels in the order of the true ones they stand for, and which label each column is.
-
-    A true label without a match has a column of zeros, named -1; predicted labels without one come last.
-    """
-    matched = match_labels(counts)
-    others = np.setdiff1d(np.arange(counts.shape[1]), matched)
-    columns = np.concatenate([matched, others])
-    return np.where(columns >= 0, counts[:, columns], 0), columns
+# --- segments --------------------------------------------------------------------------------------------------------
 
 
 def covering(true_edges: Labels, predicted_edges: Labels, num_rows: int) -> float:
@@ -168,97 +224,3 @@ def covering(true_edges: Labels, predicted_edges: Labels, num_rows: int) -> floa
     best = np.zeros(len(true_edges))
     np.maximum.at(best, of_true, overlap)
     return float((best * true_rows).sum() / n)
-
-
-def change_scores(true: Labels, predicted: Labels, tolerance: int, num_rows: int) -> ChangeScores:
-    """Precision, recall and F1 of change points of one series, within a tolerance, and their Hausdorff distance.
-
-    Every change point is matched at most once. Neither has one: 1, 1, 1 and 0 rows. Only one has: 0, 0, 0, `num_rows`.
-
-    Args:
-        true, predicted: sorted rows of change points.
-        tolerance: rows that a match may be apart.
-    """
-    if len(true) == len(predicted) == 0:
-        return ChangeScores(precision=1.0, recall=1.0, f1=1.0, hausdorff=0.0)
-    if len(true) == 0 or len(predicted) == 0:
-        return ChangeScores(precision=0.0, recall=0.0, f1=0.0, hausdorff=float(num_rows))
-    hits = _num_matched(true, predicted, tolerance)
-    return ChangeScores(
-        precision=hits / len(predicted),
-        recall=hits / len(true),
-        f1=2 * hits / (len(predicted) + len(true)),
-        hausdorff=float(max(_nearest(true, predicted).max(), _nearest(predicted, true).max())),
-    )
-
-
-def pooled_change_scores(
-    true_edges: Labels, predicted_edges: Labels, starts: Labels, num_rows: int, tolerance: int
-) -> ChangeScores:
-    """The scores of each series, averaged with its rows as weight.
-
-    Args:
-        true_edges, predicted_edges: as in `covering`. starts: first row of each series.
-    """
-    n = num_rows
-    stops = np.append(starts[1:], n)
-    true_changes = np.setdiff1d(true_edges, starts)
-    predicted_changes = np.setdiff1d(predicted_edges, starts)
-    total = np.zeros(4)
-    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-        one = change_scores(
-            _within(true_changes, start, stop), _within(predicted_changes, start, stop), tolerance, stop - start
-        )
-        total += (stop - start) * np.array([one.precision, one.recall, one.f1, one.hausdorff])
-    precision, recall, f1, hausdorff = (total / n).tolist()
-    return ChangeScores(precision=precision, recall=recall, f1=f1, hausdorff=hausdorff)
-
-
-def _agreed(counts: Labels, matched: Labels) -> Labels:
-    return np.where(matched >= 0, counts[np.arange(len(matched)), matched], 0)
-
-
-def _num_matched(true: Labels, predicted: Labels, tolerance: int) -> int:
-    """Size of the largest one-to-one matching: windows are equally wide, so the earliest that is free is best."""
-    few, many = sorted((true, predicted), key=len)
-    earliest = np.searchsorted(many, few - tolerance).tolist()
-    latest = np.searchsorted(many, few + tolerance, side="right").tolist()
-    free = hits = 0
-    for first, stop in zip(earliest, latest, strict=True):
-        candidate = max(first, free)
-        if candidate < stop:
-            hits += 1
-            free = candidate + 1
-    return hits
-
-
-def _nearest(points: Labels, others: Labels) -> Labels:
-    """Distance of each point to the nearest of the others."""
-    after = np.searchsorted(others, points)
-    left = np.abs(points - others[np.maximum(after - 1, 0)])
-    right = np.abs(others[np.minimum(after, len(others) - 1)] - points)
-    nearest: Labels = np.minimum(left, right)
-    return nearest
-
-
-def _within(rows: Labels, start: int, stop: int) -> Labels:
-    first, last = np.searchsorted(rows, [start, stop])
-    return rows[first:last] - start
-
-
-def agreements(labels: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    """ARI of every pair of labellings: (N, n) of regimes from 0 -> (N, N); 0 where both have one label alone.
-
-    All pairs at once, from one product of indicator matrices.                     [Hubert, Arabie, 1985, Eq. 5]
-    """
-    N, n = labels.shape
-    K = int(labels.max()) + 1
-    indicators = (labels[:, None] == np.arange(K)[:, None]).astype(np.float32).reshape(N * K, n)
-    shared = (indicators @ indicators.T).astype(np.float64).reshape(N, K, N, K)
-    sizes = indicators.sum(1, dtype=np.float64).reshape(N, K)
-    together = (shared * (shared - 1) / 2).sum((1, 3))
-    pairs = (sizes * (sizes - 1) / 2).sum(1)
-    expected = pairs[:, None] * pairs / (n * (n - 1) / 2)
-    most = 0.5 * (pairs[:, None] + pairs)
-    room = most - expected
-    return np.where(room > 1e-9, (together - expected) / np.maximum(room, 1e-9), 0.0)

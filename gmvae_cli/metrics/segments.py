@@ -1,9 +1,49 @@
-"""Labels as half-open segments [start, stop) of one regime each."""
+"""Runs of one label: half-open [start, stop) of consecutive rows, and what is counted along them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of one label, in order; they cover all rows.
+
+    Args:
+        start, stop: (S,) int64, half-open rows.
+        continued: whether the first run goes on with the last one of the rows before.
+    """
+
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    continued: bool
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @property
+    def begun(self) -> NDArray[np.int64]:
+        """Starts of the runs that begin in these rows: of all but a continued one."""
+        return self.start[1:] if self.continued else self.start
+
+
+def runs(labels: NDArray[Any], breaks: NDArray[np.bool_] | None = None, carry: float | None = None) -> Runs:
+    """Find the runs of one label in consecutive rows.
+
+    Args:
+        labels: (n,) numbers. breaks: (n,) rows that begin a run whatever their label.
+        carry: label of the row before the first; None: there is none, and the first row begins a run.
+    """
+    n = len(labels)
+    edge = np.ones(n, np.bool_)
+    np.not_equal(labels[1:], labels[:-1], out=edge[1:])
+    if breaks is not None:
+        edge |= breaks
+    start = np.flatnonzero(edge)
+    continued = n > 0 and carry is not None and labels[0] == carry and (breaks is None or not breaks[0])
+    return Runs(start, np.append(start[1:], n)[: len(start)], bool(continued))
 
 
 @dataclass(frozen=True)
@@ -11,39 +51,34 @@ class Segments:
     """Segments in order; every array is (S,).
 
     Args:
-        first, last: rows of the block, or of whatever the caller counts in. regime: int64.
+        start, stop: half-open rows of the block, or of whatever the caller counts in. regime: int64.
         starts_series: whether a series begins here. prob_sum: sum of the regime's probabilities over the rows.
     """
 
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
     regime: NDArray[np.int64]
     starts_series: NDArray[np.bool_]
     prob_sum: NDArray[np.float64]
 
     def __len__(self) -> int:
-        return len(self.first)
+        return len(self.start)
 
 
 def segments(regimes: NDArray[np.int64], starts: NDArray[np.bool_], probs: NDArray[np.float64]) -> Segments:
-    """The segments of consecutive rows.
+    """List the segments of consecutive rows.
 
     Args:
         regimes: (n,) n at least 1. starts: (n,) rows that begin a series, where a segment ends whatever the regime.
         probs: (n, K).
     """
-    rows = np.arange(len(regimes))
-    edge = starts.copy()
-    edge[0] = True
-    edge[1:] |= regimes[1:] != regimes[:-1]
-    first = np.flatnonzero(edge)
-    last = np.append(first[1:], len(regimes)) - 1
+    visits = runs(regimes, starts)
     return Segments(
-        first=first,
-        last=last,
-        regime=regimes[first],
-        starts_series=starts[first],
-        prob_sum=np.add.reduceat(probs[rows, regimes], first),
+        start=visits.start,
+        stop=visits.stop,
+        regime=regimes[visits.start],
+        starts_series=starts[visits.start],
+        prob_sum=np.add.reduceat(probs[np.arange(len(regimes)), regimes], visits.start),
     )
 
 

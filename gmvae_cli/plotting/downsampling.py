@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from gmvae_cli.metrics.segments import runs
+
 Array = NDArray[np.float64]
 
 COLUMNS = 4096  # at most, and at least half as many for more rows: above the 1,800 pixels of a picture's width
@@ -113,7 +115,7 @@ def _starts(position: Array, width: float) -> NDArray[np.int64]:
     """Return where each cell of a grid of this width begins, among positions in order."""
     if width == 0:
         return np.arange(len(position))
-    return np.flatnonzero(np.diff(np.floor((position - position[0]) / width), prepend=-1))
+    return runs(np.floor((position - position[0]) / width)).start
 
 
 @dataclass(frozen=True)
@@ -142,12 +144,11 @@ class Spans:
         if before is not None:
             first, last = np.append(before.first[-1], first), np.append(before.last[-1], last)
             label, gap = np.append(before.label[-1], label), np.append(before.gap[-1], gap)
-        changed = np.append(True, label[1:] != label[:-1])
-        starts = np.flatnonzero(changed | gap | (np.arange(len(label)) == 0))
+        stretches = runs(label, gap)
+        starts = stretches.start
         origin = 0 if before is None else int(before.segment[-1])
-        segment = origin + np.cumsum(changed)[starts] - 1
-        ends = np.append(starts[1:], len(label)) - 1
-        spans = cls(first[starts], last[ends], label[starts], gap[starts], segment)
+        segment = origin + np.cumsum(np.diff(label[starts], prepend=label[0]) != 0)
+        spans = cls(first[starts], last[stretches.stop - 1], label[starts], gap[starts], segment)
         if before is None or len(before) == 1:
             return spans
         return cls(*(np.concatenate([getattr(before, f.name)[:-1], getattr(spans, f.name)]) for f in fields(cls)))

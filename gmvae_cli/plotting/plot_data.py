@@ -21,6 +21,7 @@ from gmvae_cli.files.series_reader import Layout, SeriesReader, open_series
 from gmvae_cli.files.time_column import TimeReader
 from gmvae_cli.files.validation import plain
 from gmvae_cli.metrics import partition
+from gmvae_cli.metrics.segments import runs
 from gmvae_cli.plotting.downsampling import Array, Columns, Reduction, SpanList, Spans
 from gmvae_cli.system.progress import Progress
 
@@ -155,7 +156,7 @@ class PlotDataBuilder:
         truth = self._encode_truth(cells)
         starts = np.flatnonzero(steps == 0)
         names = self._series_names(cells, starts)
-        changed = (regimes != np.append(self._last_regime, regimes[:-1])) | (steps == 0)
+        begun = runs(regimes, steps == 0, self._last_regime).begun
         gap = steps > 1
         rows = Columns.of_rows(position, gap, values, self._sums(regimes, probs, truth))
         edges = [0, *(row for row in starts.tolist() if row), len(steps)]
@@ -163,7 +164,7 @@ class PlotDataBuilder:
             if steps[start] == 0:
                 self._series += 1
                 if self._series < MOST_PANELS:
-                    first_segment = self.segments + int(changed[:start].sum())
+                    first_segment = self.segments + int(np.searchsorted(begun, start))
                     self._panels.append(_OpenPanel(names.pop(0), first_segment))
             if self._series >= MOST_PANELS:
                 break
@@ -172,7 +173,7 @@ class PlotDataBuilder:
             panel.regimes.add(position[part], regimes[part], gap[part])
             if truth is not None:
                 panel.truth.add(position[part], truth[part], gap[part])
-        self.segments += int(changed.sum())
+        self.segments += len(begun)
         self.rows += len(steps)
         self._last_regime = int(regimes[-1])
 

@@ -15,6 +15,7 @@ from gmvae_cli.core import Parameters
 from gmvae_cli.data.lagged_rows import LaggedRows, Rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import SeriesError
+from gmvae_cli.metrics.partition import adjusted_rand, contingency
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.moments import update_emission
 from gmvae_cli.system.concurrency import in_processes
@@ -49,9 +50,9 @@ class Scored:
     @cached_property
     def agreement(self) -> float:
         """Mean ARI between the labels of the folds, each from a start of its own and from other rows."""
-        from sklearn.metrics import adjusted_rand_score  # here, not in every process
-
-        return float(np.mean([adjusted_rand_score(a, b) for a, b in combinations(self.labels, 2)]))
+        K = self.model.regimes
+        tables = [contingency(a, b, K, K) for a, b in combinations(self.labels.astype(np.int64), 2)]
+        return float(adjusted_rand(np.stack(tables)).mean())
 
 
 class Job(NamedTuple):

@@ -19,6 +19,7 @@ from gmvae_cli.data.block_features import STD_EPSILON, BlockFeatures, block_edge
 from gmvae_cli.data.lagged_rows import LaggedRows, training_rows
 from gmvae_cli.data.series_data import READ_ROWS, SeriesData
 from gmvae_cli.metrics.partition import agreements
+from gmvae_cli.metrics.segments import runs
 from gmvae_cli.model import evidence_scale
 from gmvae_cli.model.chain import Chain, stationary
 from gmvae_cli.selection.consensus import Consensus, consensus
@@ -245,7 +246,7 @@ def _choice(found: Sequence[Candidate], agreed: Consensus, expected: float | Non
     one = found[max(eligible, key=agreed.agreed.__getitem__)].view
     middles = (one.edges[:-1] + one.edges[1:]) // 2
     labels = agreed.labels(candidate.at(middles) for candidate in found)
-    dwell = len(labels) / (1 + int(np.count_nonzero(np.diff(labels))))
+    dwell = len(labels) / len(runs(labels))
     with SeriesData.from_arrays(one.values, one.steps) as data:
         lagged_rows = training_rows(data, replace(model, stride=1, summarize=1))
         rows = lagged_rows.rows(0, len(lagged_rows))
@@ -341,11 +342,11 @@ def _plain(attempt: _Attempt) -> _Plain:
     fitted = fit_closed(few, config, len(lagged_rows.mean), attempt.seed, silent)
     em = EM.over(few, model, len(lagged_rows.mean), None)
     labels = em.labels(rows, fitted)
-    first = np.flatnonzero(np.diff(labels, prepend=-1))
-    rows_of, visits_of = np.bincount(labels), np.bincount(labels[first])
+    visits = runs(labels)
+    rows_of, visits_of = np.bincount(labels), np.bincount(labels[visits.start])
     shortest = float((rows_of / np.maximum(visits_of, 1))[visits_of > 0].min())
     count = int(few.usable.sum())
     likelihood = float(em.score(few, fitted[None])[0]) * count
     bic = fitted.parameters(model).num_free_parameters * np.log(count) - 2 * likelihood
-    credible = float(fitted.evidence_scale) == 1 and len(rows) >= _FLICKER * len(first)
+    credible = float(fitted.evidence_scale) == 1 and len(rows) >= _FLICKER * len(visits)
     return _Plain(model, fitted, labels, bic, credible, shortest)

@@ -11,6 +11,7 @@ from torch import Tensor
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Parameters
 from gmvae_cli.data.lagged_rows import LaggedRows, Rows
+from gmvae_cli.metrics.segments import runs
 from gmvae_cli.model.ar_density import Emission, log_likelihoods, weighted_log_likelihoods
 from gmvae_cli.model.ar_dynamics import standard_errors
 from gmvae_cli.model.chain import Chain, persistent, stationary
@@ -235,8 +236,7 @@ class EM:
         weights = probs[0] * self.for_initialization(rows)
         moments, counts = weighted_moments(rows.y, weights), weights.sum(1)
         emission = update_emission(moments[None], counts[None], self.pooled, self.num_channels, self.shared)
-        visits = 1 + np.count_nonzero(np.diff(labels))
-        matrix = persistent(regimes, self.dwell or len(labels) / visits)[None]
+        matrix = persistent(regimes, self.dwell or len(labels) / len(runs(labels)))[None]
         model = self.with_noise(Model(emission, Chain(stationary(matrix), matrix), matrix.new_ones(1)))
         return replace(model, evidence_scale=self._scale(rows, model, probs))[0]
 

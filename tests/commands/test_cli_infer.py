@@ -6,8 +6,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gmvae_cli.metrics.segments import segments
-
 
 @pytest.fixture
 def simulated(run, tmp_path):
@@ -202,16 +200,6 @@ def test_failures_are_one_line_and_leave_nothing(refusal, simulated, monkeypatch
     options = [part for name, value in given_options.items() if name not in arguments for part in (name, value)]
     assert expected in refusal("infer", *arguments, *options, "--quiet", status=status)
     assert sorted(path.parent.iterdir()) == before
-
-
-def test_segments_of_labels():
-    regimes, starts = np.array([1, 1, 0, 0, 0]), np.array([True, False, False, True, False])
-    found = segments(regimes, starts, np.full((5, 2), 0.5))
-    assert found.first.tolist() == [0, 2, 3]
-    assert found.last.tolist() == [1, 2, 4]
-    assert found.regime.tolist() == [1, 0, 0]
-    assert found.prob_sum.tolist() == [1.0, 0.5, 1.0]
-    assert found.starts_series.tolist() == [True, False, True]
 
 
 def test_rows_unlike_training_are_warned_about(run, tmp_path):

@@ -1,6 +1,7 @@
 """Scores against scikit-learn, brute force and examples worked by hand."""
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -8,22 +9,10 @@ import reference
 import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from labellings import edges, random_labels, spans
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from gmvae_cli.metrics import partition
-
-
-def random_labels(seed):
-    """Two labellings that agree in part, of 1 to 80 rows with 1 to 6 labels each, some labels never used."""
-    generator = np.random.default_rng(seed)
-    n = int(generator.integers(1, 80))
-    num_true, num_predicted = (int(k) for k in generator.integers(1, 7, size=2))
-    true = np.repeat(generator.integers(num_true, size=n), generator.integers(1, 6, size=n))[:n]
-    noise = generator.integers(num_predicted, size=n)
-    predicted = np.where(generator.random(n) < 0.5, noise, (true + 1) % num_predicted)
-    return true, predicted, partition.contingency(true, predicted, num_true, num_predicted)
-
+from gmvae_cli.metrics import change_points, partition
 
 SEEDS = range(60)
 
@@ -46,6 +35,44 @@ def test_partition_scores_equal_the_formulas_on_counts(seed):
         ("v_measure", sklearn.metrics.v_measure_score),
     ):
         assert found[name] == pytest.approx(score(true, predicted), abs=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1_000), st.integers(2, 60), st.integers(1, 5))
+def test_agreements_are_those_of_scikit_learn(seed, rows, regimes):
+    labels = np.random.default_rng(seed).integers(regimes, size=(4, rows))
+    scores = partition.agreements(labels)
+    for i, j in itertools.product(range(4), repeat=2):
+        sizes = {len(set(labels[i])), len(set(labels[j]))}
+        undefined = sizes in ({1}, {rows})
+        expected = 0.0 if undefined else sklearn.metrics.adjusted_rand_score(labels[i], labels[j])
+        assert scores[i, j] == pytest.approx(expected, abs=1e-15)
+
+
+def test_adjusted_rand_of_many_tables_is_that_of_each():
+    tables = np.random.default_rng(0).integers(0, 9, size=(3, 2, 4, 5))
+    scores = partition.adjusted_rand(tables)
+    assert scores.shape == (3, 2)
+    for index in np.ndindex(3, 2):
+        assert scores[index] == partition.adjusted_rand(tables[index])
+
+
+def test_adjusted_rand_of_a_billion_rows_loses_no_digit():
+    """By fractions. Pairs of pairs of rows are beyond 64 bits, and the numerator is a difference of two of them."""
+    counts = np.array([[400_000_001, 99_999_999], [399_999_999, 100_000_000]])
+    together, true, predicted, pairs = (
+        sum(Fraction(int(size)) * (int(size) - 1) / 2 for size in np.ravel(sizes))
+        for sizes in (counts, counts.sum(1), counts.sum(0), counts.sum())
+    )
+    chance = true * predicted / pairs
+    expected = float((together - chance) / ((true + predicted) / 2 - chance))
+    assert float(partition.adjusted_rand(counts)) == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize("counts", [[[5]], [[1, 0], [0, 1]]], ids=["one label each", "every row its own label"])
+def test_adjusted_rand_is_told_what_nothing_by_nothing_is(counts):
+    assert partition.adjusted_rand(np.array(counts)) == 1
+    assert partition.adjusted_rand(np.array(counts), undefined=0.0) == 0
 
 
 @pytest.mark.parametrize("rows", [2, 50, 3000, 200_000])
@@ -102,7 +129,7 @@ def test_a_segmentation_with_itself_is_perfect_under_any_names(seed, renamed):
     predicted = generator.permutation(K)[true] if renamed else true
     counts, starts = partition.contingency(true, predicted, K, K), np.union1d([0], generator.integers(n, size=3))
     both = edges(true, starts), edges(predicted, starts)
-    changes = partition.pooled_change_scores(*both, starts, n, 0)
+    changes = change_points.pooled_change_scores(*both, starts, n, 0)
     assert partition.partition_scores(counts) == dict.fromkeys(("ari", "nmi", "ami", "v_measure"), 1)
     assert partition.accuracy(counts) == partition.macro_f1(counts) == partition.covering(*both, n) == 1
     assert (changes.precision, changes.recall, changes.f1, changes.hausdorff) == (1, 1, 1, 0)
@@ -140,25 +167,6 @@ def test_covering_worked_by_hand():
     assert partition.covering(edges(true), edges(predicted), 10) == pytest.approx((4 * 0.5 + 6 * 0.75) / 10, abs=1e-12)
 
 
-def spans(labels, starts):
-    """(start, stop) of every segment, row by row."""
-    found, begin = [], 0
-    for row in range(1, len(labels) + 1):
-        if row == len(labels) or row in starts or labels[row] != labels[row - 1]:
-            found.append((begin, row))
-            begin = row
-    return found
-
-
-def change_rows(labels):
-    return [row for row in range(1, len(labels)) if labels[row] != labels[row - 1]]
-
-
-def edges(labels, starts=(0,)):
-    """First rows of segments."""
-    return np.array([begin for begin, _ in spans(labels, {int(row) for row in starts})])
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 def test_covering_equals_all_pairs_of_segments(seed):
     true, predicted, _ = random_labels(seed)
@@ -172,43 +180,6 @@ def test_covering_equals_all_pairs_of_segments(seed):
     assert partition.covering(edges(true, starts), edges(predicted, starts), len(true)) == pytest.approx(
         total / len(true), abs=1e-12
     )
-
-
-@pytest.mark.parametrize("tolerance", [0, 1, 3, 10])
-@pytest.mark.parametrize("seed", SEEDS[:20])
-def test_change_scores_equal_the_largest_matching(seed, tolerance):
-    true, predicted, _ = random_labels(seed)
-    true_changes, predicted_changes = change_rows(true), change_rows(predicted)
-    scores = partition.change_scores(
-        np.array(true_changes, int), np.array(predicted_changes, int), tolerance, num_rows=len(true)
-    )
-    if not true_changes or not predicted_changes:
-        neither = not true_changes and not predicted_changes
-        assert (scores.precision, scores.recall, scores.f1) == ((1, 1, 1) if neither else (0, 0, 0))
-        assert scores.hausdorff == (0 if neither else len(true))
-        return
-    distance = np.abs(np.subtract.outer(true_changes, predicted_changes))
-    hits = int((maximum_bipartite_matching(csr_array(distance <= tolerance)) >= 0).sum())
-    precision, recall = hits / len(predicted_changes), hits / len(true_changes)
-    assert scores.precision == pytest.approx(precision, abs=1e-12)
-    assert scores.recall == pytest.approx(recall, abs=1e-12)
-    harmonic = 2 * precision * recall / (precision + recall) if hits else 0.0
-    assert scores.f1 == pytest.approx(harmonic, abs=1e-12)
-    assert scores.hausdorff == max(distance.min(axis=0).max(), distance.min(axis=1).max())
-
-
-def test_a_true_change_is_matched_once():
-    scores = partition.change_scores(np.array([50]), np.array([48, 50, 52]), tolerance=5, num_rows=100)
-    assert (scores.precision, scores.recall, scores.f1, scores.hausdorff) == (1 / 3, 1.0, 0.5, 2.0)
-
-
-def test_change_scores_of_series_are_pooled_by_rows():
-    true = np.array([0, 0, 1, 1] + [0] * 12)
-    predicted = np.array([0, 0, 1, 1] + [0] * 6 + [1] * 6)
-    starts = np.array([0, 4])
-    scores = partition.pooled_change_scores(edges(true, starts), edges(predicted, starts), starts, 16, tolerance=0)
-    assert (scores.precision, scores.recall, scores.f1) == (0.25, 0.25, 0.25)
-    assert scores.hausdorff == 12 * 12 / 16
 
 
 @given(st.integers(0, 10_000), st.permutations(range(6)))

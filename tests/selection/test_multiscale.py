@@ -1,32 +1,15 @@
 import numpy as np
 import pytest
 import recovery
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.metrics import adjusted_rand_score
 
 from gmvae_cli.config import ModelConfig, TrainConfig
 from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.metrics.partition import agreements
 from gmvae_cli.model import simulation
 from gmvae_cli.selection import multiscale
 from gmvae_cli.system.progress import silent
 from gmvae_cli.training.em import EM, Model
 from gmvae_cli.training.fit import fit
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 1_000), st.integers(2, 60), st.integers(1, 5))
-def test_agreements_are_those_of_scikit_learn(seed, rows, regimes):
-    labels = np.random.default_rng(seed).integers(regimes, size=(4, rows))
-    found = agreements(labels)
-    for i in range(4):
-        for j in range(4):
-            alone = len(set(labels[i])) == len(set(labels[j])) == 1
-            expected = 0.0 if alone else adjusted_rand_score(labels[i], labels[j])
-            several = len(set(labels[i])) == len(set(labels[j])) == rows
-            assert several or found[i, j] == pytest.approx(expected, abs=1e-9)
 
 
 def labels_of(lagged_rows, model):
