@@ -20,9 +20,9 @@ from gmvae_cli.data.lagged_rows import LaggedRows, training_rows
 from gmvae_cli.data.series_data import READ_ROWS, SeriesData
 from gmvae_cli.metrics.partition import agreements
 from gmvae_cli.metrics.segments import runs
-from gmvae_cli.model import evidence_scale
 from gmvae_cli.model.chain import Chain, stationary
 from gmvae_cli.selection.consensus import Consensus, consensus
+from gmvae_cli.selection.sampling_rate import stride
 from gmvae_cli.system.concurrency import in_processes
 from gmvae_cli.system.device import configure_process
 from gmvae_cli.system.progress import Progress, silent
@@ -147,13 +147,6 @@ def _tasks(
     return [
         _Task(one, model, config.seed, data, dwell) for model in models for one in seen if one.supports(model.regimes)
     ]
-
-
-def stride(data: SeriesData) -> int:
-    """The stride that the first rows of a recording call for, as in `evidence_scale`."""
-    values, steps = data.read(0, min(data.rows, SAMPLE_ROWS))
-    standard = torch.as_tensor(((values - data.mean) / data.scale).T)
-    return evidence_scale.stride(standard, torch.as_tensor(steps == 1))
 
 
 def views(data: SeriesData, spacing: int) -> list[View]:

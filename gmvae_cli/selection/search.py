@@ -8,8 +8,7 @@ from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.data.steps import duration_rows
 from gmvae_cli.errors import Note
-from gmvae_cli.model import evidence_scale
-from gmvae_cli.selection import multiscale
+from gmvae_cli.selection import multiscale, sampling_rate
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.data_check import check
 from gmvae_cli.training.fit import SAMPLE_ROWS, require_rows
@@ -38,9 +37,9 @@ def make_choices(
         choice = multiscale.choose(data, search.regimes, dwell_rows(config, data), config, progress)
         return replace(config, model=choice.model, search=None), choice
     if search.block_rows is None:
-        model = replace(model, summarize=evidence_scale.summary_rows(data.rows))
+        model = replace(model, summarize=sampling_rate.rows_per_block(data.rows))
     if search.stride is None and model.summarize == 1:
-        model = replace(model, stride=multiscale.stride(data))
+        model = replace(model, stride=sampling_rate.stride(data))
     return replace(config, model=model, search=None), None
 
 
@@ -49,7 +48,7 @@ def data_notes(data: SeriesData, config: TrainConfig) -> list[Note]:
     values, _ = data.read(0, min(data.rows, SAMPLE_ROWS))
     model = config.model
     regimes = 0 if config.search is not None and config.search.regimes is None else model.regimes
-    notes = [Note(*note) for note in check(values, data.channels, multiscale.stride(data), regimes, model.lags)]
+    notes = [Note(*note) for note in check(values, data.channels, sampling_rate.stride(data), regimes, model.lags)]
     return [note for note in notes if note.code != "heavy_tails" or model.noise == "normal"]
 
 

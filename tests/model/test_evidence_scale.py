@@ -14,7 +14,7 @@ from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.model import simulation
 from gmvae_cli.model.ar_density import Emission, log_likelihoods
 from gmvae_cli.model.chain import Chain
-from gmvae_cli.model.evidence_scale import evidence_scale, stride
+from gmvae_cli.model.evidence_scale import evidence_scale
 from gmvae_cli.system.progress import silent
 from gmvae_cli.training.em import EM, Model
 from gmvae_cli.training.fit import fit
@@ -60,38 +60,6 @@ def test_scale_ignores_rows_without_evidence():
     values, rows = coloured(0.9, (1, 200_000), rng), rng.random(200_000) < 0.5
     whole, half = noise_alone(values), noise_alone(np.where(rows, values, 0), rows)
     assert half == pytest.approx(whole, rel=0.1)
-
-
-def follows(rows):
-    found = torch.ones(rows, dtype=torch.bool)
-    found[0] = False
-    return found
-
-
-@pytest.mark.parametrize("radius", [0.6, 0.9, 0.97])
-def test_stride_of_an_autoregression_is_one(radius):
-    x = coloured(radius, (2, 5_000), np.random.default_rng(1))
-    assert stride(torch.as_tensor(x), follows(5_000)) == 1
-
-
-def test_stride_of_a_recording_sampled_too_fast():
-    """An Ornstein-Uhlenbeck path of 1,000 rows of memory leaves 2 % of its variance after 10.1 rows: 16."""
-    x = coloured(np.exp(-1 / 1000), (1, 100_000), np.random.default_rng(0))
-    assert stride(torch.as_tensor(x / x.std()), follows(100_000)) == 16
-
-
-def test_stride_leaves_two_hundred_rows():
-    x = torch.linspace(-1, 1, 500, dtype=torch.float64)[None]
-    assert stride(x, follows(500)) == 2
-
-
-def test_stride_looks_across_no_break():
-    """Series of two rows whose second repeats the first: a row two rows back is of another series."""
-    rng = np.random.default_rng(0)
-    x = np.repeat(rng.normal(size=(1, 1_000)), 2, axis=1)
-    starts = follows(2_000)
-    starts[::2] = False
-    assert stride(torch.as_tensor(x), starts) == 2
 
 
 # --- the scale at work -----------------------------------------------------------------------------------------------
