@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gmvae_cli.cli import options, report
+from gmvae_cli.cli import completion, options, report
 from gmvae_cli.cli.error_boundary import Commands
 from gmvae_cli.cli.help import HELP_NAMES, Command
 from gmvae_cli.cli.splicing import with_options
@@ -14,7 +14,7 @@ from gmvae_cli.config import InferConfig
 app = typer.Typer(
     cls=Commands,
     rich_markup_mode=None,
-    add_completion=False,  # `Commands` has it, without importing anything before it is asked for
+    add_completion=False,  # `completion` has it, at no cost before it is asked for
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": list(HELP_NAMES)},
 )
@@ -38,6 +38,8 @@ def gmvae(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
+    install_completion: completion.Install = None,
+    show_completion: completion.Show = None,
 ) -> None:
     """Find the regimes of a time series: when each one held, how sure that is, and how each one behaves."""
 

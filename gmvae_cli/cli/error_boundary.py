@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from gmvae_cli.cli import completion
 from gmvae_cli.cli.help import HELP_NAMES, help_text, usage, usage_problem
 from gmvae_cli.cli.terminal import print_error
 from gmvae_cli.errors import GmvaeError
@@ -116,9 +117,16 @@ class Commands(TyperGroup):
         formatter.write(help_text(ctx, commands))
 
     def make_context(self, info_name: str | None, args: list[str], *others: Any, **extra: Any) -> Any:
-        """Parse what stands before the command; without arguments, as if for --help."""
+        """Parse what stands before the command; nothing at all, from a person, asks for help."""
+        asked = [] if extra.get("resilient_parsing") else ["--help"]
         with _boundary():
-            return super().make_context(info_name, args or ["--help"], *others, **extra)
+            return super().make_context(info_name, completion.with_shell(args) or asked, *others, **extra)
+
+    def main(self, *arguments: Any, **extra: Any) -> Any:
+        """Answer a shell that asks for completions, or run the command."""
+        if completion.VARIABLE in os.environ:
+            completion.register()
+        return super().main(*arguments, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""

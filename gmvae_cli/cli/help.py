@@ -47,9 +47,11 @@ def help_text(ctx: Any, commands: Sequence[tuple[str, str]]) -> str:
     for parameter in ctx.command.get_params(ctx):
         grouped[getattr(parameter, "rich_help_panel", None) or "output"].append(_record(parameter, ctx))
     sections = {"options": grouped["output"], "commands": commands} if commands else grouped
-    terms = [len(term) for rows in sections.values() for term, _ in rows if len(term) <= _OPTION_COLUMNS]
-    margin = max(terms, default=_OPTION_COLUMNS)
-    parts += [f"{name.capitalize()}:\n{_defined(rows, columns, margin)}" for name, rows in sections.items() if rows]
+    for name, rows in sections.items():
+        aligned = rows if commands else [row for group in grouped.values() for row in group]
+        margin = max(len(term) for term, _ in aligned if len(term) <= _OPTION_COLUMNS)
+        if rows:
+            parts.append(f"{name.capitalize()}:\n{_defined(rows, columns, margin)}")
     return "\n\n".join(parts).replace(_NO_BREAK, " ") + "\n"
 
 
