@@ -190,18 +190,20 @@ def test_a_missing_file_is_status_1(refusal, tmp_path):
     assert "no such file" in refusal("evaluate", tmp_path / "a.csv", status=1)
 
 
-def tallied(true, predicted, ids, sizes):
+def compared(true, predicted, ids, sizes):
     """The result of counting labels in blocks of these sizes, the last one as often as needed."""
     from gmvae_cli.commands import evaluate
     from gmvae_cli.config import EvaluateConfig
+    from gmvae_cli.metrics.label_counts import LabelCounts
 
-    tally, start, sizes = evaluate._Tally("labels", EvaluateConfig(tolerance=2)), 0, iter(sizes)
+    counts, start, sizes = LabelCounts(), 0, iter(sizes)
+    comparison = evaluate._Comparison("labels", EvaluateConfig(tolerance=2), counts)
     while start < len(true):
         part = slice(start, start + next(sizes, 7))
         columns = [pa.chunked_array([pa.array(column[part], pa.string())]) for column in (true, predicted, ids)]
-        tally.add(columns[0], tally.predicted.encode(columns[1]), columns[2])
+        comparison.add(columns[0], evaluate._encoded(counts.predicted, columns[1]), columns[2])
         start = part.stop
-    return evaluate._scores(tally)
+    return comparison.result()
 
 
 @settings(max_examples=60, deadline=None)
@@ -215,7 +217,7 @@ def test_scores_do_not_depend_on_how_the_rows_are_cut(seed, sizes):
     predicted = np.where(rng.random(n) < 0.3, rng.integers(0, 5, size=n), true.astype(int)).astype(str)
     true[(rng.random(n) < 0.2) | (ids == str(rng.integers(9)))] = None
     true[rng.integers(n)] = "0"
-    whole, cut = tallied(true, predicted, ids, [n]), tallied(true, predicted, ids, sizes)
+    whole, cut = compared(true, predicted, ids, [n]), compared(true, predicted, ids, sizes)
     assert cut == whole
     known = true != None  # noqa: E711 - cell by cell
     assert whole.ari == pytest.approx(sklearn.metrics.adjusted_rand_score(true[known], predicted[known]), abs=1e-12)
@@ -230,7 +232,7 @@ def test_scores_do_not_depend_on_how_the_rows_are_cut(seed, sizes):
 def test_a_predicted_label_may_appear_first_beside_no_truth_at_all():
     true = np.array(["0", "1", None, None], dtype=object)
     predicted, ids = np.array(["a", "b", "c", "d"]), np.full(4, "s")
-    assert tallied(true, predicted, ids, [2, 2]) == tallied(true, predicted, ids, [4])
+    assert compared(true, predicted, ids, [2, 2]) == compared(true, predicted, ids, [4])
 
 
 def test_a_model_is_judged_block_by_block_as_it_is_at_once(run, tmp_path, monkeypatch):
