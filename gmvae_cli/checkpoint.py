@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -15,13 +15,13 @@ from gmvae_cli.data.block_features import feature_names
 from gmvae_cli.errors import CheckpointError, ConfigError
 from gmvae_cli.files.table_writer import atomic
 from gmvae_cli.files.tensor_file import content, is_number, opened, require_finite
-from gmvae_cli.model.chain import expected_dwell
+from gmvae_cli.model.ar_density import Emission
+from gmvae_cli.model.chain import Chain, expected_dwell
 from gmvae_cli.model.student_t import DEGREES
 
 FORMAT = 2
 _ENCODER = "encoder."
 _LARGEST = 1e15  # what decoder and encoder of standardised columns can hold; farther out sums overflow
-_PARAMETERS = tuple(entry.name for entry in fields(Parameters))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Checkpoint:
     @property
     def expected_dwell(self) -> list[float]:
         """Rows that a visit to each regime is expected to last; infinite where it never ends."""
-        dwell: list[float] = (expected_dwell(self.parameters.transition_matrix) * self.model.summarize).tolist()
+        dwell: list[float] = (expected_dwell(self.parameters.chain.transition_matrix) * self.model.summarize).tolist()
         return dwell
 
     def build_encoder(self, path: str) -> Encoder:
@@ -81,7 +81,7 @@ def write(path: str, checkpoint: Checkpoint) -> None:
         "channels": list(checkpoint.channels),
         "training": _defined(checkpoint.training),
     }
-    tensors = {name: value for name, value in vars(checkpoint.parameters).items() if value is not None}
+    tensors = _parameter_tensors(checkpoint.parameters, checkpoint.model)
     tensors |= {"mean": checkpoint.mean, "scale": checkpoint.scale}
     if checkpoint.standard_errors is not None:
         tensors["standard_errors"] = checkpoint.standard_errors
@@ -90,6 +90,30 @@ def write(path: str, checkpoint: Checkpoint) -> None:
     tensors |= {f"{_ENCODER}{name}": value for name, value in (checkpoint.encoder or {}).items()}
     with open(path, "wb") as file:
         file.write(content(tensors, header, "gmvae"))
+
+
+def _parameter_tensors(parameters: Parameters, model: ModelConfig) -> dict[str, Tensor]:
+    """Lay out parameters as a model file holds them: lags apart, (K, P, D, D), and a bias of 0 without an intercept."""
+    emission, chain = parameters.emission, parameters.chain
+    tensors = {
+        "ar_weights": emission.ar_weights(model.lags),
+        "ar_bias": emission.ar_bias(model.lags),
+        "scale_tril": emission.scale_tril,
+        "initial_probs": chain.initial_probs,
+        "transition_matrix": chain.transition_matrix,
+        "evidence_scale": parameters.evidence_scale,
+    }
+    return tensors if emission.degrees is None else tensors | {"degrees": emission.degrees}
+
+
+def _parameters(tensors: Mapping[str, Tensor], model: ModelConfig) -> Parameters:
+    """Read parameters from the layout of `_parameter_tensors`."""
+    bias = tensors["ar_bias"] if model.intercept else None
+    return Parameters(
+        Emission.from_lags(tensors["ar_weights"], bias, tensors["scale_tril"], tensors.get("degrees")),
+        Chain(tensors["initial_probs"], tensors["transition_matrix"]),
+        tensors["evidence_scale"],
+    )
 
 
 def _described(model: ModelConfig) -> dict[str, Any]:
@@ -217,7 +241,7 @@ def load(path: str) -> Checkpoint:
         channels=channels,
         mean=tensors["mean"],
         scale=tensors["scale"],
-        parameters=Parameters(**{name: tensors[name] for name in _PARAMETERS if name in tensors}),
+        parameters=_parameters(tensors, model),
         encoder=state or None,
         training=training,
         standard_errors=tensors.get("standard_errors"),

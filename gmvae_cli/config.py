@@ -110,6 +110,17 @@ class ModelConfig:
         """Rows before a row that its prediction looks back on, P * s."""
         return self.lags * self.stride
 
+    def num_free_parameters(self, num_channels: int) -> int:
+        """Count the free parameters of decoder and prior for D channels (with `summarize`, D is twice the columns).
+
+        The stationary initial law has none of its own, and a fixed prior has none at all.
+        """
+        K, P, D = self.regimes, self.lags, num_channels
+        regression = K * D * (P * D + self.intercept)
+        covariance = (1 if self.covariance == "shared" else K) * D * (D + 1) // 2
+        law = 0 if self.fixed_prior else K - 1 if self.prior == "iid" else K * (K - 1)
+        return regression + covariance + (self.noise == "student") + law
+
 
 @dataclass(frozen=True, kw_only=True)
 class Search:

@@ -10,8 +10,10 @@ decoder's log-likelihoods q is the exact posterior and the ELBO is log p(x).
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,88 +30,80 @@ _LINEAR = 10.0  # standard deviations up to which the encoder sees values much a
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a model knows beside its encoder, for standardised columns. All float64.
+    """Decoder and prior, for standardised columns; any number of leading dimensions (restarts), the same for all parts.
 
     Args:
-        ar_weights: (K, P, D, D), lag 1 first. ar_bias: (K, D), zeros without an intercept.
-        scale_tril: (K, D, D), or (1, D, D) where shared: Cholesky factor of the covariance.
-        initial_probs: (K,) law of the first regime. transition_matrix: (K, K), row = from; prior "iid": equal rows.
-        evidence_scale: () at least 1, what evidence is divided by before it enters the chain, as in `calibrate`.
-        degrees: (1,) degrees of freedom of Student t noise, the same in all regimes; None: Normal noise.
+        emission: the decoder, weights (..., K, D, C). chain: the prior over paths; prior "iid": equal rows (..., K, K).
+        evidence_scale: (...) float64 at least 1, the divisor of log-likelihoods before they enter the chain.
     """
 
-    ar_weights: Tensor
-    ar_bias: Tensor
-    scale_tril: Tensor
-    initial_probs: Tensor
-    transition_matrix: Tensor
+    emission: Emission
+    chain: Chain
     evidence_scale: Tensor = field(default_factory=lambda: torch.ones((), dtype=torch.float64))
-    degrees: Tensor | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Parameters":
+        """Apply a function to every tensor."""
+        emission = self.emission
+        degrees = None if emission.degrees is None else change(emission.degrees)
+        return Parameters(
+            Emission(change(emission.weights), change(emission.scale_tril), degrees),
+            Chain(*(change(part) for part in self.chain)),
+            change(self.evidence_scale),
+        )
+
+    def __getitem__(self, index: Any) -> "Parameters":
+        """Select among the restarts; None adds a leading dimension."""
+        return self.map(lambda tensor: tensor[index])
 
     @classmethod
-    def of(
-        cls, emission: Emission, chain: Chain, config: ModelConfig, evidence_scale: Tensor | None = None
-    ) -> "Parameters":
-        """From a decoder in regression form, weights (K, D, C)."""
-        weights = emission.weights.double()
-        K, D, _ = weights.shape
-        lags = weights[..., : config.lags * D].reshape(K, D, config.lags, D).transpose(1, 2)
-        bias = weights[..., -1] if config.intercept else weights.new_zeros(K, D)
+    def stacked(cls, models: Sequence["Parameters"]) -> "Parameters":
+        """Stack parameters of one shape along a new leading dimension."""
+        device = models[0].emission.weights.device
         return cls(
-            lags.contiguous(),
-            bias.contiguous(),
-            emission.scale_tril.double().contiguous(),
-            chain.initial_probs.double().contiguous(),
-            chain.transition_matrix.double().contiguous(),
-            torch.ones((), dtype=torch.float64) if evidence_scale is None else evidence_scale.double().cpu(),
-            None if emission.degrees is None else emission.degrees.double().contiguous(),
+            Emission.stacked([model.emission for model in models]),
+            Chain(*(torch.stack(parts) for parts in zip(*(model.chain for model in models), strict=True))),
+            torch.stack([model.evidence_scale.to(device) for model in models]),
         )
-
-    def emission(self, intercept: bool) -> Emission:
-        """The decoder in regression form, weights (K, D, C)."""
-        K, P, D, _ = self.ar_weights.shape
-        weights = self.ar_weights.transpose(1, 2).reshape(K, D, P * D)
-        if intercept:
-            weights = torch.cat([weights, self.ar_bias[..., None]], -1)
-        return Emission(weights, self.scale_tril, self.degrees)
-
-    @property
-    def chain(self) -> Chain:
-        """The prior over paths."""
-        return Chain(self.initial_probs, self.transition_matrix)
 
     def permuted(self, order: Tensor) -> "Parameters":
-        """The same model with regime order[k] named k."""
-        scale_tril = self.scale_tril if len(self.scale_tril) == 1 and len(order) > 1 else self.scale_tril[order]
+        """Name regime order[k] k: the same model with its regimes in another order, (K,) int64."""
+        emission, (initial_probs, transition_matrix) = self.emission, self.chain
+        shared = emission.scale_tril.shape[-3] == 1
         return replace(
             self,
-            ar_weights=self.ar_weights[order],
-            ar_bias=self.ar_bias[order],
-            scale_tril=scale_tril,
-            initial_probs=self.initial_probs[order],
-            transition_matrix=self.transition_matrix[order][:, order],
+            emission=replace(
+                emission,
+                weights=emission.weights[..., order, :, :],
+                scale_tril=emission.scale_tril if shared else emission.scale_tril[..., order, :, :],
+            ),
+            chain=Chain(initial_probs[..., order], transition_matrix[..., order, :][..., order]),
         )
 
-    def rescaled(self, mean: Tensor, scale: Tensor, new_mean: Tensor, new_scale: Tensor) -> "Parameters":
-        """The same model for columns standardised otherwise: from (x - mean) / scale to (x - new_mean) / new_scale."""
-        raw = scale[:, None] * self.ar_weights / scale
-        bias = mean + scale * self.ar_bias - raw.sum(1) @ mean
-        return replace(
-            self,
-            ar_weights=raw * new_scale / new_scale[:, None],
-            ar_bias=(bias - new_mean + raw.sum(1) @ new_mean) / new_scale,
-            scale_tril=(scale / new_scale)[:, None] * self.scale_tril,
-        )
+    def with_intercept(self, num_lags: int) -> "Parameters":
+        """Add an intercept of 0 to a decoder that has none."""
+        if self.emission.has_intercept(num_lags):
+            return self
+        weights = self.emission.weights
+        weights = torch.cat([weights, torch.zeros_like(weights[..., :1])], -1)
+        return replace(self, emission=replace(self.emission, weights=weights))
 
-    @property
-    def num_free_parameters(self) -> int:
-        """Number of free parameters of decoder and prior (the stationary initial law has none of its own)."""
-        K, P, D, _ = self.ar_weights.shape
-        bias = K * D if bool((self.ar_bias != 0).any()) else 0
-        same = bool((self.transition_matrix == self.transition_matrix[0]).all())
-        prior = (K - 1) if same else K * (K - 1)
-        noise = len(self.scale_tril) * D * (D + 1) // 2 + (0 if self.degrees is None else len(self.degrees))
-        return K * P * D * D + bias + noise + prior
+    def rescaled(self, num_lags: int, mean: Tensor, scale: Tensor, new_mean: Tensor, new_scale: Tensor) -> "Parameters":
+        """Convert from columns (x - mean) / scale to columns (x - new_mean) / new_scale: the same model of x.
+
+        Args:
+            mean, scale, new_mean, new_scale: (D,); both means are 0 where the decoder has no intercept.
+        """
+        emission = self.emission
+        raw = scale[:, None] * emission.ar_weights(num_lags) / scale  # (..., K, P, D, D), for the columns x themselves
+        bias = mean + scale * emission.ar_bias(num_lags) - raw.sum(-3) @ mean
+        bias = (bias - new_mean + raw.sum(-3) @ new_mean) / new_scale
+        emission = Emission.from_lags(
+            raw * new_scale / new_scale[:, None],
+            bias if emission.has_intercept(num_lags) else None,
+            (scale / new_scale)[:, None] * emission.scale_tril,
+            emission.degrees,
+        )
+        return replace(self, emission=emission)
 
 
 def temperature_at(step: int, num_steps: int, config: TrainConfig) -> float:
@@ -166,31 +160,37 @@ class GMVAE(nn.Module):
     regimes are one matrix product of the row [x, h].
     """
 
-    def __init__(self, emission: Emission, chain: Chain, config: ModelConfig, evidence_scale: float = 1.0) -> None:
+    def __init__(self, parameters: Parameters, config: ModelConfig) -> None:
         super().__init__()
-        self.config, self.evidence_scale = config, evidence_scale
+        self.config, self.evidence_scale = config, 1.0
+        emission = parameters.emission
         _, num_channels, _ = emission.weights.shape
         self.num_channels = num_channels
         self.encoder = Encoder(num_channels, config)
         self.weights = nn.Parameter(torch.zeros_like(emission.weights, dtype=torch.float32))
         self.lower = nn.Parameter(torch.zeros_like(emission.scale_tril, dtype=torch.float32))
         self.log_diagonal = nn.Parameter(self.lower.detach()[..., 0].clone())
-        law = chain.initial_probs if config.prior == "iid" else chain.transition_matrix
+        law = self._law(parameters.chain)
         self.prior_logits = nn.Parameter(torch.zeros_like(law, dtype=torch.float32), not config.fixed_prior)
         self.log_degrees = None if emission.degrees is None else nn.Parameter(emission.degrees.float().log())
-        self.set_parameters(emission, chain)
+        self.set_parameters(parameters)
+
+    def _law(self, chain: Chain) -> Tensor:
+        """The part of the prior that is free: (K,) under prior "iid", else (K, K)."""
+        return chain.initial_probs if self.config.prior == "iid" else chain.transition_matrix
 
     @torch.no_grad()
-    def set_parameters(self, emission: Emission, chain: Chain) -> None:
-        """Take over a decoder and a prior; the encoder stays."""
+    def set_parameters(self, parameters: Parameters) -> None:
+        """Take over decoder, prior and evidence scale; the encoder stays."""
+        emission = parameters.emission
         inverse = torch.linalg.inv(emission.scale_tril)
         self.weights.copy_(emission.weights)
         self.log_diagonal.copy_(inverse.diagonal(dim1=-2, dim2=-1).log())
         self.lower.copy_(inverse.tril(-1))
         if self.log_degrees is not None and emission.degrees is not None:
             self.log_degrees.copy_(emission.degrees.log())
-        law = chain.initial_probs if self.config.prior == "iid" else chain.transition_matrix
-        self.prior_logits.copy_(law.clamp_min(1e-8).log())
+        self.prior_logits.copy_(self._law(parameters.chain).clamp_min(1e-8).log())
+        self.evidence_scale = float(parameters.evidence_scale)
 
     def emission(self) -> Emission:
         """The decoder as it stands, in float64."""

@@ -1,6 +1,7 @@
 """Random parameters, checkpoints and recordings that several tests start from."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import safetensors.torch
@@ -12,18 +13,20 @@ from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.inference import apply
-from gmvae_cli.model.chain import stationary
+from gmvae_cli.model.ar_density import Emission
+from gmvae_cli.model.chain import Chain, stationary
 
 
 def random_parameters(rng, K, D, P, shared=False):
+    """A decoder with an intercept and Normal noise, and equally likely regimes."""
     covariance = [np.eye(D) * 0.3 + (a := rng.normal(size=(D, D)) * 0.4) @ a.T for _ in range(1 if shared else K)]
-    return Parameters(
+    emission = Emission.from_lags(
         torch.as_tensor(rng.normal(size=(K, P, D, D)) * 0.4),
         torch.as_tensor(rng.normal(size=(K, D))),
         torch.linalg.cholesky(torch.as_tensor(np.stack(covariance))),
-        torch.full((K,), 1 / K, dtype=torch.float64),
-        torch.full((K, K), 1 / K, dtype=torch.float64),
     )
+    law = torch.full((K,), 1 / K, dtype=torch.float64)
+    return Parameters(emission, Chain(law, law.repeat(K, 1)))
 
 
 def random_observed(rng, D, n):
@@ -33,20 +36,19 @@ def random_observed(rng, D, n):
 
 def random_checkpoint(seed, K=3, D=2, P=1, prior="markov", noise="normal"):
     rng = np.random.default_rng(seed)
-    emission = random_parameters(rng, K, D, P)
+    emission = random_parameters(rng, K, D, P).emission
     pi, A = (torch.as_tensor(part) for part in random_chain(rng, K))
     A = pi.expand(K, K) if prior == "iid" else 0.8 * torch.eye(K, dtype=A.dtype) + 0.2 * A
     pi = pi if prior == "iid" else stationary(A)
     model = ModelConfig(regimes=K, lags=P, prior=prior, noise=noise)
     degrees = torch.tensor([2.5], dtype=torch.float64) if noise == "student" else None
     torch.manual_seed(seed)
-    parameters = Parameters(emission.ar_weights, emission.ar_bias, emission.scale_tril, pi, A, degrees=degrees)
     return Checkpoint(
         model=model,
         channels=tuple(f"x{d}" for d in range(D)),
         mean=torch.as_tensor(rng.normal(size=D)),
         scale=torch.as_tensor(rng.uniform(0.5, 2, size=D)),
-        parameters=parameters,
+        parameters=Parameters(replace(emission, degrees=degrees), Chain(pi, A)),
         encoder=Encoder(D, model).state_dict(),
     )
 

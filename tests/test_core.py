@@ -12,9 +12,9 @@ from reference import random_chain
 from scipy.stats import multivariate_t
 
 from gmvae_cli.config import ModelConfig, TrainConfig
-from gmvae_cli.core import GMVAE, Parameters, relaxed_regimes, temperature_at
+from gmvae_cli.core import GMVAE, relaxed_regimes, temperature_at
 from gmvae_cli.model.ar_density import context, log_likelihoods
-from gmvae_cli.model.chain import Chain, persistent, stationary
+from gmvae_cli.model.chain import Chain, stationary
 from gmvae_cli.model.forward_backward import smooth
 
 
@@ -24,12 +24,14 @@ def random_model(seed, K=3, D=2, P=1, prior="markov", covariance="regime", noise
     config = ModelConfig(regimes=K, lags=P, prior=prior, covariance=covariance, noise=noise)
     parameters = random_parameters(rng, K, D, P, shared=covariance == "shared")
     if noise == "student":
-        parameters = replace(parameters, degrees=torch.tensor([2.5], dtype=torch.float64))
+        heavy = replace(parameters.emission, degrees=torch.tensor([2.5], dtype=torch.float64))
+        parameters = replace(parameters, emission=heavy)
     pi, A = (torch.as_tensor(part) for part in random_chain(rng, K))
     chain = Chain(pi, pi.expand(K, K)) if prior == "iid" else Chain(stationary(A), A)
     torch.manual_seed(seed)
-    model = GMVAE(parameters.emission(True), chain, config).double()
-    model.set_parameters(parameters.emission(True), chain)
+    parameters = replace(parameters, chain=chain)
+    model = GMVAE(parameters, config).double()
+    model.set_parameters(parameters)
     model.requires_grad_(False)
     y = context(torch.as_tensor(rng.normal(size=(D, 40 + P))), P, 1, True)
     return model, y, torch.ones(1, 40, dtype=torch.bool), torch.ones(D, 40, dtype=torch.bool)
@@ -141,8 +143,8 @@ def test_permuting_regimes_only_permutes():
     parameters = random_parameters(rng, 3, 2, 1)
     order = torch.tensor([2, 0, 1])
     y = context(torch.as_tensor(rng.normal(size=(2, 30))), 1, 1, True)
-    before = log_likelihoods(y, parameters.emission(True))
-    torch.testing.assert_close(log_likelihoods(y, parameters.permuted(order).emission(True)), before[order])
+    before = log_likelihoods(y, parameters.emission)
+    torch.testing.assert_close(log_likelihoods(y, parameters.permuted(order).emission), before[order])
 
 
 def test_rescaled_parameters_predict_the_same():
@@ -151,21 +153,22 @@ def test_rescaled_parameters_predict_the_same():
     mean, scale, other_mean, other_scale = (torch.as_tensor(rng.uniform(0.5, 3, size=2)) for _ in range(4))
     x = torch.as_tensor(rng.normal(size=(2, 30)))
     moved = (x * scale[:, None] + mean[:, None] - other_mean[:, None]) / other_scale[:, None]
-    there = parameters.rescaled(mean, scale, other_mean, other_scale)
-    before = log_likelihoods(context(x, 2, 1, True), parameters.emission(True)) - scale.log().sum()
-    after = log_likelihoods(context(moved, 2, 1, True), there.emission(True)) - other_scale.log().sum()
+    there = parameters.rescaled(2, mean, scale, other_mean, other_scale)
+    before = log_likelihoods(context(x, 2, 1, True), parameters.emission) - scale.log().sum()
+    after = log_likelihoods(context(moved, 2, 1, True), there.emission) - other_scale.log().sum()
     torch.testing.assert_close(after, before)
 
 
-def test_free_counts_parameters():
-    """K = 3, D = 2, one covariance, no intercept: 12 weights, 3 of the covariance, 2 of the law or 6 of the chain."""
-    parameters = random_parameters(np.random.default_rng(0), 3, 2, 1, shared=True)
-    plain = Parameters(
-        parameters.ar_weights, parameters.ar_bias * 0, parameters.scale_tril, *(t for t in parameters.chain)
-    )
-    assert plain.num_free_parameters == 12 + 3 + 2
-    A = persistent(3, 10)
-    assert (
-        Parameters(plain.ar_weights, plain.ar_bias, plain.scale_tril, plain.initial_probs, A).num_free_parameters
-        == 12 + 3 + 6
-    )
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        pytest.param({"prior": "iid", "covariance": "shared", "intercept": False}, 12 + 3 + 2, id="iid"),
+        pytest.param({"covariance": "shared", "intercept": False}, 12 + 3 + 6, id="chain"),
+        pytest.param({}, 12 + 6 + 9 + 6, id="an intercept and a covariance each"),
+        pytest.param({"lags": 2, "noise": "student"}, 24 + 6 + 9 + 1 + 6, id="two lags and degrees of freedom"),
+        pytest.param({"prior": "iid", "fixed_prior": True}, 12 + 6 + 9, id="a fixed prior"),
+    ],
+)
+def test_free_parameters_of_three_regimes_and_two_channels(options, expected):
+    """Weights, intercepts, covariances of 3 numbers each, degrees of freedom, and the law or the rows of the chain."""
+    assert ModelConfig(regimes=3, **options).num_free_parameters(2) == expected

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from gmvae_cli.checkpoint import Checkpoint, load
-from gmvae_cli.core import Parameters
 from gmvae_cli.model import ar_dynamics
+from gmvae_cli.model.ar_density import Emission
 from gmvae_cli.model.chain import stationary
 from gmvae_cli.system.progress import Progress
 
@@ -70,15 +70,15 @@ def inspect(path: str, progress: Progress) -> InspectResult:
     checkpoint = load(path)
     progress("inspect", 1, 1)
     step, time_unit = checkpoint.training.get("step"), checkpoint.training.get("time_unit")
-    degrees = checkpoint.parameters.degrees
+    degrees, chain = checkpoint.parameters.emission.degrees, checkpoint.parameters.chain
     return InspectResult(
         model=path,
         configuration=asdict(checkpoint.model),
         channels=list(checkpoint.modelled),
         degrees_of_freedom=None if degrees is None else float(degrees),
         regimes=_regimes(checkpoint, step if time_unit is not None else None),
-        transition_matrix=checkpoint.parameters.transition_matrix,
-        initial_probs=checkpoint.parameters.initial_probs,
+        transition_matrix=chain.transition_matrix,
+        initial_probs=chain.initial_probs,
         evidence_scale=float(checkpoint.parameters.evidence_scale),
         step=step,
         time_unit=time_unit,
@@ -87,22 +87,21 @@ def inspect(path: str, progress: Progress) -> InspectResult:
 
 
 def _regimes(checkpoint: Checkpoint, step: float | None) -> list[Regime]:
-    standard, scale, stride = (
-        checkpoint.parameters,
-        checkpoint.scale,
-        checkpoint.model.stride * checkpoint.model.summarize,
-    )
-    data = standard.rescaled(checkpoint.mean, scale, torch.zeros_like(checkpoint.mean), torch.ones_like(scale))
-    inflation = ar_dynamics.covariance_factor(standard.degrees)
-    covariance = inflation * _scale_matrix(data)
-    mean, settled = ar_dynamics.stationary_moments(standard.ar_weights, standard.ar_bias, standard.scale_tril)
-    radius = ar_dynamics.spectral_radius(standard.ar_weights)
+    parameters, lags, scale = checkpoint.parameters, checkpoint.model.lags, checkpoint.scale
+    stride = checkpoint.model.stride * checkpoint.model.summarize
+    data = parameters.rescaled(lags, checkpoint.mean, scale, torch.zeros_like(checkpoint.mean), torch.ones_like(scale))
+    raw_weights, raw_bias = data.emission.ar_weights(lags), data.emission.ar_bias(lags)
+    ar_weights, ar_bias = parameters.emission.ar_weights(lags), parameters.emission.ar_bias(lags)
+    inflation = ar_dynamics.covariance_factor(parameters.emission.degrees)
+    covariance = inflation * _scale_matrix(data.emission)
+    mean, settled = ar_dynamics.stationary_moments(ar_weights, ar_bias, parameters.emission.scale_tril)
+    radius = ar_dynamics.spectral_radius(ar_weights)
     half_life, period = (
         ar_dynamics.half_life(radius) * stride,
-        ar_dynamics.dominant_period(standard.ar_weights) * stride,
+        ar_dynamics.dominant_period(ar_weights) * stride,
     )
     dwell = checkpoint.expected_dwell
-    shares = checkpoint.training.get("shares") or stationary(standard.transition_matrix).tolist()
+    shares = checkpoint.training.get("shares") or stationary(parameters.chain.transition_matrix).tolist()
     errors = checkpoint.standard_errors
     return [
         Regime(
@@ -112,8 +111,8 @@ def _regimes(checkpoint: Checkpoint, step: float | None) -> list[Regime]:
             expected_dwell_time=None if step is None else dwell[k] * step,
             mean=checkpoint.mean + scale * mean[k],
             standard_deviation=scale * (inflation * settled[k].diagonal()).sqrt(),
-            ar_weights=data.ar_weights[k],
-            ar_bias=data.ar_bias[k],
+            ar_weights=raw_weights[k],
+            ar_bias=raw_bias[k],
             covariance=covariance[k],
             noise=covariance[k].diagonal().sqrt(),
             standard_errors=None if errors is None else errors[k] * scale[:, None] / scale,
@@ -125,7 +124,7 @@ def _regimes(checkpoint: Checkpoint, step: float | None) -> list[Regime]:
     ]
 
 
-def _scale_matrix(parameters: Parameters) -> Tensor:
+def _scale_matrix(emission: Emission) -> Tensor:
     """(K, D, D), also where it is shared; the covariance of Normal noise."""
-    matrix = parameters.scale_tril @ parameters.scale_tril.mT
-    return matrix.expand(len(parameters.ar_bias), -1, -1)
+    matrix = emission.scale_tril @ emission.scale_tril.mT
+    return matrix.expand(len(emission.weights), -1, -1)

@@ -129,15 +129,15 @@ def _trained(config: SimulateConfig) -> _Source:
             f"{config.model}: describes blocks of {loaded.model.summarize} rows, so it cannot draw rows; "
             "train without --summarize"
         )
-    parameters = loaded.parameters
+    lags, emission, chain = loaded.model.lags, loaded.parameters.emission, loaded.parameters.chain
     process = simulation.Process(
-        ar_weights=parameters.ar_weights.numpy(),
-        ar_bias=parameters.ar_bias.numpy(),
-        scale_tril=parameters.scale_tril.numpy(),
-        initial_probs=parameters.initial_probs.numpy(),
-        transition_matrix=parameters.transition_matrix.numpy(),
+        ar_weights=emission.ar_weights(lags).contiguous().numpy(),
+        ar_bias=emission.ar_bias(lags).contiguous().numpy(),
+        scale_tril=emission.scale_tril.numpy(),
+        initial_probs=chain.initial_probs.numpy(),
+        transition_matrix=chain.transition_matrix.numpy(),
         stride=loaded.model.stride,
-        degrees=None if parameters.degrees is None else float(parameters.degrees),
+        degrees=None if emission.degrees is None else float(emission.degrees),
     )
     return _Source(
         process=process,
@@ -194,6 +194,8 @@ def _save_truth(path: str, source: _Source, seed: int) -> None:
 
     from gmvae_cli import checkpoint
     from gmvae_cli.core import Parameters
+    from gmvae_cli.model.ar_density import Emission
+    from gmvae_cli.model.chain import Chain
 
     process = source.process
     truth: Checkpoint = checkpoint.Checkpoint(
@@ -202,12 +204,13 @@ def _save_truth(path: str, source: _Source, seed: int) -> None:
         mean=torch.from_numpy(source.mean),
         scale=torch.from_numpy(source.scale),
         parameters=Parameters(
-            ar_weights=torch.from_numpy(process.ar_weights),
-            ar_bias=torch.from_numpy(process.ar_bias),
-            scale_tril=torch.from_numpy(process.scale_tril),
-            initial_probs=torch.from_numpy(process.initial_probs),
-            transition_matrix=torch.from_numpy(process.transition_matrix),
-            degrees=None if process.degrees is None else torch.tensor([process.degrees], dtype=torch.float64),
+            Emission.from_lags(
+                torch.from_numpy(process.ar_weights),
+                torch.from_numpy(process.ar_bias) if source.model.intercept else None,
+                torch.from_numpy(process.scale_tril),
+                None if process.degrees is None else torch.tensor([process.degrees], dtype=torch.float64),
+            ),
+            Chain(torch.from_numpy(process.initial_probs), torch.from_numpy(process.transition_matrix)),
         ),
         training={"simulated": True, "seed": seed},
     )

@@ -30,7 +30,6 @@ from gmvae_cli.selection.search import OnNote, data_notes, dwell_rows, make_choi
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training import diagnostics
-from gmvae_cli.training.em import Model
 from gmvae_cli.training.fit import Fit, fit, require_rows
 from gmvae_cli.training.resume import NOTHING, ResumeFile
 
@@ -197,7 +196,7 @@ def _initial(
     channels: tuple[str, ...],
     mean: NDArray[np.float64],
     scale: NDArray[np.float64],
-) -> Model | None:
+) -> Parameters | None:
     """The decoder and prior of an older model, for columns standardised as these are."""
     if older is None:
         return None
@@ -206,8 +205,8 @@ def _initial(
         if was != now:
             raise CheckpointError(f"{config.init}: its {name} is {was}, but this run's is {now}; they must agree")
     _require_channels(config.init, older, channels)
-    parameters = older.parameters.rescaled(older.mean, older.scale, torch.as_tensor(mean), torch.as_tensor(scale))
-    return Model(parameters.emission(config.model.intercept), parameters.chain, parameters.evidence_scale)
+    units = older.mean, older.scale, torch.as_tensor(mean), torch.as_tensor(scale)
+    return older.parameters.rescaled(older.model.lags, *units)
 
 
 def _require_channels(path: str | None, older: Checkpoint, channels: tuple[str, ...]) -> None:
@@ -286,13 +285,15 @@ def _as_before(trained: Checkpoint, reference: Checkpoint, overlap: NDArray[np.i
     What regimes do decides: the rows they share, and for regimes that share none how alike their predictions are.
     """
     K = len(overlap)
-    older = reference.parameters.rescaled(reference.mean, reference.scale, trained.mean, trained.scale)
     union = overlap.sum(1, keepdims=True) + overlap.sum(0, keepdims=True) - overlap
     likeness = overlap / np.maximum(union, 1)
     if all(getattr(reference.model, name) == getattr(trained.model, name) for name in ("lags", "stride", "summarize")):
-        both = [p.emission(True) for p in (trained.parameters, older)]
-        weights = torch.cat([emission.weights for emission in both])
-        tril = torch.cat([e.scale_tril.expand(len(e.weights), -1, -1) for e in both])
+        lags = trained.model.lags
+        ours, theirs = (model.parameters.with_intercept(lags) for model in (trained, reference))
+        theirs = theirs.rescaled(lags, reference.mean, reference.scale, trained.mean, trained.scale)
+        emissions = ours.emission, theirs.emission
+        weights = torch.cat([emission.weights for emission in emissions])
+        tril = torch.cat([emission.scale_tril.expand(len(emission.weights), -1, -1) for emission in emissions])
         distance = ar_dynamics.divergence(weights, tril)[:K, K:].numpy()
         likeness = likeness + 0.01 / (1 + distance)
     numbers = partition.match(likeness[:, :K])

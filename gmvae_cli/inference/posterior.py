@@ -159,7 +159,7 @@ class Inference(Closing):
         model, parameters, device = checkpoint.model, checkpoint.parameters, source.device
         self.source, self.posterior, self.progress, self.block_rows = source, posterior, progress, block_rows
         self.edges = edges
-        self.emission = parameters.emission(model.intercept).to(torch.zeros((), dtype=torch.float64, device=device))
+        self.emission = parameters.emission.to(torch.zeros((), dtype=torch.float64, device=device))
         self.chain = Chain(*(part.to(device) for part in parameters.chain))
         self.evidence_scale = float(parameters.evidence_scale) if evidence_scale is None else evidence_scale
         self.log_law = self.chain.initial_probs.clamp_min(1e-300).log()

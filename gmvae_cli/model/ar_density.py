@@ -41,6 +41,29 @@ class Emission:
         return Emission(self.weights.to(like), self.scale_tril.to(like), degrees)
 
     @classmethod
+    def from_lags(
+        cls, ar_weights: Tensor, ar_bias: Tensor | None, scale_tril: Tensor, degrees: Tensor | None = None
+    ) -> "Emission":
+        """Join weights (..., K, P, D, D), lag 1 first, and an intercept (..., K, D) into Pi_k = [W_1 .. W_P, (b)]."""
+        weights = ar_weights.transpose(-3, -2).flatten(-2)
+        if ar_bias is not None:
+            weights = torch.cat([weights, ar_bias[..., None]], -1)
+        return cls(weights, scale_tril, degrees)
+
+    def ar_weights(self, num_lags: int) -> Tensor:
+        """The weights of the lags, (..., K, P, D, D), lag 1 first."""
+        return by_lag(self.weights, num_lags)
+
+    def has_intercept(self, num_lags: int) -> bool:
+        """Whether the weights have a column behind those of the lags."""
+        *_, D, C = self.weights.shape
+        return num_lags * D < C
+
+    def ar_bias(self, num_lags: int) -> Tensor:
+        """The intercept, (..., K, D); zeros without one."""
+        return self.weights[..., -1] if self.has_intercept(num_lags) else torch.zeros_like(self.weights[..., 0])
+
+    @classmethod
     def stacked(cls, emissions: Sequence["Emission"]) -> "Emission":
         """Single decoders, all Normal or all Student t, as restarts of one."""
         degrees = [emission.degrees for emission in emissions if emission.degrees is not None]
@@ -54,6 +77,12 @@ class Emission:
         """The decoders of some restarts."""
         degrees = None if self.degrees is None else self.degrees[index]
         return Emission(self.weights[index], self.scale_tril[index], degrees)
+
+
+def by_lag(weights: Tensor, num_lags: int) -> Tensor:
+    """Split regression weights into lags and leave the intercept out: (..., K, D, C) -> (..., K, P, D, D)."""
+    *leading, D, _ = weights.shape
+    return weights[..., : num_lags * D].reshape(*leading, D, num_lags, D).transpose(-3, -2)
 
 
 class Pattern(NamedTuple):

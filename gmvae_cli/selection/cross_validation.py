@@ -21,7 +21,7 @@ from gmvae_cli.model.moments import update_emission
 from gmvae_cli.system.concurrency import in_processes
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress, silent
-from gmvae_cli.training.em import EM, Model
+from gmvae_cli.training.em import EM
 from gmvae_cli.training.fit import fit_closed, subsample
 
 BLOCKS = 10
@@ -111,12 +111,12 @@ def _check_rows(lagged_rows: LaggedRows, sample: Rows) -> None:
         )
 
 
-def _fitted(em: EM, sample: Rows, config: TrainConfig, seed: int) -> Model:
+def _fitted(em: EM, sample: Rows, config: TrainConfig, seed: int) -> Parameters:
     """The start from few of the rows, polished on all; with one regime there is nothing to start."""
     if config.model.regimes == 1:
         ones = torch.ones(1, 1, dtype=torch.float64)
         moments = em.pooled[None]
-        started = Model(update_emission(moments, ones[0], em.pooled, em.num_channels, True), Chain(ones[0], ones))
+        started = Parameters(update_emission(moments, ones[0], em.pooled, em.num_channels, True), Chain(ones[0], ones))
     else:
         started = fit_closed(subsample(sample, _START_ROWS), replace(config, polish=0), em.num_channels, seed, silent)
     return em.run_em(sample, started[None], config.polish)[0][0]
@@ -142,17 +142,17 @@ def _between(edges: NDArray[np.int64], held: Sequence[int], gap: int) -> list[tu
 
 
 def _whole(
-    lagged_rows: LaggedRows, models: list[Model], config: TrainConfig
+    lagged_rows: LaggedRows, models: list[Parameters], config: TrainConfig
 ) -> tuple[float, int, NDArray[np.int16], float]:
     """BIC, free parameters, labels by the folds' models, and smallest share of a model that saw all rows."""
     rows = lagged_rows.rows(0, len(lagged_rows))
     em = EM.over(rows, config.model, len(lagged_rows.mean), None)
     labels = np.stack([em.labels(rows, model).astype(np.int16) for model in models])
-    best = int(em.score(rows, Model.stacked(models)).argmax())
+    best = int(em.score(rows, Parameters.stacked(models)).argmax())
     model = em.run_em(rows, models[best][None], config.polish)[0]
     statistics = em.expect(rows, model)
     evidence = statistics.usable_rows
-    num_free_parameters = Parameters.of(model[0].emission, model[0].chain, config.model).num_free_parameters
+    num_free_parameters = config.model.num_free_parameters(em.num_channels)
     share = np.bincount(em.labels(rows, model[0]), minlength=config.model.regimes).min() / len(rows)
     bic = num_free_parameters * np.log(evidence) - 2 * float(statistics.predictive[0])
     return bic, num_free_parameters, labels, float(share)

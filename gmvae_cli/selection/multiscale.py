@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from gmvae_cli.config import ModelConfig, TrainConfig
+from gmvae_cli.core import Parameters
 from gmvae_cli.data.block_features import STD_EPSILON, BlockFeatures, block_edges, roughness
 from gmvae_cli.data.lagged_rows import LaggedRows, training_rows
 from gmvae_cli.data.series_data import READ_ROWS, SeriesData
@@ -26,7 +27,7 @@ from gmvae_cli.selection.sampling_rate import stride
 from gmvae_cli.system.concurrency import in_processes
 from gmvae_cli.system.device import configure_process
 from gmvae_cli.system.progress import Progress, silent
-from gmvae_cli.training.em import EM, Model
+from gmvae_cli.training.em import EM
 from gmvae_cli.training.fit import SAMPLE_ROWS, fit_closed, start_from_windows, subsample
 
 _BLOCK_COUNTS = (300, 600, 1200)  # blocks that a recording is cut into
@@ -96,7 +97,7 @@ class Choice:
     """
 
     model: ModelConfig
-    initial: Model | None
+    initial: Parameters | None
     dwell: float | None
     agreement: float | None
 
@@ -215,7 +216,7 @@ def _fitted(task: _Task) -> list[NDArray[np.int16]]:
         if not started:
             return []
         em = replace(em, dwells=tuple(dwells))
-        fitted = em.run_em(few, em.with_noise(Model.stacked(started)), _PASSES, calibrate=True)[0]
+        fitted = em.run_em(few, em.with_noise(Parameters.stacked(started)), _PASSES, calibrate=True)[0]
         return [em.labels(rows, fitted[index]).astype(np.int16) for index in range(len(started))]
 
 
@@ -252,12 +253,12 @@ def _choice(found: Sequence[Candidate], agreed: Consensus, expected: float | Non
     return Choice(replace(model, stride=one.block_rows), start, dwell * one.block_rows, agreed.agreement)
 
 
-def _at_every_row(model: Model, spacing: int) -> Model:
+def _at_every_row(model: Parameters, spacing: int) -> Parameters:
     """A model of every `spacing`-th row as one of all rows with that stride: visits last as long in time."""
     matrix = model.chain.transition_matrix
     identity = torch.eye(len(matrix), dtype=matrix.dtype)
     matrix = identity + (matrix - identity) / spacing
-    return Model(model.emission, Chain(stationary(matrix), matrix), model.evidence_scale * spacing)
+    return Parameters(model.emission, Chain(stationary(matrix), matrix), model.evidence_scale * spacing)
 
 
 # --- a model that is right -------------------------------------------------------------------------------------------
@@ -270,7 +271,7 @@ class _Plain(NamedTuple):
     """
 
     model: ModelConfig
-    fitted: Model
+    fitted: Parameters
     labels: NDArray[np.int64]
     bic: float
     credible: bool
@@ -340,6 +341,6 @@ def _plain(attempt: _Attempt) -> _Plain:
     shortest = float((rows_of / np.maximum(visits_of, 1))[visits_of > 0].min())
     count = int(few.usable.sum())
     likelihood = float(em.score(few, fitted[None])[0]) * count
-    bic = fitted.parameters(model).num_free_parameters * np.log(count) - 2 * likelihood
+    bic = model.num_free_parameters(len(lagged_rows.mean)) * np.log(count) - 2 * likelihood
     credible = float(fitted.evidence_scale) == 1 and len(rows) >= _FLICKER * len(visits)
     return _Plain(model, fitted, labels, bic, credible, shortest)

@@ -33,11 +33,11 @@ def on_model(trained: Checkpoint, figures: dict[str, Any], mean: NDArray[np.floa
             found.append(
                 ("rare_regime", f"regime {regime} has {100 * share:.2g} % of the rows; fewer --regimes may do")
             )
-    emission = parameters.emission(trained.model.intercept)
+    emission = parameters.emission
     distances = ar_dynamics.divergence(emission.weights, emission.scale_tril)
     for i, j in (distances < _SAME_REGIMES).triu(1).nonzero().tolist():
         found.append(("same_regimes", f"regimes {i} and {j} predict the same; fewer --regimes may do"))
-    for regime, radius in enumerate(ar_dynamics.spectral_radius(parameters.ar_weights).tolist()):
+    for regime, radius in enumerate(ar_dynamics.spectral_radius(emission.ar_weights(trained.model.lags)).tolist()):
         if radius >= 1:
             found.append(
                 (
@@ -85,7 +85,7 @@ def on_agreement(agreement: float) -> list[Note]:
 
 def _on_channels(trained: Checkpoint, mean: NDArray[np.float64]) -> list[Note]:
     found, names = [], trained.modelled
-    tril = trained.parameters.scale_tril
+    tril = trained.parameters.emission.scale_tril
     covariance = tril @ tril.mT
     spread = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
     likeness = (covariance / (spread[..., :, None] * spread[..., None, :])).abs().amin(0)

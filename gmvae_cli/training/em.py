@@ -1,6 +1,6 @@
 """Closed-form training: expectations with exact posteriors, then the decoder and the prior optimal for them."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Parameters
 from gmvae_cli.data.lagged_rows import LaggedRows, Rows
 from gmvae_cli.metrics.segments import runs
-from gmvae_cli.model.ar_density import Emission, log_likelihoods, weighted_log_likelihoods
+from gmvae_cli.model.ar_density import Emission, by_lag, log_likelihoods, weighted_log_likelihoods
 from gmvae_cli.model.ar_dynamics import standard_errors
 from gmvae_cli.model.chain import Chain, persistent, stationary
 from gmvae_cli.model.evidence_scale import evidence_scale
@@ -38,49 +38,6 @@ _RESEED_ROWS = 50
 _FIRST_DEGREES = 5.0
 _SETTLED = 0.02  # relative change of the evidence scale below which it stands
 _ROUNDS = 8
-
-
-@dataclass(frozen=True)
-class Model:
-    """Decoder and prior, with leading restarts where there are several: Emission (R, ...) and Chain (R, ...).
-
-    evidence_scale: (R,) float64, what log-likelihoods are divided by before they enter the chain, as in `calibrate`.
-    """
-
-    emission: Emission
-    chain: Chain
-    evidence_scale: Tensor = field(default_factory=lambda: torch.ones((), dtype=torch.float64))
-
-    def __getitem__(self, index: Any) -> "Model":
-        return Model(self.emission[index], Chain(*(part[index] for part in self.chain)), self.evidence_scale[index])
-
-    def parameters(self, config: ModelConfig) -> Parameters:
-        """A single model in the form that is saved."""
-        return Parameters.of(self.emission, self.chain, config, self.evidence_scale)
-
-    def state(self) -> State:
-        """Its tensors by name."""
-        emission = {f"emission.{name}": value for name, value in vars(self.emission).items() if value is not None}
-        chain = {f"chain.{name}": value for name, value in self.chain._asdict().items()}
-        return emission | chain | {"evidence_scale": self.evidence_scale}
-
-    @classmethod
-    def of(cls, state: State) -> "Model":
-        """From what `state` gave, and perhaps more."""
-        emission, chain = (
-            {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)}
-            for part in ("emission.", "chain.")
-        )
-        return cls(Emission(**emission), Chain(**chain), state["evidence_scale"])
-
-    @classmethod
-    def stacked(cls, models: list["Model"]) -> "Model":
-        """Single models as restarts of one."""
-        return cls(
-            Emission.stacked([model.emission for model in models]),
-            Chain(*(torch.stack(parts) for parts in zip(*(model.chain for model in models), strict=True))),
-            torch.stack([model.evidence_scale.to(models[0].emission.weights.device) for model in models]),
-        )
 
 
 @dataclass(frozen=True)
@@ -137,31 +94,33 @@ class EM:
             return rows.fully_observed
         return rows.fully_observed & inliers(rows.y, self.pooled, self.config.intercept)
 
-    def with_noise(self, model: Model) -> Model:
+    def with_noise(self, model: Parameters) -> Parameters:
         """Models that a start found, restarts of one, with this run's noise."""
         if not self.student:
             return model
         degrees = torch.full_like(model.emission.weights[..., :1, 0, 0], _FIRST_DEGREES)
         return replace(model, emission=replace(model.emission, degrees=degrees))
 
-    def like(self) -> Model:
+    def like(self) -> Parameters:
         """A model of the shapes and types that this run's models have."""
         K, D, M = self.config.regimes, self.num_channels, self.pooled.shape[0]
         weights = self.pooled.new_zeros(K, D, M - D)
         emission = Emission(weights, weights.new_zeros(1 if self.shared else K, D, D))
         if self.student:
             emission = replace(emission, degrees=weights.new_zeros(1))
-        return Model(emission, Chain(weights.new_zeros(K), weights.new_zeros(K, K)))
+        return Parameters(emission, Chain(weights.new_zeros(K), weights.new_zeros(K, K)))
 
-    def expect(self, rows: Rows, model: Model) -> Statistics:
+    def expect(self, rows: Rows, model: Parameters) -> Statistics:
         """Expectations over rows held in memory."""
         return self._collect(rows, model, None)[0]
 
-    def _collect(self, rows: Rows, model: Model, message: Tensor | None) -> tuple[Statistics, Tensor | None, Tensor]:
+    def _collect(
+        self, rows: Rows, model: Parameters, message: Tensor | None
+    ) -> tuple[Statistics, Tensor | None, Tensor]:
         how = (model.emission, model.chain, self.iid_prior, message, rows.partial, rows.lag_index, model.evidence_scale)
         return collect(rows.y, rows.usable, rows.steps, *how)
 
-    def _scale(self, rows: Rows, model: Model, probs: Tensor) -> Tensor:
+    def _scale(self, rows: Rows, model: Parameters, probs: Tensor) -> Tensor:
         """What each model divides evidence by, from its own errors; prior "iid" never does. (R,)."""
         if self.iid_prior or self.evidence_scale is not None:
             return torch.full_like(model.evidence_scale, self.evidence_scale or 1.0)
@@ -173,7 +132,7 @@ class EM:
     def expect_all(
         self,
         lagged_rows: LaggedRows,
-        model: Model,
+        model: Parameters,
         progress: Progress,
         stage: str,
         resume_log: ResumeLog = NOTHING,
@@ -196,14 +155,14 @@ class EM:
         return total
 
     def _recalled(
-        self, lagged_rows: LaggedRows, one: Model, resume_log: ResumeLog, number: int
+        self, lagged_rows: LaggedRows, one: Parameters, resume_log: ResumeLog, number: int
     ) -> tuple[Statistics | None, Tensor | None]:
         """The sums over the first rows and the message behind them, if the journal has them of this pass."""
         like = _state_of(*self._collect(lagged_rows.rows(0, min(2, len(lagged_rows))), one, None)[:2], number)
         state = resume_log.recall("pass", like)
         return (None, None) if state is None or int(state["number"]) != number else _sums_of(state)
 
-    def update(self, statistics: Statistics, model: Model) -> Model:
+    def update(self, statistics: Statistics, model: Parameters) -> Parameters:
         """The optimum of the ELBO for given responsibilities (Student t: row weights and doubts too) of a model."""
         emission = update_emission(statistics.moments, statistics.weight, self.pooled, self.num_channels, self.shared)
         if model.emission.degrees is not None:
@@ -211,25 +170,25 @@ class EM:
             emission = replace(emission, degrees=degrees)
         if self.iid_prior:
             law = update_iid(statistics.occupancy, self.config.fixed_prior)
-            return Model(
+            return Parameters(
                 emission, Chain(law, law[..., None, :].expand(*law.shape, law.shape[-1])), model.evidence_scale
             )
         matrix = update_transition(statistics.pair_sums, self.prior_counts())
         initial = stationary(matrix)
         if statistics.num_series >= _COUNTED_STARTS:
             initial = (statistics.first_probs + initial) / (statistics.num_series + 1)
-        return Model(emission, Chain(initial, matrix), model.evidence_scale)
+        return Parameters(emission, Chain(initial, matrix), model.evidence_scale)
 
-    def standard_errors(self, statistics: Statistics, model: Model) -> Tensor:
+    def standard_errors(self, statistics: Statistics, model: Parameters) -> Tensor:
         """Of the AR weights (K, P, D, D), from the statistics of a model without restarts, as in `describe`."""
         D, config = self.num_channels, self.config
         gram = (statistics.moments[0] + self.pooled)[:, D:, D:]
-        errors = standard_errors(gram, model.emission.scale_tril)[..., : config.lags * D]
+        errors = standard_errors(gram, model.emission.scale_tril)
         if model.emission.degrees is not None:  # a row tells (nu + D) / (nu + D + 2) of what its Normal would
             errors = errors * (1 + 2 / (model.emission.degrees + D)).sqrt()[:, None, None]
-        return errors.reshape(-1, D, config.lags, D).transpose(1, 2)
+        return by_lag(errors, config.lags)
 
-    def labelled(self, rows: Rows, labels: NDArray[np.integer[Any]]) -> Model:
+    def labelled(self, rows: Rows, labels: NDArray[np.integer[Any]]) -> Parameters:
         """The model optimal for given labels (n,), with visits as long as they are expected to be."""
         regimes = self.config.regimes
         probs = (torch.as_tensor(labels) == torch.arange(regimes)[:, None])[None].to(rows.y)
@@ -237,7 +196,7 @@ class EM:
         moments, counts = weighted_moments(rows.y, weights), weights.sum(1)
         emission = update_emission(moments[None], counts[None], self.pooled, self.num_channels, self.shared)
         matrix = persistent(regimes, self.dwell or len(labels) / len(runs(labels)))[None]
-        model = self.with_noise(Model(emission, Chain(stationary(matrix), matrix), matrix.new_ones(1)))
+        model = self.with_noise(Parameters(emission, Chain(stationary(matrix), matrix), matrix.new_ones(1)))
         return replace(model, evidence_scale=self._scale(rows, model, probs))[0]
 
     def prior_counts(self) -> Tensor | None:
@@ -249,7 +208,7 @@ class EM:
     def _counts_of(self, dwell: float) -> Tensor:
         return persistent(self.config.regimes, dwell) * dwell * _DWELL_VISITS
 
-    def run_em(self, rows: Rows, model: Model, passes: int, calibrate: bool = False) -> tuple[Model, float]:
+    def run_em(self, rows: Rows, model: Parameters, passes: int, calibrate: bool = False) -> tuple[Parameters, float]:
         """Closed-form updates until a pass gains less than the tolerance in every restart, and the last gain.
 
         What is raised is log Z of the evidence as the models scale it, which stays as it is, or with `calibrate` is
@@ -269,7 +228,7 @@ class EM:
             before, model = now, self.update(statistics, replace(model, evidence_scale=scale))
         return model, gain
 
-    def fit_em_and_scale(self, rows: Rows, model: Model, passes: int) -> tuple[Model, float]:
+    def fit_em_and_scale(self, rows: Rows, model: Parameters, passes: int) -> tuple[Parameters, float]:
         """`polish`, and the evidence scale estimated again, in turn until that stands still; and the last gain."""
         for _ in range(_ROUNDS):
             model, gain = self.run_em(rows, model, passes)
@@ -279,12 +238,12 @@ class EM:
             model = replace(model, evidence_scale=scale)
         return model, gain
 
-    def score(self, rows: Rows, model: Model) -> Tensor:
+    def score(self, rows: Rows, model: Parameters) -> Tensor:
         """Log-likelihood of a row with evidence given its past, the mean, of every restart: (R,) nats."""
         statistics = self.expect(rows, model)
         return statistics.predictive / max(statistics.usable_rows, 1)
 
-    def labels(self, rows: Rows, model: Model) -> NDArray[np.int64]:
+    def labels(self, rows: Rows, model: Parameters) -> NDArray[np.int64]:
         """The likeliest regime of every row, smoothed; of a model without restarts. (n,)."""
         emission, chain = model.emission, Chain(*(part.to(rows.y) for part in model.chain))
         scores = torch.where(rows.usable, log_likelihoods(rows.y, emission, rows.partial, rows.lag_index), 0).mT
@@ -294,7 +253,7 @@ class EM:
             smooth(scores / model.evidence_scale.to(scores), chain, rows.steps).smoothed_probs.argmax(-1).cpu().numpy()
         )
 
-    def reinitialize_empty(self, rows: Rows, model: Model) -> Model:
+    def reinitialize_empty(self, rows: Rows, model: Parameters) -> Parameters:
         """A regime that hardly any row visits takes the window that is explained worst; then a few updates."""
         empty = self.expect(rows, model).occupancy < rows.y.shape[0]
         if not bool(empty.any()):

@@ -20,10 +20,10 @@ from gmvae_cli.errors import SeriesError
 from gmvae_cli.model.chain import Chain, persistent, stationary
 from gmvae_cli.model.moments import Statistics
 from gmvae_cli.system.progress import Progress
-from gmvae_cli.training.em import EM, TOLERANCE, Model
+from gmvae_cli.training.em import EM, TOLERANCE
 from gmvae_cli.training.gradient import anneal, fit_encoder
 from gmvae_cli.training.initialization import cluster_windows, short_runs, window_moments
-from gmvae_cli.training.resume import NOTHING, ResumeLog, State
+from gmvae_cli.training.resume import NOTHING, ResumeLog, State, parameters_of, state_of
 
 SAMPLE_ROWS = 1 << 18  # rows that start, anneal and the first polish passes see at most
 _PIECE = 4_096  # a sample of a longer file consists of pieces of this many rows
@@ -70,7 +70,7 @@ def fit(
     config: TrainConfig,
     dwell: float | None,
     progress: Progress,
-    initial: Model | None = None,
+    initial: Parameters | None = None,
     resume_log: ResumeLog = NOTHING,
     skip_annealing: bool = False,
 ) -> Fit:
@@ -104,22 +104,21 @@ def fit(
     best, gain = _kept(
         "sample", em, resume_log, lambda: _polished(em, model, started, sample, held_out or sample, config.polish)
     )
-    model.evidence_scale = float(best.evidence_scale)
-    model.set_parameters(best.emission, best.chain)
+    model.set_parameters(best)
     fit_encoder(model, sample, _ENCODER_STEPS, generator, progress, resume_log=resume_log)
-    validated = (best.parameters(config.model), deepcopy(model.encoder))
+    validated = (best.map(Tensor.contiguous), deepcopy(model.encoder))
     if config.polish and (held_out is not None or len(sample) < len(lagged_rows)):
         best, gain, statistics = _last_passes(em, lagged_rows, best, config.polish, progress, resume_log)
-        model.set_parameters(best.emission, best.chain)
+        model.set_parameters(best)
         fit_encoder(model, sample, _ENCODER_STEPS // 3, generator, progress, 0.01, resume_log, "last encoder")
     else:
         statistics = em.expect(sample, best[None])
-    parameters = best.parameters(config.model)
+    parameters = best.map(Tensor.contiguous)  # sums over them depend on where their terms lie
     errors = em.standard_errors(statistics, best)
     return Fit(parameters, model.encoder, validated, validation, gain, gain < TOLERANCE, steps, errors)
 
 
-def _scaled(initial: Model | None, config: TrainConfig) -> Model | None:
+def _scaled(initial: Parameters | None, config: TrainConfig) -> Parameters | None:
     """What the user starts from, with the evidence scale that the user gives, if one is given."""
     fixed = config.fixed_evidence_scale
     if initial is None or fixed is None:
@@ -131,26 +130,28 @@ def _kept(
     phase: str,
     em: EM,
     resume_log: ResumeLog,
-    make: Callable[[], tuple[Model, float]],
+    make: Callable[[], tuple[Parameters, float]],
     generator: torch.Generator | None = None,
-) -> tuple[Model, float]:
+) -> tuple[Parameters, float]:
     """The model of a phase and its last gain: out of the journal, else made and noted there."""
-    state = resume_log.recall(phase, em.like().state() | {"gain": torch.zeros((), dtype=torch.float64)}, generator)
+    state = resume_log.recall(phase, state_of(em.like()) | {"gain": torch.zeros((), dtype=torch.float64)}, generator)
     if state is None:
         model, gain = make()
-        state = resume_log.record(phase, model.state() | {"gain": torch.tensor(gain, dtype=torch.float64)}, generator)
-    return Model.of(state), float(state["gain"])
+        state = resume_log.record(phase, state_of(model) | {"gain": torch.tensor(gain, dtype=torch.float64)}, generator)
+    return parameters_of(state), float(state["gain"])
 
 
-def _polished(em: EM, annealed: GMVAE, started: Model, rows: Rows, judged_on: Rows, passes: int) -> tuple[Model, float]:
+def _polished(
+    em: EM, annealed: GMVAE, started: Parameters, rows: Rows, judged_on: Rows, passes: int
+) -> tuple[Parameters, float]:
     """The better one of what annealing and what the start found, updated until it gains no more; and the last gain."""
-    both = Model.stacked([Model(annealed.emission(), annealed.chain(), started.evidence_scale), started])
+    both = Parameters.stacked([Parameters(annealed.emission(), annealed.chain(), started.evidence_scale), started])
     best, _ = _best(em, both, rows, judged_on)
     models, gain = em.fit_em_and_scale(rows, best[None], passes)
     return models[0], gain
 
 
-def fit_closed(sample: Rows, config: TrainConfig, num_channels: int, seed: int, progress: Progress) -> Model:
+def fit_closed(sample: Rows, config: TrainConfig, num_channels: int, seed: int, progress: Progress) -> Parameters:
     """Start and polish alone, on rows in memory: decoder and prior of maximum likelihood, without an encoder."""
     generator = torch.Generator().manual_seed(seed)
     em = EM.over(sample, config.model, num_channels, None)
@@ -188,7 +189,7 @@ def _check_rows(lagged_rows: LaggedRows, sample: Rows, config: TrainConfig) -> N
         )
 
 
-def _best(em: EM, models: Model, rows: Rows, judged_on: Rows) -> tuple[Model, int]:
+def _best(em: EM, models: Parameters, rows: Rows, judged_on: Rows) -> tuple[Parameters, int]:
     """A few updates of each candidate, then the one that predicts best."""
     models, _ = em.run_em(subsample(rows, _START_ROWS), models, 2)
     index = int(em.score(judged_on, models).argmax())
@@ -196,8 +197,8 @@ def _best(em: EM, models: Model, rows: Rows, judged_on: Rows) -> tuple[Model, in
 
 
 def _last_passes(
-    em: EM, lagged_rows: LaggedRows, model: Model, limit: int, progress: Progress, resume_log: ResumeLog
-) -> tuple[Model, float, Statistics]:
+    em: EM, lagged_rows: LaggedRows, model: Parameters, limit: int, progress: Progress, resume_log: ResumeLog
+) -> tuple[Parameters, float, Statistics]:
     """At least two updates that see all rows, more while they gain.
 
     Returns:
@@ -207,7 +208,7 @@ def _last_passes(
     state = resume_log.recall("all rows", first) or first
     while True:
         state = resume_log.record("all rows", state)
-        model, done, (before, gain) = Model.of(state), int(state["done"]), state["figures"].tolist()
+        model, done, (before, gain) = parameters_of(state), int(state["done"]), state["figures"].tolist()
         statistics = em.expect_all(lagged_rows, model, progress, "polish", resume_log, done)
         now = float(statistics.log_marginal[0]) / statistics.usable_rows
         gain = gain if math.isnan(before) else abs(now - before)
@@ -216,13 +217,13 @@ def _last_passes(
         state = _pass_state(em.update(statistics, model[None])[0], done + 1, now, gain)
 
 
-def _pass_state(model: Model, done: int, before: float, gain: float) -> State:
+def _pass_state(model: Parameters, done: int, before: float, gain: float) -> State:
     """Where the last passes are: the model, and what the pass before it came to."""
-    return model.state() | {"done": torch.tensor(done), "figures": torch.tensor([before, gain], dtype=torch.float64)}
+    return state_of(model) | {"done": torch.tensor(done), "figures": torch.tensor([before, gain], dtype=torch.float64)}
 
 
 def _annealed(
-    started: Model,
+    started: Parameters,
     sample: Rows,
     config: TrainConfig,
     steps: int,
@@ -233,7 +234,7 @@ def _annealed(
     """The encoder first, towards the start's posterior; then encoder, decoder and prior together."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = GMVAE(started.emission, started.chain, config.model, float(started.evidence_scale))
+        model = GMVAE(started, config.model)
     fit_encoder(model, sample, _ENCODER_STEPS // 2, generator, progress, resume_log=resume_log, phase="first encoder")
     anneal(model, sample, config, steps, generator, progress, resume_log)
     return model
@@ -249,14 +250,14 @@ def _start(
     config: TrainConfig,
     generator: torch.Generator,
     progress: Progress,
-) -> Model:
+) -> Parameters:
     """The best of many starts, by likelihood on held-out rows after a few closed-form updates."""
     rows = subsample(sample, _START_ROWS)
     candidates = _short_starts(em, rows, config.restarts, generator)
     if not em.iid_prior:
         windowed = _window_starts(em, rows, config.restarts, generator)
         candidates = windowed if windowed and em.dwell is not None else windowed + candidates
-    models = em.with_noise(Model.stacked(candidates))
+    models = em.with_noise(Parameters.stacked(candidates))
     for done, (passes, keep) in enumerate(_COMPETITION):
         models, _ = em.run_em(rows, models, passes, calibrate=True)
         models = models[em.score(judged_on, models).argsort(descending=True, stable=True)[:keep]]
@@ -265,7 +266,7 @@ def _start(
     return models[0]
 
 
-def _short_starts(em: EM, rows: Rows, restarts: int, generator: torch.Generator) -> list[Model]:
+def _short_starts(em: EM, rows: Rows, restarts: int, generator: torch.Generator) -> list[Parameters]:
     """Short runs from random responsibilities on a few rows; the best ones."""
     config = em.config
     fully_observed = em.for_initialization(rows).nonzero()[:, 0]
@@ -282,12 +283,12 @@ def _short_starts(em: EM, rows: Rows, restarts: int, generator: torch.Generator)
     )
     best = log_marginal.argsort(descending=True, stable=True)[: max(1, restarts // 2)].tolist()
     if em.iid_prior:
-        return [Model(emission[i], Chain(law[i], law[i].expand(config.regimes, -1))) for i in best]
+        return [Parameters(emission[i], Chain(law[i], law[i].expand(config.regimes, -1))) for i in best]
     matrix = persistent(config.regimes, em.dwell or _SHORT_DWELL)
-    return [Model(emission[i], Chain(stationary(matrix), matrix)) for i in best]
+    return [Parameters(emission[i], Chain(stationary(matrix), matrix)) for i in best]
 
 
-def _window_starts(em: EM, rows: Rows, restarts: int, generator: torch.Generator) -> list[Model]:
+def _window_starts(em: EM, rows: Rows, restarts: int, generator: torch.Generator) -> list[Parameters]:
     """Window clusterings of several window lengths, the best of each."""
     models = []
     lengths = _WINDOWS if em.dwell is None else (max(2, round(em.dwell / 2)),)
@@ -300,7 +301,7 @@ def _window_starts(em: EM, rows: Rows, restarts: int, generator: torch.Generator
     return models
 
 
-def start_from_windows(em: EM, rows: Rows, length: int, restarts: int, generator: torch.Generator) -> Model | None:
+def start_from_windows(em: EM, rows: Rows, length: int, restarts: int, generator: torch.Generator) -> Parameters | None:
     """The best of several clusterings of windows of `length` rows; None where there are fewer windows than regimes."""
     regimes = em.config.regimes
     flat, counts = window_moments(rows.y, em.for_initialization(rows), length)
@@ -314,7 +315,7 @@ def start_from_windows(em: EM, rows: Rows, length: int, restarts: int, generator
     best = int(total.argmax())
     visits = 1 + int((labels[best, 1:] != labels[best, :-1]).sum())
     matrix = persistent(regimes, em.dwell or length * labels.shape[1] / visits)
-    return Model(emission[best], Chain(stationary(matrix), matrix))
+    return Parameters(emission[best], Chain(stationary(matrix), matrix))
 
 
 # --- which rows ------------------------------------------------------------------------------------------------------

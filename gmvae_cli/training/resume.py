@@ -17,9 +17,12 @@ from typing import Any, Self
 import torch
 from torch import Generator, Tensor
 
+from gmvae_cli.core import Parameters
 from gmvae_cli.errors import CheckpointError, GmvaeError, SeriesError
 from gmvae_cli.files.table_writer import atomic
 from gmvae_cli.files.tensor_file import content, opened
+from gmvae_cli.model.ar_density import Emission
+from gmvae_cli.model.chain import Chain
 
 FORMAT = 1
 SECONDS = 60.0  # the file is written this long after the last time, or after so many records, or as a phase ends
@@ -174,6 +177,22 @@ class ResumeFile(ResumeLog):
         if error is not None and not would_come_again:
             self.write()
             error.add_note(f"{self.path} keeps what is done, --resume goes on from there")
+
+
+def state_of(parameters: Parameters) -> State:
+    """The tensors of parameters by name, as a resume file holds them."""
+    emission = {f"emission.{name}": value for name, value in vars(parameters.emission).items() if value is not None}
+    chain = {f"chain.{name}": value for name, value in parameters.chain._asdict().items()}
+    return emission | chain | {"evidence_scale": parameters.evidence_scale}
+
+
+def parameters_of(state: State) -> Parameters:
+    """The parameters that `state_of` took apart; other tensors in the state are ignored."""
+    emission, chain = (
+        {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)}
+        for part in ("emission.", "chain.")
+    )
+    return Parameters(Emission(**emission), Chain(**chain), state["evidence_scale"])
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -114,9 +114,9 @@ def test_a_truth_says_what_generated_it(run, tmp_path, inspected):
     """No encoder, no training, no standard errors; shares are the chain's own."""
     _, truth = simulated(run, tmp_path, "--dwell", "20", "--lags", "2")
     found, saved = inspected(truth), checkpoint.load(str(truth))
-    np.testing.assert_array_equal(found["transition_matrix"], saved.parameters.transition_matrix)
+    np.testing.assert_array_equal(found["transition_matrix"], saved.parameters.chain.transition_matrix)
     for k, one in enumerate(found["regimes"]):
-        np.testing.assert_array_equal(one["ar_weights"], saved.parameters.ar_weights[k])
+        np.testing.assert_array_equal(one["ar_weights"], saved.parameters.emission.ar_weights(2)[k])
         assert one["standard_errors"] is None
         assert one["expected_dwell"] == pytest.approx(20)
         assert one["share"] == pytest.approx(1 / 3)
@@ -138,7 +138,7 @@ def test_a_stride_counts_in_rows(run, tmp_path, inspected):
 
 def test_what_never_settles_is_null(tmp_path, inspected):
     path, model = tmp_path / "model.safetensors", random_checkpoint(0, K=2, D=2)
-    model.parameters.ar_weights[1] = 1.1 * torch.eye(2)
+    model.parameters.emission.weights[1, :, :2] = 1.1 * torch.eye(2)
     checkpoint.save(str(path), model)
     wild = inspected(path)["regimes"][1]
     assert wild["mean"] == wild["standard_deviation"] == [None, None]
@@ -150,10 +150,9 @@ def test_what_never_settles_is_null(tmp_path, inspected):
 def test_student_noise_has_its_degrees_and_a_covariance_above_two(run, tmp_path, inspected):
     """Against the same scale matrices as Normal noise, whose covariance they are."""
     path, model = tmp_path / "model.safetensors", random_checkpoint(0, K=2, D=2, noise="student")
-    model.parameters.ar_weights[:] = 0.5 * torch.eye(2)
-    checkpoint.save(
-        str(path), replace(model, parameters=replace(model.parameters, degrees=None), model=ModelConfig(regimes=2))
-    )
+    model.parameters.emission.weights[..., :2] = 0.5 * torch.eye(2)
+    normal = replace(model.parameters, emission=replace(model.parameters.emission, degrees=None))
+    checkpoint.save(str(path), replace(model, parameters=normal, model=ModelConfig(regimes=2)))
     plain = inspected(path)
     assert plain["degrees_of_freedom"] is None
     checkpoint.save(str(path), model)
@@ -164,7 +163,7 @@ def test_student_noise_has_its_degrees_and_a_covariance_above_two(run, tmp_path,
         np.testing.assert_allclose(other["covariance"], 5 * np.array(one["covariance"]))  # 2.5 / 0.5
         np.testing.assert_allclose(other["standard_deviation"], 5**0.5 * np.array(one["standard_deviation"]))
         assert other["mean"] == one["mean"]
-    model.parameters.degrees[0] = 1.5
+    model.parameters.emission.degrees[0] = 1.5
     checkpoint.save(str(path), model)
     for one in inspected(path)["regimes"]:
         assert one["standard_deviation"] == one["noise"] == [None, None]

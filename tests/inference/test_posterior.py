@@ -38,7 +38,7 @@ def test_posteriors_are_those_of_the_chain_and_differ():
     checkpoint, data = random_checkpoint(3), random_data(3, 200)
     source = LaggedRows(data, checkpoint.model, checkpoint.mean.numpy(), checkpoint.scale.numpy(), torch.float64)
     rows = source.rows(0, 200)
-    scores = torch.where(rows.usable, log_likelihoods(rows.y, checkpoint.parameters.emission(True), rows.partial), 0).mT
+    scores = torch.where(rows.usable, log_likelihoods(rows.y, checkpoint.parameters.emission, rows.partial), 0).mT
     chain = checkpoint.parameters.chain
     results = {name: collected(data, checkpoint, name, 64) for name in POSTERIORS}
     exact = forward_backward.smooth(scores, chain, rows.steps)

@@ -12,12 +12,14 @@ from gmvae_cli.model.ar_density import Emission, context, log_likelihoods, patte
 @pytest.mark.parametrize(("K", "D", "P"), [(1, 1, 1), (3, 2, 1), (2, 3, 3), (4, 4, 2)])
 def test_log_likelihoods_equal_scipy(K, D, P, shared):
     rng = np.random.default_rng(K + 10 * D + 100 * P)
-    parameters = random_parameters(rng, K, D, P, shared)
+    emission = random_parameters(rng, K, D, P, shared).emission
     x = rng.normal(size=(25, D))
-    tril = parameters.scale_tril.expand(K, D, D)
-    expected = ar_log_likelihoods(x, *(t.numpy() for t in (parameters.ar_weights, parameters.ar_bias, tril @ tril.mT)))
+    tril = emission.scale_tril.expand(K, D, D)
+    expected = ar_log_likelihoods(
+        x, *(t.numpy() for t in (emission.ar_weights(P), emission.ar_bias(P), tril @ tril.mT))
+    )
     y = context(torch.as_tensor(x.T), P, 1, True)
-    np.testing.assert_allclose(log_likelihoods(y, parameters.emission(True)).T, expected[P:], rtol=1e-10)
+    np.testing.assert_allclose(log_likelihoods(y, emission).T, expected[P:], rtol=1e-10)
 
 
 def test_context_puts_lag_one_first_and_the_intercept_last():
@@ -33,7 +35,7 @@ def test_context_of_too_few_rows_is_empty():
 
 def test_restarts_are_models_side_by_side():
     rng = np.random.default_rng(0)
-    models = [random_parameters(rng, 3, 2, 1).emission(True) for _ in range(4)]
+    models = [random_parameters(rng, 3, 2, 1).emission for _ in range(4)]
     both = Emission(torch.stack([m.weights for m in models]), torch.stack([m.scale_tril for m in models]))
     y = torch.as_tensor(rng.normal(size=(5, 30)))
     for index, model in enumerate(models):
@@ -54,7 +56,7 @@ def test_patterns_group_the_partly_observed_rows():
 def test_partly_observed_rows_have_their_marginal_density():
     rng = np.random.default_rng(1)
     K, D, n = 2, 3, 40
-    emission = random_parameters(rng, K, D, 1).emission(True)
+    emission = random_parameters(rng, K, D, 1).emission
     y = np.concatenate([rng.normal(size=(2 * D, n)), np.ones((1, n))])
     observed = random_observed(rng, D, n)
     found = log_likelihoods(torch.as_tensor(y), emission, patterns(observed))

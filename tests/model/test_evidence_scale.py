@@ -9,6 +9,7 @@ from reference import filter_rows, random_chain
 from scipy.signal import lfilter
 
 from gmvae_cli.config import ModelConfig, TrainConfig
+from gmvae_cli.core import Parameters
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.model import simulation
@@ -16,7 +17,7 @@ from gmvae_cli.model.ar_density import Emission, log_likelihoods
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.evidence_scale import evidence_scale
 from gmvae_cli.system.progress import silent
-from gmvae_cli.training.em import EM, Model
+from gmvae_cli.training.em import EM
 from gmvae_cli.training.fit import fit
 
 
@@ -104,8 +105,8 @@ def test_polish_never_lowers_the_bound_at_a_fixed_scale(scale):
     rows = LaggedRows(data, config, data.mean, data.scale, torch.float64).rows(0, 2_000)
     em = EM.over(rows, config, 2, None, scale)
     pi, A = (torch.as_tensor(part) for part in random_chain(rng, 2))
-    emission = random_parameters(rng, 2, 2, 1).emission(True)
-    model = Model(emission, Chain(pi, A), torch.tensor(scale, dtype=torch.float64))[None]
+    emission = random_parameters(rng, 2, 2, 1).emission
+    model = Parameters(emission, Chain(pi, A), torch.tensor(scale, dtype=torch.float64))[None]
     reached = []
     for _ in range(15):
         reached.append(float(em.expect(rows, model).log_marginal[0]))
@@ -123,9 +124,9 @@ def test_rows_are_predicted_unscaled_by_a_scaled_filter(scale):
     _, _, found, _, _ = collected(data, checkpoint, "smooth", 17)
     lagged_rows = LaggedRows(data, checkpoint.model, checkpoint.mean.numpy(), checkpoint.scale.numpy(), torch.float64)
     rows = lagged_rows.rows(0, 60)
-    emission = checkpoint.parameters.emission(True)
+    emission = checkpoint.parameters.emission
     scores = torch.where(rows.usable, log_likelihoods(rows.y, emission, rows.partial), 0).mT.numpy()
-    pi, A = checkpoint.parameters.initial_probs.numpy(), checkpoint.parameters.transition_matrix.numpy()
+    pi, A = (part.numpy() for part in checkpoint.parameters.chain)
     filtered, _ = filter_rows(scores / scale, pi, A, rows.steps)
     predicted = np.empty_like(filtered)
     for t, step in enumerate(rows.steps):

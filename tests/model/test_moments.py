@@ -77,10 +77,10 @@ def test_collect_equals_enumeration():
     y = context(torch.as_tensor(rng.normal(size=(1, 7))), 1, 1, True)
     usable = torch.tensor([True, True, False, True, True, True])
     steps = np.array([0, 1, 1, 0, 1, 1])
-    scores = np.where(usable[:, None], log_likelihoods(y, parameters.emission(True)).mT, 0)
+    scores = np.where(usable[:, None], log_likelihoods(y, parameters.emission).mT, 0)
     evidence, smoothed, pairs, _ = enumerate_paths(scores, pi, A, steps)
     chain = Chain(torch.as_tensor(pi)[None], torch.as_tensor(A)[None])
-    found, _, _ = collect(y, usable, steps, parameters.emission(True)[None], chain, iid_prior=False)
+    found, _, _ = collect(y, usable, steps, parameters.emission[None], chain, iid_prior=False)
     assert float(found.log_marginal[0]) == pytest.approx(evidence)
     np.testing.assert_allclose(found.pair_sums[0], pairs, atol=1e-12)
     np.testing.assert_allclose(found.shares[0], smoothed.sum(0))
@@ -106,7 +106,7 @@ def test_missing_channels_enter_with_their_conditional_mean_and_covariance(heavy
     """
     rng = np.random.default_rng(6)
     K, D, n = 2, 3, 50
-    emission = random_parameters(rng, K, D, 1).emission(True)
+    emission = random_parameters(rng, K, D, 1).emission
     y = np.concatenate([rng.normal(size=(2 * D, n)), np.ones((1, n))])
     observed, q = random_observed(rng, D, n), rng.dirichlet(np.ones(K), size=n).T
     weights = rng.gamma(2, size=(K, n)) if heavy else np.ones((K, n))
@@ -143,7 +143,7 @@ def test_an_update_with_missing_cells_never_lowers_the_likelihood():
     steps = np.minimum(np.arange(y.shape[1]), 1)
     pooled = weighted_moments(y, torch.ones(1, y.shape[1], dtype=y.dtype))[0] / y.shape[1]
     law = torch.full((1, 2), 0.5, dtype=torch.float64)
-    emission, chain = parameters.emission(True)[None], Chain(law, law.expand(1, 2, 2))
+    emission, chain = parameters.emission[None], Chain(law, law.expand(1, 2, 2))
     path = []
     for _ in range(12):
         found, _, _ = collect(y, usable, steps, emission, chain, True, None, patterns(observed | ~usable))

@@ -12,6 +12,7 @@ from random_models import random_observed, random_parameters
 from scipy import integrate, optimize, stats
 
 from gmvae_cli.config import ModelConfig, TrainConfig
+from gmvae_cli.core import Parameters
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.model import simulation, student_t
@@ -19,13 +20,13 @@ from gmvae_cli.model.ar_density import Emission, context, log_likelihoods, patte
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.moments import collect, update_emission, weighted_moments
 from gmvae_cli.model.student_t import LagIndex
-from gmvae_cli.training.em import EM, Model
+from gmvae_cli.training.em import EM
 from gmvae_cli.training.initialization import inliers, robust_moments
 
 
 def heavy(seed, K, D, P, nu=3.0, shared=False):
     """Random parameters of a decoder with Student t noise."""
-    emission = random_parameters(np.random.default_rng(seed), K, D, P, shared).emission(True)
+    emission = random_parameters(np.random.default_rng(seed), K, D, P, shared).emission
     return Emission(emission.weights, emission.scale_tril, torch.tensor([nu], dtype=torch.float64))
 
 
@@ -214,7 +215,7 @@ def test_one_regime_is_the_maximum_that_scipy_finds():
     em = EM.over(rows, source.model, 1, None)
     one = torch.ones(1, dtype=torch.float64)
     begun = Emission(torch.zeros(1, 1, 2, dtype=torch.float64), torch.ones(1, 1, 1, dtype=torch.float64))
-    begun = em.with_noise(Model(begun, Chain(one, one[None]))[None])
+    begun = em.with_noise(Parameters(begun, Chain(one, one[None]))[None])
     found = em.run_em(rows, begun, 100)[0][0].emission
     weights, scale, nu = found.weights[0, 0].numpy(), float(found.scale_tril), float(found.degrees)
     r = np.r_[0, x[1:] - weights[0] * x[:-1] - weights[1]] / scale

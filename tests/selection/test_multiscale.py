@@ -8,7 +8,7 @@ from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.model import simulation
 from gmvae_cli.selection import multiscale
 from gmvae_cli.system.progress import silent
-from gmvae_cli.training.em import EM, Model
+from gmvae_cli.training.em import EM
 from gmvae_cli.training.fit import fit
 
 
@@ -34,7 +34,7 @@ def test_waveforms_are_told_apart_by_the_views_that_agree(generator):
         labels = labels_of(lagged_rows, choice.initial)
         plain = training_rows(data, ModelConfig(regimes=2))
         likeliest = fit(plain, TrainConfig(model=ModelConfig(regimes=2), steps=10), None, silent).parameters
-        flickering = labels_of(plain, Model(likeliest.emission(True), likeliest.chain, likeliest.evidence_scale))
+        flickering = labels_of(plain, likeliest)
     edges = getattr(lagged_rows.data, "edges", np.arange(6_001))
     assert recovery.ari(true, np.repeat(labels, np.diff(edges))) > 0.9
     assert recovery.ari(true, flickering) < 0.3
