@@ -1,7 +1,11 @@
-"""Every default and every range check, as frozen dataclasses: for files, for the model, for each command."""
+"""Every default and every range check, as frozen dataclasses: for files, for the model, for each command.
+
+A config is checked when it is made: a value that is impossible whatever the file raises a ConfigError that names the
+option, what was given and what was expected.
+"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -14,8 +18,27 @@ Estimator = Literal["gumbel", "exact"]
 Anneal = Literal["exponential", "linear", "cosine"]
 Posterior = Literal["smooth", "viterbi", "filter", "encoder"]
 
-_MOST_CONTEXT_ROWS = 1_000_000
-_MOST_WEIGHTS = 100_000_000
+_MOST_CONTEXT_ROWS = 1_000_000  # that a prediction looks back on; more is a slip of the hand, and would fill the memory
+_MOST_WEIGHTS = 100_000_000  # of the encoder, 400 MB in single precision
+_FEWEST_BATCH_ROWS = 64  # in which one minibatch in 27 has no row of a regime of 5 %
+
+Gate = tuple[str, float]  # a figure of the result and its limit
+INFER_GATES = ("log_likelihood_per_row", "log_likelihood_above_training")
+EVALUATE_GATES = (
+    "accuracy",
+    "ari",
+    "nmi",
+    "ami",
+    "v_measure",
+    "macro_f1",
+    "covering",
+    "change_point_precision",
+    "change_point_recall",
+    "change_point_f1",
+    "hausdorff",
+    "elbo_per_row",
+    "log_likelihood_per_row",
+)
 
 
 def _at_least(option: str, value: float, minimum: float) -> None:
@@ -41,7 +64,13 @@ def _one_of(option: str, value: str, choices: object) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesConfig:
-    """How a series file is read: which columns play which part, and how its text is laid out."""
+    """How a series file is read: the roles of its columns, and the layout of its text.
+
+    Args:
+        time, series, channels: names of columns; None takes those that are named or typed as such.
+        delimiter: None takes a tab in .tsv, ';' beside a decimal comma, ',' in all others.
+        max_gap: rows or a duration; a longer step in time ends the series. regular: time stamps are ignored.
+    """
 
     time: str | None = None
     no_time: bool = False
@@ -68,11 +97,13 @@ class SeriesConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The shape of a model: what its parameters are, not how they are found.
+    """The shape of a model: its parameters, not how they are estimated.
 
     Args:
-        summarize: rows of a block that stands in their place, as in `summaries`; 1 is the rows themselves. Lags and
-            stride are then in blocks.
+        regimes: K. lags: P. stride: rows, or blocks, from one lag to the next.
+        summarize: rows of a block that is modelled in their place by its mean and spread, as in `data.block_features`;
+            1 models the rows themselves.
+        fixed_prior: regimes stay equally likely. hidden, layers: width and hidden layers of the encoder.
     """
 
     regimes: int = 3
@@ -107,7 +138,7 @@ class ModelConfig:
 
     @property
     def context_rows(self) -> int:
-        """Rows before a row that its prediction looks back on, P * s."""
+        """Rows before a row on which its prediction depends, P * stride."""
         return self.lags * self.stride
 
     def num_free_parameters(self, num_channels: int) -> int:
@@ -124,11 +155,10 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """Choices about a model that may be left to the data: None leaves one to them.
+    """Choices about a model, each of which is left to the data if it is None.
 
     Args:
-        stride: rows between one lag and the next. block_rows: rows of a block that stands for them; 1: rows themselves.
-        regimes: K.
+        stride, regimes: as in ModelConfig. block_rows: its `summarize`.
         time_scale: "rows" looks for regimes at the scale of the model's own rows; None compares every time scale, and
             stride and block_rows follow from the one that the comparison ends at.
     """
@@ -139,7 +169,7 @@ class Search:
     time_scale: Literal["rows"] | None = "rows"
 
     def smallest(self, model: ModelConfig) -> ModelConfig:
-        """The model as far as it is known before the data have been read: 1 for each choice left to them."""
+        """Return the model with these choices, and with 1 for each that is left to the data."""
         stride, block_rows, regimes = (
             1 if size is None else size for size in (self.stride, self.block_rows, self.regimes)
         )
@@ -147,7 +177,7 @@ class Search:
 
     @property
     def leaves_choices(self) -> bool:
-        """Whether anything is left to the data."""
+        """Whether any choice is left to the data."""
         return None in (self.stride, self.block_rows, self.regimes, self.time_scale)
 
 
@@ -157,6 +187,11 @@ class TrainConfig:
 
     Args:
         model: its shape; where `search` is given, the stride, blocks and regimes named there hold instead.
+        estimator: of the expectation over regimes in gradient steps. temperature_start, temperature_end, anneal: the
+            Gumbel temperature at the first and the last step, and the curve between them.
+        steps, batch_rows, lr: of the gradient. restarts: initial models, of which the best goes on. polish: EM steps.
+        expect_dwell: rows or a duration. evidence_scale: "auto" or a number, as in `model.evidence_scale`.
+        validation: share of rows held out. init, align_to: models to start from, and to number the regimes like.
     """
 
     model: ModelConfig = ModelConfig()
@@ -191,14 +226,14 @@ class TrainConfig:
         for option, value in (("steps", self.steps), ("polish", self.polish), ("seed", self.seed)):
             _at_least(option, value, 0)
         _at_least("restarts", self.restarts, 1)
-        _at_least("batch-rows", self.batch_rows, 64)
+        _at_least("batch-rows", self.batch_rows, _FEWEST_BATCH_ROWS)
         _positive("lr", self.lr)
         _below_one("validation", self.validation)
         _ = self.fixed_evidence_scale
 
     @property
     def fixed_evidence_scale(self) -> float | None:
-        """The evidence scale, None where the data say it; independent rows have none."""
+        """The evidence scale if it is given, None if it comes from the data; 1 under the iid prior."""
         if self.evidence_scale == "auto":
             return None if self.model.prior == "markov" else 1.0
         try:
@@ -213,7 +248,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectConfig:
-    """Which models compete, and for what."""
+    """Which models are compared: all combinations of `regimes`, `lags` and `covariance`."""
 
     regimes: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
     lags: tuple[int, ...] = (1,)
@@ -228,12 +263,18 @@ class SelectConfig:
         for option in ("regimes", "lags", "covariance"):
             if not getattr(self, option):
                 raise ConfigError(f"--{option} names nothing to choose from")
+        for covariance in self.covariance:
+            _one_of("covariance", covariance, Covariance)
         assert self.candidates, "ModelConfig has checked each"
         _at_least("restarts", self.restarts, 1)
         _at_least("seed", self.seed, 0)
 
     def training(self, choice: Mapping[str, object]) -> "TrainConfig":
-        """How a chosen candidate is trained."""
+        """Return the config that trains a candidate.
+
+        Args:
+            choice: the fields of ModelConfig that identify it.
+        """
         chosen = next(
             model for model in self.candidates if all(getattr(model, name) == value for name, value in choice.items())
         )
@@ -241,56 +282,25 @@ class SelectConfig:
 
     @property
     def candidates(self) -> tuple[ModelConfig, ...]:
-        """The models that compete, smaller ones first."""
+        """The models to compare, smaller ones first."""
         return tuple(
             ModelConfig(regimes=k, lags=p, covariance=covariance, prior=self.prior, intercept=self.intercept)
             for k in sorted(set(self.regimes))
             for p in sorted(set(self.lags))
-            for covariance in list(dict.fromkeys(self.covariance))[: 1 if k == 1 else None]  # with one regime the same
+            for covariance in list(dict.fromkeys(self.covariance))[
+                : 1 if k == 1 else None
+            ]  # one regime: they are the same
         )
-
-
-def column_names(text: str, option: str) -> tuple[str, ...]:
-    """Read "a,b,c" as the names of columns."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def covariances(text: str, option: str) -> tuple[Covariance, ...]:
-    """Read "regime,shared" as kinds of covariance."""
-    names = tuple(name.strip() for name in text.split(","))
-    for name in names:
-        _one_of(option, name, Covariance)
-    return names  # type: ignore[return-value]
-
-
-def number_or(text: str, option: str, word: str) -> int | None:
-    """The number that an option names; None where it is the word instead."""
-    if text == word:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigError(f"--{option} is '{text}', but must be {word} or a whole number") from None
-
-
-def whole_numbers(text: str, option: str) -> tuple[int, ...]:
-    """The numbers that "1:6" (both ends included) or "2,4" names."""
-    try:
-        if ":" in text:
-            first, last = (int(part) for part in text.split(":"))
-            numbers = tuple(range(first, last + 1))
-        else:
-            numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--{option} is '{text}', but must be a range like 1:6 or numbers like 2,4") from None
-    if not numbers:
-        raise ConfigError(f"--{option} is '{text}', a range that ends before it begins")
-    return numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulateConfig:
-    """What is drawn: a switching autoregressive series with its true regimes."""
+    """How a switching autoregressive series is simulated.
+
+    Args:
+        steps: rows of each series. channels: D. series: how many. dwell: expected length of a visit to a regime, rows.
+        missing: share of cells left empty. outliers: share of rows with a spike. model: path of a model to draw from.
+    """
 
     steps: int = 10_000
     regimes: int = 3
@@ -329,6 +339,12 @@ class InferConfig:
 
     def __post_init__(self) -> None:
         _one_of("posterior", self.posterior, Posterior)
+        _ = self.gates
+
+    @property
+    def gates(self) -> list[Gate]:
+        """The gates of `fail_under`."""
+        return _gates(self.fail_under, INFER_GATES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,3 +359,28 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         _at_least("tolerance", self.tolerance, 0)
+        _ = self.gates
+
+    @property
+    def gates(self) -> list[Gate]:
+        """The gates of `fail_under`."""
+        return _gates(self.fail_under, EVALUATE_GATES)
+
+
+def _gates(texts: Iterable[str], names: Sequence[str]) -> list[Gate]:
+    """Read each "NAME=VALUE" as a gate on one of these figures."""
+    gates = []
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in names:
+            raise ConfigError(
+                f"--fail-under names '{name}', but must name one of {', '.join(names)}, as in {names[0]}=0.9"
+            )
+        try:
+            limit = float(value)
+        except ValueError:
+            limit = math.nan
+        if not math.isfinite(limit):
+            raise ConfigError(f"--fail-under {name} is given '{value}', but needs a number, as in {name}=0.9")
+        gates.append((name, limit))
+    return gates

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gmvae_cli.cli.option_values import block_rows, names, number_or_auto, whole_numbers
 from gmvae_cli.cli.splicing import Option, joined, options_of
 from gmvae_cli.cli.terminal import Terminal, show
 from gmvae_cli.config import (
@@ -22,19 +23,7 @@ from gmvae_cli.config import (
     SeriesConfig,
     SimulateConfig,
     TrainConfig,
-    column_names,
-    covariances,
-    number_or,
-    whole_numbers,
 )
-
-
-def _number_or_auto(text: str, option: str) -> int | None:
-    return number_or(text, option, "auto")
-
-
-def _block_rows(text: str, option: str) -> int | None:
-    return 1 if text == "none" else number_or(text, option, "auto")
 
 
 def _training(**values: Any) -> TrainConfig:
@@ -65,7 +54,7 @@ _DEVICE = Option("expert", "Where to compute: cpu, auto, cuda, cuda:N or mps.", 
 _FAIL_UNDER = Option("output", "Exit with status 3 if this figure is worse; may be repeated.", "NAME=VALUE")
 
 _READING = {
-    "channels": Option("files", "Columns to model; else every other numeric one.", "A,B,C", column_names),
+    "channels": Option("files", "Columns to model; else every other numeric one.", "A,B,C", names),
     "time": Option("files", "Time column; else time, timestamp, date or t.", "NAME"),
     "no_time": Option("files", "There is no time column."),
     "series": Option("files", "Column that tells several series apart; else series.", "NAME"),
@@ -76,7 +65,7 @@ _READING = {
     "decimal": Option("files", "Decimal mark of CSV numbers: . or a comma.", "CHAR"),
 }
 _DRAWING = {name: option for name, option in _READING.items() if name not in ("sort", "max_gap")} | {
-    "channels": Option("files", "Columns to draw; else every other numeric one.", "A,B,C", column_names),
+    "channels": Option("files", "Columns to draw; else every other numeric one.", "A,B,C", names),
     "regular": Option("files", "Draw lines across gaps in time."),
 }
 
@@ -119,14 +108,14 @@ Training = Annotated[
                 "model",
                 "Rows from one lag to the next; auto: more than 1 where rows are sampled too fast.",
                 "S|auto",
-                _number_or_auto,
+                number_or_auto,
                 typed=str(ModelConfig.stride),
             ),
             summarize=Option(
                 "model",
                 "Model the mean and spread of blocks of so many rows; auto: about 600 blocks.",
                 "none|auto|ROWS",
-                _block_rows,
+                block_rows,
                 typed="none",
             ),
             fixed_prior=Option("expert", "Keep all regimes equally likely (prior iid)."),
@@ -166,7 +155,7 @@ Segmentation = Annotated[
         options_of(
             ModelConfig,
             regimes=Option(
-                "model", "Number of regimes; auto: the data decide.", "K|auto", _number_or_auto, typed="auto"
+                "model", "Number of regimes; auto: the data decide.", "K|auto", number_or_auto, typed="auto"
             ),
             noise=_NOISE,
         ),
@@ -180,7 +169,7 @@ Selection = Annotated[
         SelectConfig,
         regimes=Option("search", "Numbers of regimes to try: 1:6 or 2,4.", "K", whole_numbers, typed="1:6"),
         lags=Option("search", "Autoregressive orders to try: 1,2.", "P", whole_numbers, typed="1"),
-        covariance=Option("search", "regime, shared or both: regime,shared.", "NAMES", covariances, typed="regime"),
+        covariance=Option("search", "regime, shared or both: regime,shared.", "NAMES", names, typed="regime"),
         restarts=_RESTARTS,
         seed=_SEED,
         prior=_PRIOR,

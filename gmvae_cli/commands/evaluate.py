@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from gmvae_cli.commands.gates import missed, parse
+from gmvae_cli.commands.gates import missed
 from gmvae_cli.config import EvaluateConfig, SeriesConfig
 from gmvae_cli.errors import SeriesError
 from gmvae_cli.files.series_reader import SeriesReader, open_series
@@ -49,23 +49,6 @@ class EvaluateResult:
     missed: tuple[str, ...] = ()
 
 
-GATES = (
-    "accuracy",
-    "ari",
-    "nmi",
-    "ami",
-    "v_measure",
-    "macro_f1",
-    "covering",
-    "change_point_precision",
-    "change_point_recall",
-    "change_point_f1",
-    "hausdorff",
-    "elbo_per_row",
-    "log_likelihood_per_row",
-)
-
-
 def evaluate(
     path: str, config: EvaluateConfig, series: SeriesConfig, model: str | None, progress: Progress
 ) -> EvaluateResult:
@@ -76,7 +59,6 @@ def evaluate(
     Args:
         model: path of a model that labels the rows and adds its likelihoods; then the file may lack the truth.
     """
-    gates = parse(config.fail_under, GATES)
     if model is None:
         reader = open_series([path], series)
         counts = LabelCounts()
@@ -86,7 +68,7 @@ def evaluate(
         result = comparison.result()
     else:
         result = _with_model(path, series, model, config, progress)
-    return replace(result, missed=missed(gates, result, SMALLER_IS_BETTER))
+    return replace(result, missed=missed(config.gates, result, SMALLER_IS_BETTER))
 
 
 def _columns(reader: SeriesReader, names: Sequence[str], progress: Progress) -> Iterator[list[pa.ChunkedArray]]:

@@ -1,29 +1,8 @@
 """Gates that a script sets on a result: `--fail-under NAME=VALUE`."""
 
-import math
 from collections.abc import Iterable, Sequence
 
-from gmvae_cli.errors import ConfigError
-
-Gate = tuple[str, float]
-
-
-def parse(texts: Iterable[str], names: Sequence[str]) -> list[Gate]:
-    """Name and limit of each gate; ConfigError for a name that is none of `names`, or a limit that is no number."""
-    return [_parsed(text, names) for text in texts]
-
-
-def _parsed(text: str, names: Sequence[str]) -> Gate:
-    name, _, value = text.partition("=")
-    if name not in names:
-        raise ConfigError(f"--fail-under names '{name}', but must name one of {', '.join(names)}, as in {names[0]}=0.9")
-    try:
-        limit = float(value)
-    except ValueError:
-        limit = math.nan
-    if not math.isfinite(limit):
-        raise ConfigError(f"--fail-under {name} is given '{value}', but needs a number, as in {name}=0.9")
-    return name, limit
+from gmvae_cli.config import Gate
 
 
 def missed(gates: Iterable[Gate], result: object, smaller_is_better: Sequence[str] = ()) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from gmvae_cli.checkpoint import Checkpoint, load
 from gmvae_cli.commands.dry_run import INFER_ROWS_PER_SECOND, Plan, existing_folder, joined, plan
-from gmvae_cli.commands.gates import missed, parse
+from gmvae_cli.commands.gates import missed
 from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import ConfigError, GmvaeError, Note, SeriesError
@@ -29,7 +29,6 @@ from gmvae_cli.metrics.segments import Ribbon
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress, silent
 
-GATES = ("log_likelihood_per_row", "log_likelihood_above_training")
 _NOT_IN_MANIFEST = ("seconds", "output", "skipped", "ribbon", "missed")
 
 
@@ -75,7 +74,6 @@ def infer(
     """
     started = time.perf_counter()
     configure_process()
-    gates = parse(config.fail_under, GATES)
     if config.manifest and output == "-":
         raise ConfigError("--manifest describes a file, but --output is -; name a file for the output")
     manifest_path = manifest.beside(output) if config.manifest else None
@@ -102,7 +100,7 @@ def infer(
     if manifest_path is not None and labelling.written:
         with atomic(manifest_path) as temporary:
             labelling.write_manifest(temporary, result, segments_path)
-    return replace(result, missed=missed(gates, result) if result.files else ())
+    return replace(result, missed=missed(config.gates, result) if result.files else ())
 
 
 def dry_run(

@@ -9,10 +9,10 @@ import time
 import numpy as np
 import pytest
 
-from gmvae_cli.config import ModelConfig, SelectConfig, whole_numbers
+from gmvae_cli.config import ModelConfig, SelectConfig
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.errors import ConfigError, SeriesError
+from gmvae_cli.errors import SeriesError
 from gmvae_cli.selection import cross_validation
 from gmvae_cli.system import concurrency
 
@@ -145,13 +145,6 @@ def test_a_run_that_is_broken_off_leaves_no_process(run, tmp_path, sent, to_all,
     while _processes_of(process.pid) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert _processes_of(process.pid) == 0
-
-
-def test_whole_numbers():
-    assert whole_numbers("1:3", "regimes") == (1, 2, 3)
-    assert whole_numbers("2,4", "regimes") == (2, 4)
-    with pytest.raises(ConfigError, match="ends before it begins"):
-        whole_numbers("3:1", "regimes")
 
 
 @pytest.mark.parametrize(
