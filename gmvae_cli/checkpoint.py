@@ -13,7 +13,7 @@ from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.data.block_features import feature_names
 from gmvae_cli.errors import CheckpointError, ConfigError
-from gmvae_cli.files.table_writer import atomic
+from gmvae_cli.files.atomic import atomic
 from gmvae_cli.files.tensor_file import content, is_number, opened, require_finite
 from gmvae_cli.model.ar_density import Emission
 from gmvae_cli.model.chain import Chain, expected_dwell

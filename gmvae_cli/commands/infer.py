@@ -13,9 +13,9 @@ from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import ConfigError, GmvaeError, Note, SeriesError
 from gmvae_cli.files import manifest
+from gmvae_cli.files.atomic import atomic, require_apart
 from gmvae_cli.files.inputs import InputFile, expand, suffix_of
 from gmvae_cli.files.series_reader import SeriesReader, open_series
-from gmvae_cli.files.table_writer import atomic, require_apart
 from gmvae_cli.inference import apply, posterior
 from gmvae_cli.inference.label_table import (
     LabelTotals,

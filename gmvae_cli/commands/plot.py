@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import Note
-from gmvae_cli.files.table_writer import atomic
+from gmvae_cli.files.atomic import atomic
 from gmvae_cli.plotting import figure, plot_data
 from gmvae_cli.system.progress import Progress
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gmvae_cli.errors import ConfigError, Note, SeriesError
+from gmvae_cli.files.atomic import require_apart, require_writable
 from gmvae_cli.files.inputs import SUFFIXES, suffix_of
-from gmvae_cli.files.table_writer import require_apart, require_writable
 from gmvae_cli.metrics.segments import Ribbon
 from gmvae_cli.plotting.figure import format_of
 

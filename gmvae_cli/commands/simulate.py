@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from gmvae_cli.config import ModelConfig, SimulateConfig
 from gmvae_cli.errors import CheckpointError, ConfigError
-from gmvae_cli.files import table_writer
+from gmvae_cli.files.atomic import atomic, require_apart
+from gmvae_cli.files.table_writer import writer
 from gmvae_cli.metrics.segments import runs
 from gmvae_cli.model import simulation
 from gmvae_cli.system.progress import Progress
@@ -60,14 +61,14 @@ def simulate(output: str, config: SimulateConfig, truth: str | None, progress: P
         truth: where the generating model goes, as a checkpoint without an encoder; None for nowhere.
     """
     started = time.perf_counter()
-    table_writer.require_apart({"--truth": truth}, [output])
+    require_apart({"--truth": truth}, [output])
     source = _trained(config) if config.model is not None else _random(config)
     process = source.process
     counts, segments, done = np.zeros(process.num_regimes, dtype=np.int64), 0, 0
     total = config.steps * config.series
     with ExitStack() as stack:
-        table = stack.enter_context(table_writer.writer(output))
-        truth_file = stack.enter_context(table_writer.atomic(truth)) if truth is not None else None
+        table = stack.enter_context(writer(output))
+        truth_file = stack.enter_context(atomic(truth)) if truth is not None else None
         for block, regimes, num_changes in _blocks(source, config):
             table.write(block)
             counts += np.bincount(regimes, minlength=process.num_regimes)

@@ -21,8 +21,8 @@ from gmvae_cli.data.block_features import BlockFeatures
 from gmvae_cli.data.lagged_rows import LaggedRows, training_rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import CheckpointError, Note
+from gmvae_cli.files.atomic import atomic, require_apart
 from gmvae_cli.files.series_reader import SeriesReader, open_series
-from gmvae_cli.files.table_writer import atomic, require_apart
 from gmvae_cli.inference import apply, posterior
 from gmvae_cli.metrics import partition
 from gmvae_cli.model import ar_dynamics

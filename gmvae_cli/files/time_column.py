@@ -1,6 +1,6 @@
 """Time columns: cells as numbers that subtract exactly, of the same type in every block of a file."""
 
-import math
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gmvae_cli.data.steps import TimeUnit
+from gmvae_cli.files.cells import Problem, as_numpy, first_failure, first_true, is_numeric, spell
 
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # in a second
 _TEXT_TYPES = (
@@ -104,11 +105,29 @@ class TimeReader:
 
 def _is_time(kind: Any) -> bool:
     """Return whether an Arrow type holds points in time: numbers, dates, clock times or durations."""
-    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    return bool(is_number or (pa.types.is_temporal(kind) and not pa.types.is_interval(kind)))
+    return bool(is_numeric(kind) or (pa.types.is_temporal(kind) and not pa.types.is_interval(kind)))
 
 
-def as_numpy(cells: Any, kind: Any, *, safe: bool = False) -> NDArray[Any]:
-    """Convert cells to (n,) numbers of the Arrow type `kind`, read-only; nulls, only possible in floats, become NaN."""
-    cells = pc.cast(cells, kind, safe=safe)
-    return np.from_dlpack(pc.fill_null(cells, math.nan) if cells.null_count else cells)  # to_numpy imports pandas
+def find_times(column: Any, name: str, reader: TimeReader, problems: list[Problem]) -> Times | None:
+    """Parse a time column of one block.
+
+    Args:
+        column: cells as `plain` returns them. name: of the column, for messages.
+        problems: the first cell that is no time is added to them.
+    Returns:
+        the times, or None where a cell is no time.
+    """
+    empty = pc.is_null(column, nan_is_null=True)
+    if pc.any(empty).as_py():
+        sentence = f"column '{name}' is empty; every row needs a time (--no-time takes the rows as they come)"
+        problems.append(Problem(first_true(empty), sentence))
+        return None
+    times = reader.read(column)
+    if times is None:
+        row = first_failure(len(column), lambda stop: copy.copy(reader).read(column[:stop]) is not None)
+        sentence = (
+            f"column '{name}' holds '{spell(column[row].as_py())}', neither a number nor a date like "
+            "2024-01-31 12:30:00; --no-time takes the rows as they come"
+        )
+        problems.append(Problem(row, sentence))
+    return times

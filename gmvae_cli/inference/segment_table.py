@@ -5,7 +5,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.files.inputs import as_text
+from gmvae_cli.files.cells import as_text
 from gmvae_cli.files.series_reader import SeriesReader
 from gmvae_cli.inference.posterior import Labelled
 from gmvae_cli.metrics.segments import segments

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import Note, SeriesError
-from gmvae_cli.files.inputs import as_text
-from gmvae_cli.files.series_reader import Layout, SeriesReader, open_series
+from gmvae_cli.files.cells import as_text, plain
+from gmvae_cli.files.column_roles import Layout
+from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.files.time_column import TimeReader
-from gmvae_cli.files.validation import plain
 from gmvae_cli.metrics import partition
 from gmvae_cli.metrics.segments import runs
 from gmvae_cli.plotting.downsampling import Array, Columns, Reduction, SpanList, Spans

@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 
 from gmvae_cli.core import Parameters
 from gmvae_cli.errors import CheckpointError, GmvaeError, SeriesError
-from gmvae_cli.files.table_writer import atomic
+from gmvae_cli.files.atomic import atomic
 from gmvae_cli.files.tensor_file import content, opened
 from gmvae_cli.model.ar_density import Emission
 from gmvae_cli.model.chain import Chain

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pytest
 
 from gmvae_cli.errors import SeriesError
-from gmvae_cli.files.table_writer import atomic, writer
+from gmvae_cli.files.atomic import atomic
+from gmvae_cli.files.table_writer import writer
 
 HOLD = """
 import sys, time
-from gmvae_cli.files.table_writer import atomic
+from gmvae_cli.files.atomic import atomic
 with atomic(sys.argv[1]) as path:
     open(path, "w").write("half")
     print("holding", flush=True)

@@ -361,7 +361,7 @@ def test_a_compressed_file_reads_as_its_text_does(tmp_path):
 
 
 def test_line_breaks_in_cells_survive_block_borders(tmp_path, monkeypatch):
-    monkeypatch.setattr("gmvae_cli.files.inputs.CSV_BLOCK_BYTES", 100)
+    monkeypatch.setattr("gmvae_cli.files.table_reader.CSV_BLOCK_BYTES", 100)
     notes = ["line\n" * (index % 5) + str(index) for index in range(500)]
     path = write(tmp_path / "a.csv", "note,x0\n" + "".join(f'"{note}",{index}\n' for index, note in enumerate(notes)))
     (table,) = open_series([path], SeriesConfig()).tables()

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import ConfigError, SeriesError
+from gmvae_cli.files.atomic import atomic
 from gmvae_cli.files.series_reader import open_series
-from gmvae_cli.files.table_writer import atomic, writer
+from gmvae_cli.files.table_writer import writer
 
 # what a cell of a CSV file can hold; NUL is left to tests/bad, a lone surrogate is no text
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
