@@ -1,4 +1,4 @@
-"""What a result was made of, as a JSON file beside it: the same inputs and options give the same bytes, so no dates."""
+"""The manifest of a result: a JSON file beside it with inputs, options and versions; no dates, so runs compare."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ _PACKAGES = ("gmvae", "torch", "numpy", "pyarrow")
 
 
 def beside(output: str) -> str:
-    """The manifest of an output, a file or a folder."""
+    """Return the path of the manifest of an output, a file or a folder."""
     return f"{output.rstrip(os.sep)}.meta.json"
 
 
@@ -26,25 +26,29 @@ def write(
     options: Mapping[str, Any],
     figures: Mapping[str, Any],
 ) -> None:
-    """Write a manifest to a name that `atomic` has given.
+    """Write a manifest: the same arguments and files give the same bytes.
 
     Args:
-        files: part they play -> paths, "-" for stdin. options, figures: JSON-able; what is not finite becomes null.
+        path: a name that `atomic` has given. command: of gmvae, for example "infer".
+        files: role -> paths of that role, "-" for stdin; each is listed with its size and hash.
+        options, figures: JSON-able values; a float in `figures` that is not finite becomes null.
+    Raises:
+        SeriesError: a file cannot be read. ValueError: an option is not finite.
     """
     content = {
         "format": FORMAT,
         "command": command,
-        **{part: [_described(path) for path in paths] for part, paths in files.items()},
+        **{role: [_describe(path) for path in paths] for role, paths in files.items()},
         "options": options,
         "versions": {name: version(name) for name in _PACKAGES},
-        "figures": _defined(figures),
+        "figures": _without_nan(figures),
     }
     with open(path, "w", encoding="utf-8") as file:
         file.write(json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def _described(path: str) -> dict[str, Any]:
-    """Name, size and hash of a file."""
+def _describe(path: str) -> dict[str, Any]:
+    """Return path, size in bytes and SHA-256 of a file."""
     if path == "-":
         return {"path": path}
     try:
@@ -55,9 +59,10 @@ def _described(path: str) -> dict[str, Any]:
         raise SeriesError(f"{path}: cannot be read for the manifest ({error.strerror})") from error
 
 
-def _defined(value: Any) -> Any:
+def _without_nan(value: Any) -> Any:
+    """Return a JSON-able value with None for every float that is not finite."""
     if isinstance(value, Mapping):
-        return {name: _defined(item) for name, item in value.items()}
+        return {name: _without_nan(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_defined(item) for item in value]
+        return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,6 +1,8 @@
 """Time columns: cells as numbers that subtract exactly, of the same type in every block of a file."""
 
 import copy
+import re
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,8 @@ _TEXT_TYPES = (
     pa.timestamp("ns"),
     pa.timestamp("ns", "UTC"),
 )
+_HALF_DAY = re.compile(r"(.*\d)(\s*)[ap]m", re.IGNORECASE | re.DOTALL)  # 1:05 PM
+_AMBIGUOUS = "in which day and month may be exchanged; write dates like 2024-01-31, or name another column with --time"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,18 +44,23 @@ class Times:
 class TimeReader:
     """Parser of one time column, block by block.
 
-    Text holds numbers or ISO 8601 dates (a date, or a date and a clock time, with or without a zone). The first block
-    decides which of the two; a later block of the other kind is not parsed. Numbers count as whole until the first
-    fraction, so a second pass over the same cells gives all blocks one type.
+    Text holds numbers, ISO 8601 dates (a date, or a date and a clock time, with or without a zone), or dates of another
+    format that all cells follow, for example 31.01.2024 12:30. The first block decides which; a later block of another
+    kind is not parsed. Numbers count as whole until the first fraction, so a second pass over the same cells gives all
+    blocks one type.
 
     Attributes:
         type: Arrow type of the cells last parsed; None before the first block.
+        date_format: with strftime codes, where dates are not in ISO 8601; else None.
+        is_ambiguous: whether the cells last read could be day/month and month/day, so that they were not parsed.
     """
 
     def __init__(self, decimal: str = ".") -> None:
         self._decimal = decimal
         self._text_types: tuple[Any, ...] = _TEXT_TYPES
         self.type: Any = None
+        self.date_format: str | None = None
+        self.is_ambiguous = False
 
     def cells(self, column: Any) -> Any | None:
         """Parse a column to whole numbers, floats or timestamps; None where a cell is not of the column's kind."""
@@ -85,10 +94,32 @@ class TimeReader:
         """Parse text; blanks around a cell are removed only where the text fails without that."""
         if self._decimal != ".":
             column = pc.replace_substring(column, self._decimal, ".")
-        parsed = self._parse_bare(column)
-        return self._parse_bare(pc.utf8_trim_whitespace(column)) if parsed is None else parsed
+        if self.date_format is not None:
+            return self._parse_dates(pc.utf8_trim_whitespace(column))
+        parsed = self._parse_as_type(column)
+        if parsed is None:
+            column = pc.utf8_trim_whitespace(column)
+            parsed = self._parse_as_type(column)
+        return self._parse_dates(column) if parsed is None and self.type is None else parsed
 
-    def _parse_bare(self, column: Any) -> Any | None:
+    def _parse_dates(self, column: Any) -> Any | None:
+        """Parse text as dates of the one format that fits all cells, and keep to that format from then on."""
+        if self.date_format is None and (not len(column) or column.null_count):
+            return None
+        formats = guess_date_formats(column[0].as_py()) if self.date_format is None else [self.date_format]
+        fitting = {name: cells for name in formats if (cells := parse_dates(column, name)) is not None}
+        self.is_ambiguous = len(fitting) > 1
+        if len(fitting) != 1:
+            return None
+        ((self.date_format, parsed),) = fitting.items()
+        for kind in [self.type] if self.type is not None else [pa.timestamp("us", parsed.type.tz), parsed.type]:
+            try:
+                return pc.cast(parsed, kind)
+            except pa.ArrowInvalid:  # it would lose nanoseconds
+                continue
+        return None
+
+    def _parse_as_type(self, column: Any) -> Any | None:
         """Parse text as the first type that fits all cells, and keep to that type from then on."""
         for position, kind in enumerate(self._text_types):
             try:
@@ -124,10 +155,62 @@ def find_times(column: Any, name: str, reader: TimeReader, problems: list[Proble
         return None
     times = reader.read(column)
     if times is None:
-        row = first_failure(len(column), lambda stop: copy.copy(reader).read(column[:stop]) is not None)
-        sentence = (
-            f"column '{name}' holds '{spell(column[row].as_py())}', neither a number nor a date like "
-            "2024-01-31 12:30:00; --no-time takes the rows as they come"
-        )
-        problems.append(Problem(row, sentence))
+        row, reason = (0, _AMBIGUOUS) if reader.is_ambiguous else _find_failure(column, reader)
+        sentence = f"column '{name}' holds '{spell(column[row].as_py())}', {reason}"
+        problems.append(Problem(row, f"{sentence}; --no-time takes the rows as they come"))
     return times
+
+
+def _find_failure(column: Any, reader: TimeReader) -> tuple[int, str]:
+    """Return the first row of a column that is no time, and the reason."""
+
+    def succeeds(stop: int) -> bool:
+        trial = copy.copy(reader)
+        return trial.read(column[:stop]) is not None or trial.is_ambiguous
+
+    row = first_failure(len(column), succeeds)
+    trial = copy.copy(reader)
+    if row:
+        trial.read(column[:row])
+    if trial.date_format is not None:
+        return row, f"not a date of the form {trial.date_format}, which the cells before it have"
+    return row, "neither a number nor a date like 2024-01-31 12:30:00"
+
+
+def guess_date_formats(cell: str) -> list[str]:
+    """Return the formats, with strftime codes, in which a cell is a date.
+
+    Returns:
+        two formats where day and month can be exchanged, none where pandas knows no format.
+    """
+    from pandas.tseries.api import guess_datetime_format  # 0.2 s of CPU, only for dates that Arrow cannot read
+
+    half_day = _HALF_DAY.fullmatch(cell)
+    stem, end = (half_day[1], f"{half_day[2]}%p") if half_day else (cell, "")
+    formats: list[str] = []
+    for day_first in (False, True):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a cell that is only possible the other way round
+            date_format = guess_datetime_format(stem, dayfirst=day_first)
+        # the month follows a year in front; and a half day needs hours up to 12
+        if date_format is None or (day_first and date_format.startswith("%Y")) or (end and "%H" not in date_format):
+            continue
+        formats.append(date_format.replace("%H", "%I") + end if end else date_format)
+    return list(dict.fromkeys(formats))
+
+
+def parse_dates(column: Any, date_format: str) -> Any | None:
+    """Parse text as timestamps, in UTC if the format holds a zone; None where a cell does not follow the format.
+
+    Args:
+        column: text, no nulls. date_format: with strftime codes; its fraction may have nine digits.
+    """
+    import pandas
+
+    if not pc.all(pc.match_substring_regex(column, r"\d")).as_py():  # pandas takes "now", "nan" and the like for times
+        return None
+    try:
+        parsed = pandas.to_datetime(column.to_pylist(), format=date_format, utc="%z" in date_format.lower())
+    except ValueError:
+        return None
+    return pa.array(parsed)

@@ -19,9 +19,13 @@ NAN = np.nan
 SEMICOLON = SeriesConfig(delimiter=";")
 COMMA = SeriesConfig(decimal=",")
 
-REFUSED = {
+MESSAGES = {
+    "ambiguous_time.csv": "row 1: column 'date' holds '01/02/2024', in which day and month may be exchanged; "
+    "write dates like 2024-01-31, or name another column with --time; --no-time takes the rows as they come",
     "backwards_time.csv": "row 3: column 't' goes back from '2' to '1'; --sort sorts, --no-time ignores times",
     "blank_lines_only.csv": "is empty; expected a header line and rows",
+    "changing_date_format.csv": "row 3: column 'date' holds '02/02/2024', not a date of the form %d.%m.%Y, which the "
+    "cells before it have; --no-time takes the rows as they come",
     "changing_time.csv": "row 3: column 'date' holds '3', neither a number nor a date like 2024-01-31 12:30:00; "
     "--no-time takes the rows as they come",
     "constant.csv": "no channel varies (x0); a model needs one that does",
@@ -51,7 +55,7 @@ REFUSED = {
     "scattered_series.csv": "row 4: series 'a' goes on after another one; --sort puts its rows together",
     "semicolons.csv": "the header is one column 't;x0;x1'; if its columns are separated by ';', give --delimiter ';'",
     "text_in_channel.csv": "row 3: column 'x0' holds 'n/a', not a number; an empty cell means missing",
-    "text_time.csv": "row 1: column 'date' holds '01/02/2024', neither a number nor a date like 2024-01-31 12:30:00; "
+    "text_time.csv": "row 1: column 'date' holds 'Monday', neither a number nor a date like 2024-01-31 12:30:00; "
     "--no-time takes the rows as they come",
     "thousands.csv": "row 3: column 'x0' holds '1.234,5', not a number; an empty cell means missing",
     "truncated.csv.gz": "cannot be read (Compressed file ended before the end-of-stream marker was reached)",
@@ -79,14 +83,14 @@ def record(path, config=None, **options):
 
 
 def test_every_bad_file_has_its_line():
-    assert sorted(REFUSED) == sorted(os.listdir(BAD))
+    assert sorted(MESSAGES) == sorted(os.listdir(BAD))
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_bad_file_is_refused_in_one_line(name):
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_bad_file_is_an_error_of_one_line(name):
     with pytest.raises(SeriesError) as failure:
         record(BAD / name, CONFIGS.get(name, SeriesConfig()))
-    assert str(failure.value) == f"{BAD / name}: {REFUSED[name]}"
+    assert str(failure.value) == f"{BAD / name}: {MESSAGES[name]}"
 
 
 @pytest.mark.parametrize("name", sorted(os.listdir(ODD)))
@@ -163,7 +167,7 @@ def test_integers_beyond_doubles_keep_their_digits(tmp_path):
         pytest.param(",a", {}, None, None, ("a",), id="column without a name"),
     ],
 )
-def test_columns_play_their_parts(tmp_path, header, options, time, series, channels):
+def test_columns_have_their_roles(tmp_path, header, options, time, series, channels):
     path = write(tmp_path / "a.csv", header + "\n" + ",".join("1" * len(header.split(","))) + "\n")
     layout = open_series([path], SeriesConfig(**options)).layout
     assert (layout.time, layout.series, layout.channels) == (time, series, channels)
@@ -180,7 +184,7 @@ def test_columns_play_their_parts(tmp_path, header, options, time, series, chann
         ({"time": "b", "channels": ("b",)}, ConfigError, "--channels names 'b', which is the time or series column"),
     ],
 )
-def test_impossible_parts_are_refused(tmp_path, options, kind, message):
+def test_impossible_roles_are_errors(tmp_path, options, kind, message):
     path = write(tmp_path / "a.csv", "t,x0,x0,b\n0,1,2,3\n")
     with pytest.raises(kind, match=message):
         open_series([path], SeriesConfig(**options))
@@ -386,7 +390,7 @@ def test_text_that_is_not_utf8_is_named_wherever_it_stands(tmp_path):
         record(tmp_path / "a.csv")
 
 
-def test_a_csv_file_too_large_for_the_disk_is_refused_before_it_is_read(tmp_path, monkeypatch):
+def test_a_csv_file_too_large_for_the_disk_is_an_error_before_it_is_read(tmp_path, monkeypatch):
     path = write(tmp_path / "a.csv", "t,x0,x1\n" + "".join(f"{row},1.5,{row % 7}\n" for row in range(20_000)))
     reader = open_series([path], SeriesConfig())
     assert 0.8 < reader._tables[0].likely_rows / 20_000 < 1.2

@@ -119,7 +119,7 @@ def test_a_failed_run_leaves_the_old_file(tmp_path, name):
     assert os.listdir(tmp_path) == [name]
 
 
-def test_impossible_targets_are_refused_before_work(tmp_path):
+def test_impossible_targets_are_errors_before_work(tmp_path):
     for path, line in (
         (tmp_path / "no" / "a.csv", f"cannot be written \\(there is no folder '{tmp_path}/no'\\)"),
         (tmp_path, "is a folder, not a file that can be written"),
