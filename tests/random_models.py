@@ -67,7 +67,7 @@ def collected(data, checkpoint, posterior, block_rows):
     with apply.infer(data, checkpoint, posterior, block_rows=block_rows) as inferred:
         blocks = list(inferred.blocks())
         parts = [np.concatenate([getattr(b, name) for b in blocks]) for name in ("regimes", "probs", "log_likelihood")]
-        return *parts, inferred.log_likelihood, inferred.elbo
+        return *parts, inferred.log_likelihood, inferred.elbo()
 
 
 def rewritten(path, tensors, **header):

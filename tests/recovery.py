@@ -172,7 +172,8 @@ def judged(
     with SeriesData.from_arrays(values, steps) as data, apply.infer(data, model, posterior) as inferred:
         regimes = np.concatenate([block.regimes for block in inferred.blocks()])
         rows = inferred.usable_rows
-        elbo = None if inferred.elbo is None else (inferred.elbo - inferred.log_volume) / rows
+        total = inferred.elbo()
+        elbo = None if total is None else (total - inferred.log_volume) / rows
         return Judged(regimes, (inferred.log_likelihood - inferred.log_volume) / rows, elbo)
 
 

@@ -142,7 +142,7 @@ def _with_model(
     path: str, series: SeriesConfig, model: str, config: EvaluateConfig, progress: Progress
 ) -> EvaluateResult:
     from gmvae_cli.inference.apply import judge
-    from gmvae_cli.inference.posterior import in_portions
+    from gmvae_cli.inference.labelled_rows import in_portions
     from gmvae_cli.system.device import configure_process
 
     configure_process()

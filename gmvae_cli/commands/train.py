@@ -17,13 +17,13 @@ from gmvae_cli.checkpoint import Checkpoint, load, write
 from gmvae_cli.commands.dry_run import TRAIN_ROWS_PER_SECOND, TRAIN_SECONDS, Plan, plan
 from gmvae_cli.config import SeriesConfig, TrainConfig
 from gmvae_cli.core import Encoder, Parameters
-from gmvae_cli.data.block_features import BlockFeatures
 from gmvae_cli.data.lagged_rows import LaggedRows, training_rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import CheckpointError, Note
 from gmvae_cli.files.atomic import atomic, require_apart
 from gmvae_cli.files.series_reader import SeriesReader, open_series
-from gmvae_cli.inference import apply, posterior
+from gmvae_cli.inference import apply
+from gmvae_cli.inference.posterior import Inference
 from gmvae_cli.metrics import partition
 from gmvae_cli.model import ar_dynamics
 from gmvae_cli.selection.search import OnNote, data_notes, dwell_rows, make_choices
@@ -114,7 +114,7 @@ def train(
                 resume_log,
                 skip_annealing=chosen is not None and chosen.skip_annealing,
             )
-            trained = _checkpoint(result.parameters, result.encoder, lagged_rows, result.standard_errors)
+            trained = _checkpoint(result.parameters, result.encoder, lagged_rows, data.channels, result.standard_errors)
             trained, counts = _named(trained, reference, config, data, progress)
             figures = _figures(trained, result, lagged_rows, counts)
             notes += diagnostics.on_model(trained, figures, lagged_rows.data.mean)
@@ -218,18 +218,22 @@ def _require_channels(path: str | None, older: Checkpoint, channels: tuple[str, 
 
 
 def _checkpoint(
-    parameters: Parameters, encoder: Encoder, lagged_rows: LaggedRows, standard_errors: Tensor | None = None
+    parameters: Parameters,
+    encoder: Encoder,
+    lagged_rows: LaggedRows,
+    channels: tuple[str, ...],
+    standard_errors: Tensor | None = None,
 ) -> Checkpoint:
-    seen = lagged_rows.data
+    std_epsilon = lagged_rows.data.std_epsilon
     return Checkpoint(
         model=lagged_rows.model,
-        channels=seen.data.channels if isinstance(seen, BlockFeatures) else seen.channels,
+        channels=channels,
         mean=torch.as_tensor(lagged_rows.mean),
         scale=torch.as_tensor(lagged_rows.scale),
         parameters=parameters,
         encoder={name: value.detach().cpu() for name, value in encoder.state_dict().items()},
         standard_errors=standard_errors,
-        std_epsilon=torch.as_tensor(seen.std_epsilon) if isinstance(seen, BlockFeatures) else None,
+        std_epsilon=None if std_epsilon is None else torch.as_tensor(std_epsilon),
     )
 
 
@@ -307,17 +311,18 @@ def _as_before(trained: Checkpoint, reference: Checkpoint, overlap: NDArray[np.i
 
 def _figures(trained: Checkpoint, result: Fit, lagged_rows: LaggedRows, counts: NDArray[np.int64]) -> dict[str, Any]:
     """The numbers of a run, on held-out rows where there are any (then of the model that never saw them)."""
-    lagged_rows = replace(lagged_rows, dtype=torch.float64)
-    source: posterior.Source = lagged_rows.pieces(result.validation) if result.validation else lagged_rows
-    judged = _checkpoint(*result.validated, lagged_rows) if result.validation else trained
+    lagged_rows, judged = replace(lagged_rows, dtype=torch.float64), trained
+    if result.validation:
+        judged = _checkpoint(*result.validated, lagged_rows, trained.channels)
+        lagged_rows = replace(lagged_rows, ranges=result.validation)
     encoder = judged.build_encoder("model")
     with (
-        posterior.Inference(source, judged, "smooth", evidence_scale=1.0) as exact,
-        posterior.Inference(source, judged, "encoder", encoder, evidence_scale=1.0) as amortised,
+        Inference.over(lagged_rows, judged, "smooth", evidence_scale=1.0) as exact,
+        Inference.over(lagged_rows, judged, "encoder", encoder, evidence_scale=1.0) as amortised,
     ):
-        rows = exact.usable_rows * lagged_rows.model.summarize
+        rows, total = exact.usable * lagged_rows.model.summarize, amortised.elbo()
         log_likelihood = exact.log_likelihood / rows if rows else None
-        elbo = amortised.elbo / rows if rows and amortised.elbo is not None else None
+        elbo = total / rows if rows and total is not None else None
         in_data_units = (exact.log_likelihood - exact.log_volume) / rows if rows else None
     known = log_likelihood is not None and elbo is not None
     return {

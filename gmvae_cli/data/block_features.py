@@ -1,7 +1,7 @@
-"""Blocks of rows in place of rows: of each channel the mean of a block, and the log of its standard deviation.
+"""Features of blocks of rows: of each channel the mean of a block, and the log of its standard deviation.
 
-When a regime is a waveform or an activity rather than a level, the mean of a block of rows hides it and its spread
-shows it. A recording seen this way is one again, with two channels for each, and the same model goes on top.
+Where a regime is a waveform or an activity rather than a level, the mean of a block hides it and the standard deviation
+shows it. The features are a series again, with two channels for each, and the same model is fitted to them.
 """
 
 from collections.abc import Iterator
@@ -10,76 +10,96 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gmvae_cli.data.series_data import READ_ROWS, ChannelSummary, SeriesData
+from gmvae_cli.system.scratch import MEMORY_BYTES, Scratch, require_free
 
-STD_EPSILON = (
-    1e-3  # of a channel's standard deviation, added to that of a block: a block that never changes has a log too
-)
+STD_EPSILON = 1e-3  # of a channel's standard deviation; keeps the log of a constant block finite, about 7 below usual
 
 
 def feature_names(channels: tuple[str, ...]) -> tuple[str, ...]:
-    """What the summaries of these channels are called."""
-    return tuple(f"{part} {name}" for part in ("mean", "log_spread") for name in channels)
+    """Return the names of the features of these channels: all means, then all log standard deviations."""
+    return tuple(f"{feature} {name}" for feature in ("mean", "log_spread") for name in channels)
 
 
 def block_features(
-    values: NDArray[np.float64], edges: NDArray[np.int64], std_epsilon: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Means and log standard deviations of blocks of rows.
+    data: SeriesData, block_rows: int, std_epsilon: NDArray[np.float64], directory: str | None = None
+) -> SeriesData:
+    """Compute the features of blocks of `block_rows` rows as a series of their own.
+
+    The last block of each unbroken series has half to one and a half times as many rows; a series shorter than that is
+    one block. The step between two blocks is the time between their first rows, in blocks. Memory stays flat; scratch
+    space is freed when the result is closed or no longer referenced.
 
     Args:
-        values: (n, D), NaN is missing. edges: (B + 1,) where blocks begin, and where the last one ends.
-        floor: (D,) what is added to standard deviations, in the channels' units.
+        data: T rows of D channels. std_epsilon: (D,) added to standard deviations, in the channels' units.
+        directory: of the scratch file; None takes TMPDIR.
     Returns:
-        (B, 2 D); NaN for a channel that half of a block's rows or more lack.
+        B rows of 2 D channels, with `edges` (B + 1,) and `std_epsilon` set.
+    """
+    edges, steps = block_edges(data, block_rows)
+    summary = ChannelSummary(feature_names(data.channels))
+    scratch = Scratch(len(summary.channels) + 1, np.float64, directory)
+    nbytes = len(steps) * 8 * scratch.num_columns
+    if nbytes > MEMORY_BYTES:
+        require_free(directory, nbytes)
+    for start, stop in _portions(len(steps), block_rows):
+        values = data.read(int(edges[start]), int(edges[stop]))[0]
+        features = summarize_blocks(values, edges[start : stop + 1], std_epsilon)
+        summary.add([np.ascontiguousarray(column) for column in features.T])
+        elapsed = np.where(steps[start:stop] == 0, np.nan, steps[start:stop])
+        scratch.append(np.column_stack([features, elapsed]))
+    return SeriesData(data.name, scratch, summary, int((steps == 0).sum()), edges, std_epsilon)
+
+
+def _portions(blocks: int, block_rows: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of blocks that together have about as many rows as are read at once."""
+    portion = max(1, READ_ROWS // block_rows)
+    return ((start, min(start + portion, blocks)) for start in range(0, blocks, portion))
+
+
+def summarize_blocks(
+    values: NDArray[np.float64], edges: NDArray[np.int64], std_epsilon: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Compute means and log standard deviations of blocks of rows.
+
+    Args:
+        values: (n, D), NaN is missing. edges: (B + 1,) first row of each block and end of the last; edges[0] is row 0.
+        std_epsilon: (D,) added to standard deviations, in the channels' units.
+    Returns:
+        (B, 2 D); NaN for a channel of which half of the block's rows or more are missing.
     """
     first, lengths = edges[:-1] - edges[0], np.diff(edges)
-    there = ~np.isnan(values)
-    counts = np.add.reduceat(there, first, axis=0, dtype=np.int64)
+    observed = ~np.isnan(values)
+    counts = np.add.reduceat(observed, first, axis=0, dtype=np.int64)  # (B, D)
     known = 2 * counts > lengths[:, None]
     divisor = np.where(known, counts, 1)
-    mean = np.add.reduceat(np.where(there, values, 0), first) / divisor
-    differences = np.where(there, values - np.repeat(mean, lengths, axis=0), 0)
+    mean = np.add.reduceat(np.where(observed, values, 0), first) / divisor
+    differences = np.where(observed, values - np.repeat(mean, lengths, axis=0), 0)
     std = np.sqrt(np.add.reduceat(differences * differences, first) / divisor)
     return np.where(np.tile(known, 2), np.concatenate([mean, np.log(std + std_epsilon)], axis=1), np.nan)
 
 
-class BlockFeatures:
-    """A recording in blocks of `block_rows` rows; the last one of a series has half to one and a half times as many.
-
-    A series of fewer rows than that is one block. It is read as a recording is. A block follows the one before by so
-    many steps as blocks fit between their beginnings.
-
-    Attributes:
-        recording: of the rows. rows: number of blocks. edges: (rows + 1,) their first rows. steps: (rows,) as a
-            recording has them.
-        floor: (D,) as in `block_features`. mean, scale: (2 D,) of the summaries.
-    """
-
-    def __init__(self, data: SeriesData, block_rows: int, std_epsilon: NDArray[np.float64]) -> None:
-        self.data, self.block_rows, self.std_epsilon = data, block_rows, std_epsilon
-        self.name = data.name
-        self.edges, self.steps = block_edges(data, block_rows)
-        self.rows = len(self.steps)
-        summary = ChannelSummary(feature_names(data.channels))
-        for start, stop in self.portions():
-            values = self.read(start, stop)[0]
-            summary.add([np.ascontiguousarray(column) for column in values.T])
-        self.channels, self.mean, self.scale = summary.channels, summary.mean, summary.scale
-
-    def portions(self) -> Iterator[tuple[int, int]]:
-        """Ranges of blocks whose rows are no more than are read at once."""
-        blocks = max(1, READ_ROWS // self.block_rows)
-        return ((start, min(start + blocks, self.rows)) for start in range(0, self.rows, blocks))
-
-    def read(self, start: int, stop: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Blocks [start, stop): values (n, 2 D), NaN = missing, and steps (n,) as a recording has them."""
-        edges = self.edges[start : stop + 1]
-        values = self.data.read(int(edges[0]), int(edges[-1]))[0]
-        return block_features(values, edges, self.std_epsilon), self.steps[start:stop]
-
-
 def block_edges(data: SeriesData, block_rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where blocks begin and the last one ends (B + 1,), and how each follows the one before (B,)."""
+    """Divide every unbroken series into blocks of `block_rows` rows.
+
+    Returns:
+        edges: (B + 1,) first row of each block, end of the last. steps: (B,) from block to block, as in a series.
+    """
+    starts, holes, missing = _irregular_rows(data)
+    rows = np.diff(starts, append=data.rows)
+    counts = np.maximum(1, (rows + block_rows // 2) // block_rows)
+    first = np.cumsum(counts) - counts  # first block of each series
+    edges = np.repeat(starts, counts) + block_rows * (np.arange(counts.sum()) - np.repeat(first, counts))
+    elapsed = np.diff(edges, prepend=edges[:1])  # rows, those missing added below
+    block = np.searchsorted(edges, holes, side="left")  # the first block that begins behind the hole
+    inside = block < len(edges)
+    np.add.at(elapsed, block[inside], missing[inside])
+    steps = np.maximum(1, (elapsed + block_rows // 2) // block_rows)
+    steps[first] = 0
+    return np.append(edges, data.rows), steps
+
+
+def _irregular_rows(data: SeriesData) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Find the rows that start a series, the rows behind a hole, and how many rows each hole lacks."""
     starts: list[NDArray[np.int64]] = []
     holes: list[NDArray[np.int64]] = []
     missing: list[NDArray[np.int64]] = []
@@ -88,27 +108,24 @@ def block_edges(data: SeriesData, block_rows: int) -> tuple[NDArray[np.int64], N
         starts.append(row + np.flatnonzero(steps == 0))
         holes.append(row + np.flatnonzero(steps > 1))
         missing.append(steps[steps > 1] - 1)
-    series = np.concatenate(starts)
-    rows = np.diff(series, append=data.rows)
-    counts = np.maximum(1, (rows + block_rows // 2) // block_rows)
-    first = np.cumsum(counts) - counts
-    edges = np.repeat(series, counts) + block_rows * (np.arange(counts.sum()) - np.repeat(first, counts))
-    travelled = np.diff(edges, prepend=edges[:1])
-    block = np.searchsorted(edges, np.concatenate(holes), side="left")  # the first block that begins behind the hole
-    inside = block < len(edges)
-    np.add.at(travelled, block[inside], np.concatenate(missing)[inside])
-    steps = np.maximum(1, (travelled + block_rows // 2) // block_rows)
-    steps[first] = 0
-    return np.append(edges, data.rows), steps
+    return np.concatenate(starts), np.concatenate(holes), np.concatenate(missing)
 
 
-def roughness(blocks: BlockFeatures) -> NDArray[np.float64]:
-    """The log spread of the differences from row to row within each block, (B, D), beside what `read` gives."""
-    found = []
-    for start, stop in blocks.portions():
-        edges = blocks.edges[start : stop + 1]
-        values = blocks.data.read(int(edges[0]), int(edges[-1]))[0]
+def roughness(
+    data: SeriesData, block_rows: int, edges: NDArray[np.int64], std_epsilon: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Compute the log standard deviation of the differences from row to row in each block.
+
+    Args:
+        edges: (B + 1,) of blocks of about `block_rows` rows. std_epsilon: (D,) as in `block_features`.
+    Returns:
+        (B, D); NaN as in `summarize_blocks`.
+    """
+    parts = []
+    for start, stop in _portions(len(edges) - 1, block_rows):
+        part = edges[start : stop + 1]
+        values = data.read(int(part[0]), int(part[-1]))[0]
         differences = np.diff(values, axis=0, prepend=np.nan)
-        differences[edges[:-1] - edges[0]] = np.nan
-        found.append(block_features(differences, edges, blocks.std_epsilon)[:, values.shape[1] :])
-    return np.concatenate(found)
+        differences[part[:-1] - part[0]] = np.nan  # no difference across two blocks
+        parts.append(summarize_blocks(differences, part, std_epsilon)[:, values.shape[1] :])
+    return np.concatenate(parts)

@@ -1,4 +1,4 @@
-"""What the mathematics sees of a file: standardisable numbers, steps in time, and what was found on the way."""
+"""A series as numbers: channels row by row, steps in time, and summaries of each channel."""
 
 import hashlib
 import math
@@ -10,30 +10,41 @@ from numpy.typing import NDArray
 from gmvae_cli.data.steps import BUSINESS_DAY_SHARE, StepCounter, StepRule, TimeUnit, duration_rows
 from gmvae_cli.system.scratch import Closing, Scratch
 
-READ_ROWS = 1 << 18
-SMALLEST_RANGE = 1e-140  # whose square is still a number
+READ_ROWS = 1 << 18  # at once; 2 MiB a channel
+SMALLEST_RANGE = 1e-140  # its square is still a float64 above 0
 
 
 class SeriesData(Closing):
-    """The channels of one table as numbers, row by row, kept in a scratch file until it is closed.
+    """One series of rows as numbers, kept in a scratch file until it is closed: the rows of a table, or block features.
 
     Attributes:
         name: of the file, for messages. rows: T. num_series: unbroken ids (or files without a series column).
-        channels: D names, those left out not among them. notes: (code, sentence) pairs for the user.
-        mean, scale: (D,) float64 mean and standard deviation (divisor n) of the observed values; where a channel kept
-            on request is constant or never observed, scale is 1 (and the mean of nothing 0).
-        observed, missing: (D,) cells that hold a number, and that do not.
+        channels: D names, without the channels that are left out. notes: (code, sentence) pairs for the user.
+        mean, scale: (D,) float64 mean and standard deviation (divisor n) of the observed values; scale is 1 for a
+            constant channel, mean is 0 for one without a value.
+        observed, missing: (D,) numbers of cells with a value, and without.
         step: median time step, in `time_unit`; None without a time column, or without two rows of one series.
-        holes, breaks: steps longer than 1.5 medians, and those of them that --max-gap turns into a new start.
+        holes, breaks: numbers of steps above 1.5 medians, and of those that --max-gap turns into a new start.
+        edges: (T + 1,) where a row stands for a block of rows: first row of each block, end of the last; else None.
+        std_epsilon: (D / 2,) where a row stands for a block, as in `block_features`; else None.
     """
 
-    def __init__(self, name: str, scratch: Scratch, summary: "ChannelSummary", num_series: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        scratch: Scratch,
+        summary: "ChannelSummary",
+        num_series: int,
+        edges: NDArray[np.int64] | None = None,
+        std_epsilon: NDArray[np.float64] | None = None,
+    ) -> None:
         D = len(summary.channels)
         self.name, self.num_series = name, num_series
         self.rows = scratch.rows
         self.channels = summary.channels
         self.mean, self.scale = summary.mean, summary.scale
         self.observed, self.missing = summary.observed, scratch.rows - summary.observed
+        self.edges, self.std_epsilon = edges, std_epsilon
         self.step: float | None = None
         self.time_unit: TimeUnit | None = None
         self.holes = self.breaks = 0
@@ -48,9 +59,11 @@ class SeriesData(Closing):
         channels: tuple[str, ...] | None = None,
         name: str = "series",
     ) -> Self:
-        """A recording of numbers in memory: values (T, D), NaN is missing; steps (T,) as `read` gives them.
+        """Make a series of arrays.
 
-        Without steps the rows are one series without holes. All channels are kept, constant or not.
+        Args:
+            values: (T, D), NaN is missing. steps: (T,) as `read` returns them; None: one series without holes.
+            channels: D names; None: x0, x1, ... All are kept, constant or not.
         """
         T, D = values.shape
         steps = np.minimum(np.arange(T), 1) if steps is None else np.asarray(steps)
@@ -66,10 +79,12 @@ class SeriesData(Closing):
         return data
 
     def read(self, start: int, stop: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Rows [start, stop): values (n, D), NaN = missing, and steps (n,).
+        """Read rows [start, stop).
 
-        A step is 0 in the first row of a series and behind a break (the chain restarts there, no lag looks across),
-        1 in the next row, n > 1 where n - 1 rows are missing before this one.
+        Returns:
+            values: (n, D), NaN is missing.
+            steps: (n,) 0 in the first row of a series and behind a break (the chain restarts there, and no lag reaches
+                across), 1 in the next row, m > 1 where m - 1 rows are missing before this one.
         """
         rows = self._scratch.read(start, stop)
         whole = self._kept.size == rows.shape[1] - 1
@@ -77,7 +92,7 @@ class SeriesData(Closing):
         return values, self._rule.steps(rows[:, -1])
 
     def fingerprint(self) -> str:
-        """A digest of the channels' names, of every number and of every step."""
+        """Compute a digest of the channels' names, of every value and of every step."""
         digest = hashlib.blake2b("\0".join(self.channels).encode(), digest_size=16)
         for start in range(0, self.rows, READ_ROWS):
             values, steps = self.read(start, min(start + READ_ROWS, self.rows))
@@ -86,18 +101,18 @@ class SeriesData(Closing):
         return digest.hexdigest()
 
     def close(self) -> None:
-        """Give the scratch space back."""
+        """Free the scratch space."""
         self._scratch.close()
 
     def keep_only(self, kept: NDArray[Any]) -> None:
-        """Leave out all channels but those at the positions `kept`."""
+        """Leave out all channels except those at the positions `kept`."""
         self._kept = kept
         self.channels = tuple(self.channels[index] for index in kept)
         self.mean, self.scale = self.mean[kept], self.scale[kept]
         self.observed, self.missing = self.observed[kept], self.missing[kept]
 
-    def settle_steps(self, counter: StepCounter, unit: TimeUnit, max_gap: str | None, regular: bool) -> None:
-        """Settle what a step is, from the steps seen."""
+    def set_steps(self, counter: StepCounter, unit: TimeUnit, max_gap: str | None, regular: bool) -> None:
+        """Set the usual step and the rule for holes and breaks, from the step lengths of the whole file."""
         self.step, self.time_unit = counter.median(), unit
         gap = math.inf if max_gap is None else duration_rows(max_gap, self.step, unit)
         if self.step is None:
@@ -119,6 +134,7 @@ class SeriesData(Closing):
             self.notes.append(("equal_holes", sentence))
 
     def _count_holes(self) -> None:
+        """Count holes and breaks in the rows, where the counter has only a sample of them."""
         for start in range(0, self.rows, READ_ROWS):
             elapsed = self._scratch.read(start, min(start + READ_ROWS, self.rows))[:, -1]
             steps = self._rule.steps(elapsed)
@@ -127,9 +143,13 @@ class SeriesData(Closing):
 
 
 class ChannelSummary:
-    """Count, mean, spread and range of each channel, block by block.
+    """Count, mean, standard deviation and range of each of D channels, updated block by block.
 
-    Sums are of differences from the first value, merged by Chan's update, so a large mean does no harm.
+    Sums are of differences from the first value and are merged by the update of Chan, Golub, LeVeque, 1983, so a mean
+    far from 0 costs no digits.
+
+    Attributes:
+        channels: D names. observed: (D,) numbers of values.
     """
 
     def __init__(self, channels: tuple[str, ...]) -> None:
@@ -140,7 +160,7 @@ class ChannelSummary:
         self._low, self._high = np.full(D, np.inf), np.full(D, -np.inf)
 
     def add(self, columns: list[NDArray[np.float64]]) -> None:
-        """Take in D columns of values, NaN = missing."""
+        """Update with D columns of values (n,), NaN is missing."""
         for index, values in enumerate(columns):
             if math.isnan(values.sum()):
                 values = values[~np.isnan(values)]
@@ -160,14 +180,14 @@ class ChannelSummary:
 
     @property
     def constant(self) -> NDArray[np.bool_]:
-        """(D,) whether a channel has at most one value, or varies so little that squares of it vanish."""
+        """(D,) bool, channels with at most one value, or with a range whose square underflows."""
         with np.errstate(invalid="ignore"):  # a channel without any value
             constant: NDArray[np.bool_] = ~(self._high - self._low > SMALLEST_RANGE)
         return constant
 
     @property
     def farthest(self) -> NDArray[np.float64]:
-        """(D,) how far out a value lies, in standard deviations."""
+        """(D,) largest distance of a value from the mean, in standard deviations."""
         mean = self.mean
         with np.errstate(invalid="ignore"):
             farthest: NDArray[np.float64] = np.maximum(self._high - mean, mean - self._low) / self.scale
@@ -175,7 +195,7 @@ class ChannelSummary:
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """(D,) means; a constant channel's is its value, without rounding; 0 for a channel without any."""
+        """(D,) means; exactly the value of a constant channel, 0 for a channel without a value."""
         return self._origin + self._mean
 
     @property

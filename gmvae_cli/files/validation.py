@@ -75,7 +75,7 @@ class SeriesBuilder:
         """
         data = SeriesData(name, self._scratch, self._summary, self._num_series)
         if self.time is not None:
-            data.settle_steps(self._counter, self._unit, max_gap, regular)
+            data.set_steps(self._counter, self._unit, max_gap, regular)
         elif max_gap is not None:
             duration_rows(max_gap, None, None)
         if not keep_constant:

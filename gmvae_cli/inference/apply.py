@@ -1,4 +1,4 @@
-"""A model and a file that belong together: opened, labelled, judged."""
+"""A model applied to a file: the file opened with the model's columns, labelled, and scored."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,13 +8,15 @@ import torch
 
 from gmvae_cli.checkpoint import Checkpoint, load
 from gmvae_cli.config import Posterior, SeriesConfig
-from gmvae_cli.data.block_features import BlockFeatures
+from gmvae_cli.data.block_features import block_features
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import CheckpointError
 from gmvae_cli.files.inputs import InputFile
 from gmvae_cli.files.series_reader import SeriesReader, open_series
-from gmvae_cli.inference.posterior import BLOCK_ROWS, Inference, Labelled
+from gmvae_cli.inference.labelled_rows import LabelledRows
+from gmvae_cli.inference.posterior import Inference
+from gmvae_cli.inference.scored_rows import BLOCK_ROWS
 from gmvae_cli.system.device import device_of
 from gmvae_cli.system.progress import Progress, silent
 
@@ -22,10 +24,12 @@ from gmvae_cli.system.progress import Progress, silent
 def open_for(
     inputs: Sequence[str] | Sequence[InputFile], config: SeriesConfig, checkpoint: Checkpoint, model_path: str
 ) -> SeriesReader:
-    """The table of a model's channels; the time and series columns that training used, unless others are named.
+    """Open a table with the channels of a model, and the time and series columns of its training where none are named.
 
+    Args:
+        inputs: paths or files. model_path: for messages.
     Raises:
-        CheckpointError: the file lacks a channel that the model was trained on.
+        CheckpointError: --channels names others, or the table lacks a channel that the model was trained on.
     """
     trained, training = checkpoint.channels, checkpoint.training
     if config.channels is not None and set(config.channels) != set(trained):
@@ -61,40 +65,47 @@ def infer(
     block_rows: int = BLOCK_ROWS,
     evidence_scale: float | None = None,
 ) -> Inference:
-    """The posterior of a recording whose channels are the model's, in float64."""
-    seen: SeriesData | BlockFeatures = data
-    edges = None
+    """Infer the posterior of a series, in float64.
+
+    Args:
+        data: T rows of the model's channels. model_path: for messages. device: as `--device` names it.
+        directory, progress, block_rows, evidence_scale: as in `Inference.over`.
+    Returns:
+        the posterior after its sweep over all rows, to be closed by the caller.
+    Raises:
+        CheckpointError: the posterior is "encoder", and the model has none. GmvaeError: no such device, or disk full.
+    """
     if checkpoint.std_epsilon is not None:
-        seen = BlockFeatures(data, checkpoint.model.summarize, checkpoint.std_epsilon.numpy())
-        edges = seen.edges
-    lagged_rows = LaggedRows(
-        seen,
-        checkpoint.model,
-        checkpoint.mean.numpy(),
-        checkpoint.scale.numpy(),
-        torch.float64,
-        device_of(device),
-    )
-    encoder = checkpoint.build_encoder(model_path) if posterior == "encoder" else None
-    return Inference(
-        lagged_rows, checkpoint, posterior, encoder, directory, progress, block_rows, evidence_scale, edges
+        data = block_features(data, checkpoint.model.summarize, checkpoint.std_epsilon.numpy(), directory)
+    mean, scale = checkpoint.mean.numpy(), checkpoint.scale.numpy()
+    lagged_rows = LaggedRows(data, checkpoint.model, mean, scale, torch.float64, device_of(device))
+    return Inference.over(
+        lagged_rows,
+        checkpoint,
+        posterior,
+        checkpoint.build_encoder(model_path) if posterior == "encoder" else None,
+        directory=directory,
+        progress=progress,
+        block_rows=block_rows,
+        evidence_scale=evidence_scale,
     )
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A model's opinion of a file.
+    """How a model labels and explains a file.
 
     Args:
-        reader: of the file. rows: T. num_regimes: K. blocks: its smoothed labels.
-        log_likelihood, elbo: nats a row with evidence, data units; None where no row has any, and the ELBO of a model
-            without an encoder.
+        reader: of the file. rows: T. num_regimes: K.
+        blocks: yields the smoothed labels of all rows in order.
+        log_likelihood, elbo: nats per usable row, data units; None without a usable row. The ELBO of a model without
+            an encoder is None, too.
     """
 
     reader: SeriesReader
     rows: int
     num_regimes: int
-    blocks: Callable[[], Iterator[Labelled]]
+    blocks: Callable[[], Iterator[LabelledRows]]
     log_likelihood: float | None
     elbo: float | None
 
@@ -103,7 +114,7 @@ class Judged:
 def judge(
     inputs: Sequence[str], config: SeriesConfig, model_path: str, device: str, progress: Progress
 ) -> Iterator[Judged]:
-    """A model's labels of a file, to be read within the block, and how well it explains the file."""
+    """Label a file by a model and compute how well the model explains it; the labels are read within the block."""
     checkpoint = load(model_path)
     reader = open_for(inputs, config, checkpoint, model_path)
     with reader.read_data(None, progress, keep_constant=True) as data:
@@ -112,7 +123,7 @@ def judge(
         with infer(data, checkpoint, kind, device, progress=progress, evidence_scale=1.0) as exact:
             if exact.usable_rows:
                 log_likelihood = (exact.log_likelihood - exact.log_volume) / exact.usable_rows
-                if exact.elbo is not None:
-                    elbo = (exact.elbo - exact.log_volume) / exact.usable_rows
+                total = exact.elbo()
+                elbo = None if total is None else (total - exact.log_volume) / exact.usable_rows
         with infer(data, checkpoint, "smooth", device, progress=progress) as smoothed:
             yield Judged(reader, data.rows, checkpoint.model.regimes, smoothed.blocks, log_likelihood, elbo)

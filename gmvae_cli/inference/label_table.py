@@ -27,7 +27,9 @@ from gmvae_cli.files.inputs import suffix_of
 from gmvae_cli.files.series_reader import SeriesReader
 from gmvae_cli.files.table_writer import TableWriter, writer
 from gmvae_cli.inference import apply
-from gmvae_cli.inference.posterior import BLOCK_ROWS, Inference, Labelled, in_portions
+from gmvae_cli.inference.labelled_rows import LabelledRows, in_portions
+from gmvae_cli.inference.posterior import Inference
+from gmvae_cli.inference.scored_rows import BLOCK_ROWS
 from gmvae_cli.inference.segment_table import SegmentTable
 from gmvae_cli.metrics.segments import Ribbon, runs
 from gmvae_cli.system.progress import Progress, silent
@@ -36,7 +38,7 @@ from gmvae_cli.system.progress import Progress, silent
 # by sqrt(2) standard deviations of the noise (delta^2 / 2).
 _UNLIKE_TRAINING = 1.0
 
-OnRows = Callable[[pa.Table, Labelled], None]
+OnRows = Callable[[pa.Table, LabelledRows], None]
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class LabelTotals:
         """Begin another table, whose first segment continues none."""
         self._last_regime = -1
 
-    def add(self, block: Labelled) -> None:
+    def add(self, block: LabelledRows) -> None:
         """Count the next rows of the table."""
         self.counts += np.bincount(block.regimes, minlength=len(self.counts))
         self.log_likelihood += float(np.nansum(block.log_likelihood))
@@ -229,7 +231,7 @@ class TableLabels:
             ]
         return [index for index, name in enumerate(layout.columns) if name not in replaced]
 
-    def _labelled(self, cells: pa.Table, block: Labelled) -> pa.Table:
+    def _labelled(self, cells: pa.Table, block: LabelledRows) -> pa.Table:
         """The cells with the columns regime, prob_0 .. and log_likelihood behind them."""
         labelled = cells.append_column("regime", pa.array(block.regimes))
         if self._only_regimes:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.files.cells import as_text
 from gmvae_cli.files.series_reader import SeriesReader
-from gmvae_cli.inference.posterior import Labelled
+from gmvae_cli.inference.labelled_rows import LabelledRows
 from gmvae_cli.metrics.segments import segments
 
 
@@ -21,7 +21,7 @@ class SegmentTable:
         self.carried: pa.Table | None = None
         self.last_id: str | None = None
 
-    def add(self, table: pa.Table, block: Labelled, row: int) -> pa.Table:
+    def add(self, table: pa.Table, block: LabelledRows, row: int) -> pa.Table:
         """Take in a block of rows, the first of which is `row`; the segments that have ended."""
         visits = segments(block.regimes, block.starts, block.probs)
         count = len(visits)

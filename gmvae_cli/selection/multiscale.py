@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gmvae_cli.config import ModelConfig, TrainConfig
 from gmvae_cli.core import Parameters
-from gmvae_cli.data.block_features import STD_EPSILON, BlockFeatures, block_edges, roughness
+from gmvae_cli.data.block_features import STD_EPSILON, block_edges, block_features, roughness
 from gmvae_cli.data.lagged_rows import LaggedRows, training_rows
 from gmvae_cli.data.series_data import READ_ROWS, SeriesData
 from gmvae_cli.metrics.partition import agreements
@@ -157,12 +157,15 @@ def views(data: SeriesData, spacing: int) -> list[View]:
         block_rows = data.rows // count
         if block_rows < _SHORTEST_BLOCK:
             continue
-        blocks = BlockFeatures(data, block_rows, STD_EPSILON * data.scale)
-        values = np.concatenate([blocks.read(start, stop)[0] for start, stop in blocks.portions()])
-        found.append(View("blocks", block_rows, values, blocks.steps, blocks.edges))
+        std_epsilon = STD_EPSILON * data.scale
+        with block_features(data, block_rows, std_epsilon) as features:
+            values, steps = features.read(0, features.rows)
+            edges = features.edges
+        assert edges is not None
+        found.append(View("blocks", block_rows, values, steps, edges))
         if len(data.channels) <= _ROUGH_CHANNELS:
-            rough = np.concatenate([values, roughness(blocks)], axis=1)
-            found.append(View("rough", block_rows, rough, blocks.steps, blocks.edges))
+            rough = np.concatenate([values, roughness(data, block_rows, edges, std_epsilon)], axis=1)
+            found.append(View("rough", block_rows, rough, steps, edges))
     return found
 
 

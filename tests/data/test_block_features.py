@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gmvae_cli.data.block_features import STD_EPSILON, BlockFeatures
+from gmvae_cli.data.block_features import STD_EPSILON, block_features
 from gmvae_cli.data.series_data import SeriesData
 
 
@@ -46,7 +46,7 @@ def by_hand(values, steps, block_rows, std_epsilon):
 def test_blocks_are_those_taken_by_hand(seed, rows, block_rows):
     data, values, steps = recording_of(seed, rows)
     std_epsilon = STD_EPSILON * data.scale
-    summaries = BlockFeatures(data, block_rows, std_epsilon)
+    summaries = block_features(data, block_rows, std_epsilon)
     expected, follows, edges = by_hand(values, steps, block_rows, std_epsilon)
     found, found_steps = summaries.read(0, summaries.rows)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
@@ -56,7 +56,7 @@ def test_blocks_are_those_taken_by_hand(seed, rows, block_rows):
 
 def test_parts_of_a_reading_are_the_whole():
     data, _, _ = recording_of(0, 500)
-    summaries = BlockFeatures(data, 4, STD_EPSILON * data.scale)
+    summaries = block_features(data, 4, STD_EPSILON * data.scale)
     whole, steps = summaries.read(0, summaries.rows)
     parts = [summaries.read(start, min(start + 7, summaries.rows)) for start in range(0, summaries.rows, 7)]
     np.testing.assert_allclose(np.concatenate([part[0] for part in parts]), whole)
@@ -65,14 +65,14 @@ def test_parts_of_a_reading_are_the_whole():
 
 def test_a_block_that_never_changes_has_a_log_too():
     data = SeriesData.from_arrays(np.array([[5.0], [5.0], [5.0], [5.0], [7.0], [9.0]]))
-    found, _ = BlockFeatures(data, 2, np.array([0.01])).read(0, 3)
+    found, _ = block_features(data, 2, np.array([0.01])).read(0, 3)
     np.testing.assert_allclose(found, [[5, np.log(0.01)], [5, np.log(0.01)], [8, np.log(1.01)]])
 
 
 def test_units_shift_the_log_and_scale_the_mean():
     data, values, steps = recording_of(3, 100)
     large = SeriesData.from_arrays(values * 1_000, steps)
-    small, big = (BlockFeatures(r, 5, STD_EPSILON * r.scale) for r in (data, large))
+    small, big = (block_features(r, 5, STD_EPSILON * r.scale) for r in (data, large))
     expected = small.read(0, small.rows)[0] * [1_000, 1_000, 1, 1] + [0, 0, np.log(1_000), np.log(1_000)]
     np.testing.assert_allclose(big.read(0, big.rows)[0], expected)
     assert small.scale[2:] == pytest.approx(big.scale[2:])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gmvae_cli.config import ModelConfig
+from gmvae_cli.data.block_features import block_features
 from gmvae_cli.data.lagged_rows import SAMPLED_ROWS, LaggedRows, Rows, quartile_standard
 from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.model.ar_density import Emission, log_likelihoods
 
 
 def lagged_rows(values, steps=None, **model):
@@ -82,3 +86,43 @@ def test_outliers_hardly_move_the_quartile_standard(rows):
         np.testing.assert_allclose(mean[:2], 5, atol=0.3)
         np.testing.assert_allclose(scale[:2], 2, atol=0.3)
         assert (mean[2], scale[2]) == (found.mean[2], found.scale[2])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 50), st.sampled_from(["normal", "student"]))
+def test_ranges_read_in_blocks_are_the_pieces_in_memory(seed, block_rows, noise):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(200, 2))
+    values[rng.random(200) < 0.1, 0] = np.nan
+    steps = rng.choice([0, 1, 1, 1, 1, 1, 4], size=200)
+    steps[0] = 0
+    source = lagged_rows(values, steps, lags=2, noise=noise)
+    edges = np.sort(rng.choice(201, size=6, replace=False)).reshape(3, 2).tolist()
+    ranges = [(start, stop) for start, stop in edges]
+    whole, view = source.pieces(ranges), replace(source, ranges=ranges)
+    assert len(view) == len(whole) == sum(stop - start for start, stop in ranges)
+    cut = list(view.blocks(block_rows))
+    for name in ("y", "usable", "observed"):
+        assert torch.equal(torch.cat([getattr(rows, name) for rows in cut], -1), getattr(whole, name)), name
+    assert np.concatenate([rows.steps for rows in cut]).tolist() == whole.steps.tolist()
+    assert whole.steps[np.cumsum([0, *(stop - start for start, stop in ranges[:-1])])].tolist() == [0, 0, 0]
+    if noise == "student":
+        weights = torch.as_tensor(rng.normal(size=(3, 2, 5)) * 0.4)
+        emission = Emission(weights, torch.eye(2).double().expand(3, 2, 2), torch.tensor([3.0]).double())
+        scores = [log_likelihoods(rows.y, emission, rows.partial, rows.lag_index) for rows in [whole, *cut]]
+        np.testing.assert_allclose(torch.cat(scores[1:], -1)[:, whole.usable], scores[0][:, whole.usable], atol=1e-9)
+
+
+def test_a_range_leaves_the_series_as_it_is():
+    source = lagged_rows(np.arange(20.0)[:, None])
+    replace(source, ranges=[(5, 9), (12, 15)]).rows(0, 7)
+    assert source.data.read(0, 20)[1].tolist() == [0] + [1] * 19
+
+
+def test_rows_of_blocks_know_how_many_rows_of_the_file_they_are():
+    data = block_features(SeriesData.from_arrays(np.arange(11.0)[:, None]), 3, np.ones(1))
+    source = LaggedRows(data, ModelConfig(), data.mean, data.scale)
+    assert source.file_rows(0, 4).tolist() == [3, 3, 3, 2]
+    assert source.file_rows(1, 3).tolist() == [3, 3]
+    assert replace(source, ranges=[(0, 1), (2, 4)]).file_rows(1, 3).tolist() == [3, 2]
+    assert lagged_rows(np.arange(5.0)[:, None]).file_rows(0, 5) is None

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 from random_models import collected, random_checkpoint, random_data
 
 from gmvae_cli.data.lagged_rows import LaggedRows
-from gmvae_cli.inference import apply, posterior
+from gmvae_cli.inference import apply
+from gmvae_cli.inference.labelled_rows import LabelledRows, in_portions
+from gmvae_cli.inference.scored_rows import RowScorer
 from gmvae_cli.model import forward_backward
 from gmvae_cli.model.ar_density import log_likelihoods
 from gmvae_cli.model.viterbi import viterbi
@@ -59,7 +61,7 @@ def test_posteriors_are_those_of_the_chain_and_differ():
 @pytest.mark.parametrize(("prior", "noise"), [("markov", "normal"), ("iid", "normal"), ("markov", "student")])
 def test_elbo_is_the_log_likelihood_where_the_encoder_is_the_decoder(prior, noise, monkeypatch):
     checkpoint, data = random_checkpoint(4, prior=prior, noise=noise), random_data(4, 150)
-    monkeypatch.setattr(posterior.Inference, "_potentials", posterior.Inference._scores)
+    monkeypatch.setattr(RowScorer, "_potentials", RowScorer._log_likelihoods)
     *_, log_likelihood, elbo = collected(data, checkpoint, "encoder", 40)
     assert elbo == pytest.approx(log_likelihood, abs=1e-5)
 
@@ -86,8 +88,8 @@ def test_rows_without_evidence_have_no_log_likelihood_and_keep_their_probabiliti
 def test_portions_are_the_rows_of_the_blocks(T, block_rows, draws):
     checkpoint, data = random_checkpoint(6), random_data(6, T)
     with apply.infer(data, checkpoint, "smooth", block_rows=block_rows) as inferred:
-        whole = posterior.Labelled.joined(list(inferred.blocks()))
-        take = posterior.in_portions(inferred.blocks())
+        whole = LabelledRows.joined(list(inferred.blocks()))
+        take = in_portions(inferred.blocks())
         start = 0
         while start < T:
             count = draws.draw(st.integers(1, T - start))

@@ -1,0 +1,72 @@
+"""Rows with the labels that inference gives them, and blocks of them cut into portions of other sizes."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Consecutive rows of a file with their labels.
+
+    Args:
+        regimes: (n,) int64. probs: (n, K), rows sum to one.
+        log_likelihood: (n,) log p(x_t | past), nats, data units; NaN where a row is not usable.
+        starts: (n,) bool, rows where the chain starts: the first of a series, or behind a break.
+    """
+
+    regimes: NDArray[np.int64]
+    probs: NDArray[np.float64]
+    log_likelihood: NDArray[np.float64]
+    starts: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.regimes)
+
+    def rows(self, start: int, stop: int) -> "LabelledRows":
+        """Return rows [start, stop)."""
+        return LabelledRows(
+            self.regimes[start:stop], self.probs[start:stop], self.log_likelihood[start:stop], self.starts[start:stop]
+        )
+
+    def expanded(self, lengths: NDArray[np.int64]) -> "LabelledRows":
+        """Replace each row, which stands for a block, by the rows of the block.
+
+        Args:
+            lengths: (n,) rows of each block; they share the block's log-likelihood equally.
+        """
+        starts = np.zeros(lengths.sum(), np.bool_)
+        starts[(np.cumsum(lengths) - lengths)[self.starts]] = True
+        return LabelledRows(
+            np.repeat(self.regimes, lengths),
+            np.repeat(self.probs, lengths, axis=0),
+            np.repeat(self.log_likelihood / lengths, lengths),
+            starts,
+        )
+
+    @classmethod
+    def joined(cls, parts: "Sequence[LabelledRows]") -> "LabelledRows":
+        """Concatenate consecutive stretches of rows."""
+        names = ("regimes", "probs", "log_likelihood", "starts")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def in_portions(blocks: Iterable[LabelledRows]) -> Callable[[int], LabelledRows]:
+    """Return a function that takes a number of rows and returns that many of the next rows of consecutive blocks."""
+    iterator = iter(blocks)
+    rest = LabelledRows(np.empty(0, np.int64), np.empty((0, 0)), np.empty(0), np.empty(0, np.bool_))
+
+    def take(rows: int) -> LabelledRows:
+        nonlocal rest
+        parts: list[LabelledRows] = []
+        while rows:
+            if not len(rest):
+                rest = next(iterator)
+            part, rest = rest.rows(0, rows), rest.rows(rows, len(rest))
+            parts.append(part)
+            rows -= len(part)
+        return parts[0] if len(parts) == 1 else LabelledRows.joined(parts)
+
+    return take

@@ -1,0 +1,105 @@
+"""Scores of rows by a model, block by block: the decoder's log-likelihoods and the encoder's potentials.
+
+Only potentials are kept: scoring a block again costs less than storing its log-likelihoods on disk.
+Shapes: n rows of a block, D channels, K regimes.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gmvae_cli.checkpoint import Checkpoint
+from gmvae_cli.core import Encoder
+from gmvae_cli.data.lagged_rows import LaggedRows, Rows
+from gmvae_cli.model.ar_density import log_likelihoods
+from gmvae_cli.system.device import trim_malloc
+from gmvae_cli.system.scratch import Closing, Scratch
+
+BLOCK_ROWS = 3 << 15  # 3 MiB for 4 regimes, below the size from which `system.device` maps arrays apart
+_BLOCKS_PER_TRIM = 8  # about a second of work
+
+
+class ScoredRows(NamedTuple):
+    """A block of rows with its scores.
+
+    Args:
+        rows: n rows.
+        log_likelihoods: (n, K) log p(x_t | h_t, z_t = k), nats, standardised units; 0 where a row is not usable.
+        potentials: (n, K) what the posterior is made of: the log-likelihoods or the encoder's potentials, divided by
+            the evidence scale.
+    """
+
+    rows: Rows
+    log_likelihoods: Tensor
+    potentials: Tensor
+
+
+class RowScorer(Closing):
+    """Decoder and, for the amortised posterior, encoder of a model, applied to any block of rows.
+
+    Args:
+        lagged_rows: T rows of the model's channels, float64.
+        encoder: None: the posterior is made of the decoder's log-likelihoods.
+        evidence_scale: at least 1, divides the potentials. directory: of the scratch file; None takes TMPDIR.
+        block_rows: rows in a block, the last one shorter; it does not change the scores.
+    Attributes:
+        ranges: [start, stop) of each block.
+    """
+
+    def __init__(
+        self,
+        lagged_rows: LaggedRows,
+        checkpoint: Checkpoint,
+        encoder: Encoder | None = None,
+        evidence_scale: float = 1.0,
+        directory: str | None = None,
+        block_rows: int = BLOCK_ROWS,
+    ) -> None:
+        device, total = lagged_rows.device, len(lagged_rows)
+        self.lagged_rows, self.evidence_scale = lagged_rows, evidence_scale
+        self.encoder = encoder.to(device).double() if encoder is not None else None
+        self.ranges = [(start, min(start + block_rows, total)) for start in range(0, total, block_rows)]
+        self._emission = checkpoint.parameters.emission.to(torch.zeros((), dtype=torch.float64, device=device))
+        self._log_std = checkpoint.scale.log().to(device)  # (D,)
+        self._stored = Scratch(checkpoint.model.regimes, np.float64, directory)
+
+    def close(self) -> None:
+        """Free the scratch space."""
+        self._stored.close()
+
+    @torch.no_grad()
+    def score(self, index: int) -> ScoredRows:
+        """Score the block `index`; the encoder's potentials are stored the first time, which must be in order."""
+        if index % _BLOCKS_PER_TRIM == _BLOCKS_PER_TRIM - 1:
+            trim_malloc()
+        start, stop = self.ranges[index]
+        rows = self.lagged_rows.rows(start, stop)
+        scores = potentials = self._log_likelihoods(rows)
+        if self.encoder is not None:
+            if self._stored.rows == start:
+                potentials = self._potentials(rows)
+                self._stored.append(potentials.cpu().numpy())
+            else:
+                potentials = torch.as_tensor(self._stored.read(start, stop), device=scores.device)
+        return ScoredRows(rows, scores, self.scaled(potentials))
+
+    def scaled(self, scores: Tensor) -> Tensor:
+        """Divide scores by the evidence scale."""
+        return scores if self.evidence_scale == 1 else scores / self.evidence_scale
+
+    def log_volume(self, rows: Rows) -> Tensor:
+        """Return (n,) the sum of log scale over the observed channels: standardised minus data log-likelihood, nats."""
+        return self._log_std @ rows.observed.to(self._log_std)
+
+    def _log_likelihoods(self, rows: Rows) -> Tensor:
+        """Return (n, K) log-likelihoods of the decoder, 0 where a row is not usable."""
+        scores = log_likelihoods(rows.y, self._emission, rows.partial, rows.lag_index)
+        return (scores if bool(rows.usable.all()) else torch.where(rows.usable, scores, 0)).mT
+
+    def _potentials(self, rows: Rows) -> Tensor:
+        """Return (n, K) potentials of the encoder, 0 where a row is not usable."""
+        assert self.encoder is not None
+        potentials: Tensor = self.encoder(rows.y, rows.observed)
+        return torch.where(rows.usable[:, None], potentials, 0)
