@@ -1,4 +1,7 @@
-"""Messages that a chain hands from block to block of a long series, kept so that any block can be entered later."""
+"""Messages of a chain at the edges of blocks of rows, kept so that each block can be filtered or smoothed by itself.
+
+Shapes: n rows of a block, K regimes. A lattice is itself made of B short blocks of rows that run in lockstep.
+"""
 
 from dataclasses import dataclass
 
@@ -9,28 +12,33 @@ from torch import Tensor
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.forward_backward import BlockTransfers, Forward, backward, carry, carry_back, forward, predict
 from gmvae_cli.model.lattice import Lattice
-from gmvae_cli.system.scratch import Scratch
+from gmvae_cli.system.scratch import Closing, Scratch
 
-_MEMORY_BYTES = 1 << 20  # what the messages may take before they move to disk
+_MEMORY_BYTES = 1 << 20  # of the messages before they move to disk: with 4 regimes those of 1.7 million rows
 
 
 @dataclass(frozen=True)
 class _RowBlock:
-    """One block of rows: its lattice's blocks are `first` to `stop` of all, `last` the law of its last row (1, K)."""
+    """One block of rows.
+
+    Args:
+        first, stop: range of its lattice's blocks among those of all lattices.
+        last: (1, K) filtered probabilities of its last row.
+    """
 
     first: int
     stop: int
     last: np.ndarray
 
 
-class BlockMessages:
-    """The exact messages at both ends of every block of rows.
+class BlockMessages(Closing):
+    """Exact messages at both ends of every block of rows.
 
-    Blocks are added in order. `run_backward` then carries a message back over their transfer matrices, not over their
-    rows; after that each block may be filtered or smoothed by itself, in any order.
+    Blocks are added in order. `run_backward` then carries a message back over their transfer matrices, without their
+    rows; after that each block can be filtered or smoothed by itself, in any order.
 
     Args:
-        directory: where the scratch file lies: K (K + 2) numbers for every block of a lattice, about 0.1 a row.
+        directory: of the scratch file, K (K + 2) numbers for every block of a lattice; None takes TMPDIR.
     """
 
     def __init__(self, chain: Chain, directory: str | None = None) -> None:
@@ -41,11 +49,11 @@ class BlockMessages:
         self._betas: list[np.ndarray] = []
 
     def close(self) -> None:
-        """Give the scratch file back."""
+        """Free the scratch space."""
         self._scratch.close()
 
     def add(self, lattice: Lattice) -> Tensor:
-        """Take in the next block of rows, exponentiated; its log-likelihood given all rows before, nats.  ()"""
+        """Add the next block of rows, exponentiated; return its log-likelihood given all rows before, (), nats."""
         carried = carry(lattice, self._message(len(self._row_blocks)))
         B, K = len(carried.edges), self._K
         parts = (carried.matrices.reshape(B, K * K), carried.logs.reshape(B, K), carried.edges.reshape(B, K))
@@ -64,26 +72,32 @@ class BlockMessages:
         self._betas = betas[::-1]
 
     def filter(self, index: int, scores: Tensor, steps: np.ndarray) -> Forward:
-        """The forward sweep over the rows of a block. scores: (n, K) nats; steps: (n,) as in `markov`."""
+        """Run the forward sweep over the rows of a block.
+
+        Args:
+            scores: (n, K) nats, as they were added. steps: (n,) as in a series.
+        """
         message = torch.as_tensor(self._message(index)) if index else None
         return forward(scores[None], self.chain, steps, message, known=self._transfers_of(index))
 
     def predict(self, index: int, filtered_probs: Tensor, steps: np.ndarray) -> Tensor:
-        """(n, K) the law of each row of a block before it is seen, from the filtered ones."""
+        """Return (n, K) the probabilities p(z_t | rows before t) in a block, from the filtered ones (n, K)."""
         return predict(filtered_probs, self.chain, steps, torch.as_tensor(self._message(index)[0]))
 
     def smooth(self, index: int, sweep: Forward) -> Tensor:
-        """(n, K) smoothed probabilities, from the block's forward sweep, whose arrays are used up."""
+        """Return (n, K) smoothed probabilities of a block, from its forward sweep, whose arrays are overwritten."""
         beta = torch.as_tensor(self._betas[index])
         return backward(sweep, beta, with_pairs=False)[0].smoothed_probs[0]
 
     def _message(self, index: int) -> np.ndarray:
+        """Return (1, K) filtered probabilities before a block, or of the first block the initial ones."""
         if index:
             return self._row_blocks[index - 1].last
-        start: np.ndarray = self.chain.initial_probs.double().cpu().numpy()[None]
-        return start
+        initial: np.ndarray = self.chain.initial_probs.double().cpu().numpy()[None]
+        return initial
 
     def _transfers_of(self, index: int) -> BlockTransfers:
+        """Read the transfer matrices of a block of rows."""
         row_block, K = self._row_blocks[index], self._K
         rows = self._scratch.read(row_block.first, row_block.stop)
         matrices, logs, edges = np.split(rows, [K * K, K * K + K], axis=1)

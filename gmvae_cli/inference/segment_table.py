@@ -1,4 +1,4 @@
-"""The segments of a labelled table, as a table of their own."""
+"""The segments of a labelled table as a table of their own, computed block by block."""
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,14 @@ from gmvae_cli.metrics.segments import segments
 
 
 class SegmentTable:
-    """The segments of a file as a table, block by block; the last one stays open until it is known to end."""
+    """Rows of the segments file of one table; the last segment stays open until a block shows that it ended.
+
+    Columns: series, segment (number), start and stop (rows of the series, half-open), start_time, end_time, regime,
+    rows, duration (in seconds or units of the time column, else rows), mean_prob.
+
+    Args:
+        reader: of the labelled table. data: its numbers, with the usual step.
+    """
 
     def __init__(self, reader: SeriesReader, data: SeriesData) -> None:
         self.time, self.series, self.name = reader.layout.time, reader.layout.series, reader.name
@@ -22,7 +29,11 @@ class SegmentTable:
         self.last_id: str | None = None
 
     def add(self, table: pa.Table, block: LabelledRows, row: int) -> pa.Table:
-        """Take in a block of rows, the first of which is `row`; the segments that have ended."""
+        """Add a block of rows that begins at row `row` of the table; return the segments that have ended.
+
+        Args:
+            table: cells of the rows. block: their labels.
+        """
         visits = segments(block.regimes, block.starts, block.probs)
         count = len(visits)
         spans = pa.table(
@@ -46,11 +57,12 @@ class SegmentTable:
         return self._finished(spans.slice(0, len(spans) - 1))
 
     def finish(self) -> pa.Table:
-        """The last segment."""
+        """Return the last segment, when all rows have been added."""
         assert self.carried is not None
         return self._finished(self.carried)
 
     def _finished(self, spans: pa.Table) -> pa.Table:
+        """Number ended segments and count their rows from the first row of their series."""
         first, last = spans["first"].to_numpy(), spans["last"].to_numpy()
         rows = last - first + 1
         origin = np.where(self._new_series(spans, first), first, 0)
@@ -75,7 +87,7 @@ class SegmentTable:
         )
 
     def _new_series(self, spans: pa.Table, first: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether a segment is the first of its series, and not merely behind a long gap."""
+        """Return (S,) bool, segments that are the first of their series, not only the first behind a long gap."""
         begins: NDArray[np.bool_] = spans["begins"].to_numpy().copy()
         if self.series is None:
             first_of_all: NDArray[np.bool_] = begins & (first == 0)
@@ -89,7 +101,7 @@ class SegmentTable:
 
 
 def _merged(earlier: pa.Table, spans: pa.Table) -> pa.Table:
-    """The open segment and the one that goes on with it, as one."""
+    """Join the open segment and the first of a block, which continues it."""
     merged = {name: spans[name].slice(0, 1) for name in spans.column_names}
     for name in ("first", "start_time", "begins"):
         merged[name] = earlier[name]

@@ -1,8 +1,8 @@
-"""One labelling out of many of the same rows: the consensus of clusterings that need not name regimes alike.
+"""Consensus of many labellings of the same rows, whatever numbers they give to regimes.
 
-Rows that most labellings put together belong together. Each row is described by the regimes that all labellings give
-it, and these descriptions are clustered; so a labelling that is right about one regime and wrong about another helps
-with the one, which none that is chosen as a whole could do.          [Strehl, Ghosh, 2002; Topchy, Jain, Punch, 2005]
+Each row is described by the regimes that all labellings give it, and these descriptions are clustered: rows that most
+labellings put into one regime end in one regime. A labelling that is right about one regime and wrong about another
+still contributes the first.                                          [Strehl, Ghosh, 2002; Topchy, Jain, Punch, 2005]
 """
 
 import warnings
@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 
 from gmvae_cli.metrics.partition import agreements
 
-_STARTS = 10  # of k-means
-_COMPONENTS = 20  # principal ones, of what the labellings say, that clustering looks at
+_STARTS = 10  # of k-means, scikit-learn's usual number
+_COMPONENTS = 20  # principal components that are clustered; K regimes differ in K - 1 directions; up to 9 are tried
 
 
 class Consensus(NamedTuple):
-    """What many labellings agree on.
+    """Labelling of K regimes that agrees with C labellings.
 
     Args:
-        votes: (C, L, K) what each of up to L regimes of C labellings says for each of K regimes of the consensus.
-        threshold: (K,) that the sum of votes is compared with.
-        agreement: root mean square ARI of the consensus with the labellings.
-        agreed: (C,) ARI with each.
+        votes: (C, L, K) weight that regime l of labelling c gives to each regime of the consensus.
+        threshold: (K,) subtracted from the sum of votes; a row gets the regime of the largest difference.
+        agreement: root mean square of the adjusted Rand index (ARI) with the labellings, negative ones taken as 0.
+        agreed: (C,) ARI with each labelling.
     """
 
     votes: NDArray[np.float64]
@@ -39,22 +39,22 @@ class Consensus(NamedTuple):
         return len(self.threshold)
 
     def labels(self, labels: Iterable[NDArray[np.integer[Any]]]) -> NDArray[np.int64]:
-        """The regimes of rows that the C labellings, in the order of `consensus`, label so: C of (n,) -> (n,)."""
-        score = sum(votes[given] for votes, given in zip(self.votes, labels, strict=True)) - self.threshold
+        """Return the regimes (n,) of rows with the given C labels (n,), in the order of labellings in `consensus`."""
+        score = sum(votes[regimes] for votes, regimes in zip(self.votes, labels, strict=True)) - self.threshold
         best: NDArray[np.int64] = score.argmax(1)
         return best
 
 
-def consensus(labels: NDArray[np.integer[Any]], counts: Sequence[int], most: int, seed: int) -> Consensus:
-    """Cluster rows by the regimes that all labellings give them; of several numbers of clusters the best.
+def consensus(labels: NDArray[np.integer[Any]], counts: Sequence[int], num_labels: int, seed: int) -> Consensus:
+    """Cluster rows by the regimes that all labellings give them, and return the clusters of the best agreement.
 
-    The distance of two rows is the weight of the labellings that part them, where each weighs its mean squared ARI with
-    all, negative ones taken as 0; k-means finds the clusters. Best is the consensus of the largest agreement.
+    The squared distance of two rows is the weight of the labellings that separate them; a labelling weighs its mean
+    squared ARI with all labellings, negative ones taken as 0. k-means on principal components finds the clusters.
 
     Args:
-        labels: (C, n) of regimes from 0; of rows enough for their agreement, and each with regimes of its own number.
-        counts: numbers of regimes that the consensus may have.
-        most: L, regimes that a labelling has at most, here or in rows that are labelled later.
+        labels: (C, n) from 0, each labelling with a number of regimes of its own; n rows, enough to compute an ARI.
+        counts: numbers of regimes that are tried. num_labels: L, above all labels, also of rows labelled later.
+        seed: of the components and of k-means.
     """
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
@@ -62,21 +62,22 @@ def consensus(labels: NDArray[np.integer[Any]], counts: Sequence[int], most: int
     from threadpoolctl import threadpool_limits
 
     C, n = labels.shape
-    seed %= 1 << 32  # all that scikit-learn takes
-    weights = np.square(np.maximum(agreements(labels), 0)).mean(1)[:, None, None]
-    indicators = np.eye(most, dtype=np.float32)[labels] * np.sqrt(weights)  # (C, n, L)
-    rows = indicators.transpose(1, 0, 2).reshape(n, C * most)
-    with threadpool_limits(1), warnings.catch_warnings():  # the order in which threads add up is left to chance
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer rows that differ than regimes: some stay empty
+    seed %= 1 << 32  # the largest that scikit-learn accepts
+    weights = np.square(np.maximum(agreements(labels), 0)).mean(1)[:, None, None]  # (C, 1, 1)
+    indicators = np.eye(num_labels, dtype=np.float32)[labels] * np.sqrt(weights)  # (C, n, L)
+    rows = indicators.transpose(1, 0, 2).reshape(n, C * num_labels)
+    with threadpool_limits(1), warnings.catch_warnings():  # several threads would add up in a random order
+        warnings.simplefilter("ignore", ConvergenceWarning)  # with fewer distinct rows than K some clusters are empty
         components = PCA(min(_COMPONENTS, *rows.shape), svd_solver="randomized", random_state=seed).fit(rows)
-        seen = components.transform(rows).astype(np.float64)
-        found = [KMeans(K, n_init=_STARTS, random_state=seed).fit(seen) for K in counts]
-    merged = np.stack([one.labels_ for one in found])
-    agreed = agreements(np.concatenate([merged, labels]))[: len(found), len(found) :]
+        features = components.transform(rows).astype(np.float64)
+        clusterings = [KMeans(K, n_init=_STARTS, random_state=seed).fit(features) for K in counts]
+    merged = np.stack([clusters.labels_ for clusters in clusterings])
+    agreed = agreements(np.concatenate([merged, labels]))[: len(merged), len(merged) :]  # (counts, C)
     agreement = np.sqrt(np.square(np.maximum(agreed, 0)).mean(1))
     best = int(agreement.argmax())
-    centres = found[best].cluster_centers_
+    centres = clusterings[best].cluster_centers_
+    # nearest centre: the largest (row - mean) c_k - |c_k|^2 / 2, a sum over labellings less a threshold
     directions = components.components_.T.astype(np.float64) @ centres.T  # (C L, K)
-    votes = directions.reshape(C, most, -1) * np.sqrt(weights)
+    votes = directions.reshape(C, num_labels, -1) * np.sqrt(weights)
     threshold = np.square(centres).sum(1) / 2 + components.mean_ @ directions
     return Consensus(votes, threshold, float(agreement[best]), agreed[best])

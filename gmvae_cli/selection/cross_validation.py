@@ -1,4 +1,7 @@
-"""Models of different sizes against one another: held-out likelihood in blocks, BIC, agreement of restarts."""
+"""Comparison of models of different sizes: held-out likelihood in blocks, BIC, agreement of the folds' labels.
+
+The rows are cut into ten blocks. Each of five folds trains on all blocks but two and scores those two.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,18 +29,20 @@ from gmvae_cli.training.fit import fit_closed, subsample
 
 BLOCKS = 10
 _FOLDS = 5
-_START_ROWS = 10_000  # a start is sought on so many; polish sees all
-_POLISH = 15  # passes at most; what more would gain is far below the standard errors
+_START_ROWS = 10_000  # rows that a start is searched on; EM sees all
+_POLISH = 15  # EM passes at most; what more would gain is far below the standard errors
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What one candidate reached.
+    """Scores of one candidate.
 
     Args:
-        block_scores: (B,) nats a row of each held-out block that has evidence, by a model that did not see it.
-        bic: of a model that saw all rows. free: its free parameters.
-        labels: (5, n) that the folds' models give to all rows. smallest_share: of rows, of the model that saw all.
+        block_scores: (B,) log-likelihood per row, nats, of each held-out block with usable rows, by a model trained
+            without it.
+        bic: of a model trained on all rows. num_free_parameters: of that model.
+        labels: (5, n) by the folds' models, of all rows. smallest_share: of rows in one regime, by the model trained on
+            all rows.
     """
 
     model: ModelConfig
@@ -56,7 +61,12 @@ class Scored:
 
 
 class Job(NamedTuple):
-    """Rows in memory, as `Recording.read` gives them, and how candidates are fitted to them."""
+    """Rows in memory and how candidates are fitted to them.
+
+    Args:
+        name: of the file, for messages. values, steps, channels: as in `SeriesData.from_arrays`.
+        restarts: random starts of each fit. device: as `--device` names it.
+    """
 
     name: str
     values: NDArray[np.float64]
@@ -71,13 +81,13 @@ class Job(NamedTuple):
 
 
 def score(lagged_rows: LaggedRows, gap: int, restarts: int, seed: int) -> Scored:
-    """Fit a model on all blocks but some, five times, and from the best of the five on all rows.
+    """Fit a model in each fold, and from the best of these fits on all rows.
 
     Args:
-        gap: rows between what is trained on and what is scored, the longest context of all candidates; a row that has
-            no evidence for a context so long is not scored, so that candidates are compared on the same rows.
+        gap: rows between those trained on and those scored, the longest context of all candidates; a row that is not
+            usable with so long a context is not scored, so that candidates are compared on the same rows.
     Raises:
-        SeriesError: too few rows with evidence, for the model or in the blocks.
+        SeriesError: too few usable rows, for the model or in the blocks.
     """
     config = TrainConfig(model=lagged_rows.model, restarts=restarts, polish=_POLISH)
     edges = np.linspace(0, len(lagged_rows), BLOCKS + 1).astype(int)
@@ -95,12 +105,14 @@ def score(lagged_rows: LaggedRows, gap: int, restarts: int, seed: int) -> Scored
     known = ~np.isnan(block_scores)
     if known.sum() < 2:
         raise SeriesError(
-            f"{lagged_rows.data.name}: its values lie in one tenth of its rows, too few to compare models"
+            f"{lagged_rows.data.name}: all values lie within one tenth of the rows; comparing models needs values "
+            "throughout, so leave out the empty rows"
         )
     return Scored(lagged_rows.model, block_scores[known], *_whole(lagged_rows, models, config))
 
 
 def _check_rows(lagged_rows: LaggedRows, sample: Rows) -> None:
+    """Raise an error if the rows of a fold are too few for the model."""
     rows, regimes, D = int(sample.fully_observed.sum()), lagged_rows.model.regimes, len(lagged_rows.mean)
     needed = regimes * (sample.y.shape[0] - D + 2)
     if rows < needed:
@@ -112,7 +124,7 @@ def _check_rows(lagged_rows: LaggedRows, sample: Rows) -> None:
 
 
 def _fitted(em: EM, sample: Rows, config: TrainConfig, seed: int) -> Parameters:
-    """The start from few of the rows, polished on all; with one regime there is nothing to start."""
+    """Fit a start to a subsample of rows and run EM on all of them; one regime starts from the pooled moments."""
     if config.model.regimes == 1:
         ones = torch.ones(1, 1, dtype=torch.float64)
         moments = em.pooled[None]
@@ -123,7 +135,7 @@ def _fitted(em: EM, sample: Rows, config: TrainConfig, seed: int) -> Parameters:
 
 
 def _scored_rows(lagged_rows: LaggedRows, start: int, stop: int, gap: int) -> Rows:
-    """A held-out block; rows without evidence for the longest context count as missing."""
+    """Return a held-out block in which rows that are not usable with the longest context are not usable either."""
     rows = Rows.joined([lagged_rows.rows(start, stop)])
     if gap == lagged_rows.model.context_rows:
         return rows
@@ -132,29 +144,31 @@ def _scored_rows(lagged_rows: LaggedRows, start: int, stop: int, gap: int) -> Ro
 
 
 def _between(edges: NDArray[np.int64], held: Sequence[int], gap: int) -> list[tuple[int, int]]:
-    """What lies between held-out blocks, less the gap behind each."""
-    found, start = [], 0
+    """Return the ranges of rows between held-out blocks, without the gap behind each."""
+    ranges, start = [], 0
     for block in held:
         if start < edges[block]:
-            found.append((start, int(edges[block])))
+            ranges.append((start, int(edges[block])))
         start = int(edges[block + 1]) + gap
-    return found + ([(start, int(edges[-1]))] if start < edges[-1] else [])
+    return ranges + ([(start, int(edges[-1]))] if start < edges[-1] else [])
 
 
 def _whole(
     lagged_rows: LaggedRows, models: list[Parameters], config: TrainConfig
 ) -> tuple[float, int, NDArray[np.int16], float]:
-    """BIC, free parameters, labels by the folds' models, and smallest share of a model that saw all rows."""
+    """Return BIC, number of free parameters, labels (5, n) by the folds' models, and the smallest share.
+
+    The first two and the last are of a model trained on all rows, from the best of the folds' models.
+    """
     rows = lagged_rows.rows(0, len(lagged_rows))
     em = EM.over(rows, config.model, len(lagged_rows.mean), None)
     labels = np.stack([em.labels(rows, model).astype(np.int16) for model in models])
     best = int(em.score(rows, Parameters.stacked(models)).argmax())
     model = em.run_em(rows, models[best][None], config.polish)[0]
     statistics = em.expect(rows, model)
-    evidence = statistics.usable_rows
     num_free_parameters = config.model.num_free_parameters(em.num_channels)
     share = np.bincount(em.labels(rows, model[0]), minlength=config.model.regimes).min() / len(rows)
-    bic = num_free_parameters * np.log(evidence) - 2 * float(statistics.predictive[0])
+    bic = num_free_parameters * np.log(statistics.usable_rows) - 2 * float(statistics.predictive[0])
     return bic, num_free_parameters, labels, float(share)
 
 
@@ -162,13 +176,13 @@ def _whole(
 
 
 def score_all(job: Job, candidates: Sequence[ModelConfig], progress: Progress) -> list[Scored]:
-    """The candidates' scores, in their order, from as many processes as there are processors for us.
+    """Score all candidates in parallel processes; return their scores in the given order.
 
-    The large ones, which take longest and may ask for too many rows, begin first. The answer does not depend on the
-    number of processes, and however this ends, none is left behind.
+    The largest, which take longest and need most rows, begin first. The scores do not depend on the number of
+    processes.
 
     Raises:
-        SeriesError: too few rows. GmvaeError: a process was ended from outside.
+        SeriesError: too few rows. GmvaeError: a worker process was killed.
     """
     gap = max(model.context_rows for model in candidates)
     if len(job.values) < BLOCKS * (gap + 2):
@@ -177,14 +191,15 @@ def score_all(job: Job, candidates: Sequence[ModelConfig], progress: Progress) -
             f"{BLOCKS * (gap + 2)}; give more rows, or use train"
         )
     largest_first = list(reversed(candidates))
-    found: dict[int, Scored] = {}
+    scores: dict[int, Scored] = {}
     for index, scored in in_processes(_score, [(job, model, gap) for model in largest_first]):
-        found[index] = scored
-        progress("select", len(found), len(candidates))
-    return [found[index] for index in reversed(range(len(candidates)))]
+        scores[index] = scored
+        progress("select", len(scores), len(candidates))
+    return [scores[index] for index in reversed(range(len(candidates)))]
 
 
 def _score(task: tuple[Job, ModelConfig, int]) -> Scored:
+    """Score one candidate, in a worker process."""
     job, model, gap = task
     configure_process()
     device = device_of(job.device)
@@ -199,12 +214,13 @@ def _score(task: tuple[Job, ModelConfig, int]) -> Scored:
 def choose(
     block_scores: NDArray[np.float64], num_free_parameters: Sequence[int]
 ) -> tuple[int, int, NDArray[np.float64], NDArray[np.float64]]:
-    """The smallest candidate within one standard error of the best.            [the rule of Breiman et al. 1984, 3.4.3]
+    """Choose the smallest candidate within one standard error of the best.     [the rule of Breiman et al. 1984, 3.4.3]
 
     Args:
-        block_scores: (candidates, B) nats a row. free: parameters of each candidate.
+        block_scores: (N, B) log-likelihood per row, nats, of N candidates in B blocks.
+        num_free_parameters: of each candidate.
     Returns:
-        chosen, best, (candidates,) mean difference to the best, and its standard error over paired blocks.
+        chosen, best: positions. mean difference to the best (N,), and its standard error (N,) over paired blocks.
     """
     best = int(block_scores.mean(1).argmax())
     differences = block_scores[best] - block_scores

@@ -14,14 +14,14 @@ from numpy.typing import DTypeLike, NDArray
 
 from gmvae_cli.errors import GmvaeError
 
-MEMORY_BYTES = 32 << 20
+MEMORY_BYTES = 32 << 20  # of an array before it moves to disk; a million rows of 4 channels stay in memory
 
 
 class Closing:
-    """What holds scratch space, as a context manager that gives it back."""
+    """Context manager of an owner of scratch space, which it frees at the end of the block."""
 
     def close(self) -> None:
-        """Give it back."""
+        """Free the scratch space."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -34,13 +34,13 @@ class Closing:
 
 
 class Scratch(Closing):
-    """Rows of C numbers that need not fit into memory.
+    """Array of T rows and C columns that need not fit into memory.
 
-    The file has no name in any folder, so the system removes it however the process ends.
+    The file on disk has no name in any folder, so the system removes it however the process ends.
 
     Args:
         num_columns: C. dtype: of every number, in and out.
-        directory: where the file lives once there is one; None takes TMPDIR.
+        directory: of the file, once there is one; None takes TMPDIR.
         memory_bytes: up to this size the rows stay in memory.
     """
 
@@ -55,13 +55,13 @@ class Scratch(Closing):
         self.num_columns = num_columns
         self.rows = 0
         self._row_bytes = num_columns * self.dtype.itemsize
-        self._place = directory or tempfile.gettempdir()
-        self._lock = threading.Lock()  # one thread may read ahead while another writes
+        self._folder = directory or tempfile.gettempdir()
+        self._lock = threading.Lock()  # one thread may read while another writes
         try:
             self._file = tempfile.SpooledTemporaryFile(max(memory_bytes, 1), dir=directory)  # noqa: SIM115
         except OSError as error:
             raise self._failure(error) from error
-        weakref.finalize(self, self._file.close)  # quietly, should the owner forget
+        weakref.finalize(self, self._file.close)  # without a ResourceWarning if the owner does not close it
 
     @property
     def nbytes(self) -> int:
@@ -69,18 +69,18 @@ class Scratch(Closing):
         return self.rows * self._row_bytes
 
     def append(self, rows: NDArray[Any]) -> None:
-        """Put (n, C) rows behind the last one."""
+        """Write (n, C) rows behind the last row."""
         self._put(self.rows, rows)
         self.rows += len(rows)
 
     def write(self, start: int, rows: NDArray[Any]) -> None:
-        """Put (n, C) rows over those from `start` on; they must be there already."""
+        """Overwrite the rows from `start` on, which must exist, with (n, C) rows."""
         stop = start + len(rows)
         assert 0 <= start <= stop <= self.rows, f"rows {start} to {stop} of {self.rows}"
         self._put(start, rows)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Rows [start, stop) as an (n, C) array of the caller's own."""
+        """Read rows [start, stop) into a new (n, C) array."""
         assert 0 <= start <= stop <= self.rows, f"rows {start} to {stop} of {self.rows}"
         rows = np.empty((stop - start, self.num_columns), self.dtype)
         try:
@@ -93,11 +93,12 @@ class Scratch(Closing):
         return rows
 
     def close(self) -> None:
-        """Give memory and disk back; a second call does nothing."""
+        """Free memory and disk; a second call does nothing."""
         with contextlib.suppress(OSError):  # a full disk may only show when the last buffer is flushed
             self._file.close()
 
     def _put(self, start: int, rows: NDArray[Any]) -> None:
+        """Write rows from the position `start` on."""
         rows = np.ascontiguousarray(rows, self.dtype)
         assert rows.shape == (len(rows), self.num_columns), f"shape {rows.shape}, not (n, {self.num_columns})"
         if not rows.size:
@@ -110,25 +111,33 @@ class Scratch(Closing):
             raise self._failure(error) from error
 
     def _failure(self, error: OSError) -> GmvaeError:
+        """Turn an error of the operating system into one for the user."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return GmvaeError(
-                f"{self._place}: the disk is full at {_size(self.nbytes)} of scratch space; free some or set TMPDIR"
+                f"{self._folder}: the disk is full after {_size(self.nbytes)} of scratch space; free space there, or "
+                "set TMPDIR to another folder"
             )
-        return GmvaeError(f"{self._place}: no scratch file can be made there ({error.strerror}); set TMPDIR")
+        return GmvaeError(
+            f"{self._folder}: a scratch file cannot be written there ({error.strerror}); set TMPDIR to another folder"
+        )
 
 
 def require_free(directory: str | None, nbytes: int) -> None:
-    """Refuse work whose `nbytes` of scratch space do not fit on the disk of `directory` (None: TMPDIR)."""
-    place = directory or tempfile.gettempdir()
+    """Raise an error if `nbytes` of scratch space do not fit on the disk of `directory` (None: TMPDIR)."""
+    folder = directory or tempfile.gettempdir()
     try:
-        free = shutil.disk_usage(place).free
+        free = shutil.disk_usage(folder).free
     except OSError as error:
-        raise GmvaeError(f"{place}: cannot be used for scratch space ({error.strerror}); set TMPDIR") from error
+        raise GmvaeError(
+            f"{folder}: cannot hold scratch files ({error.strerror}); set TMPDIR to another folder"
+        ) from error
     if nbytes > free:
         raise GmvaeError(
-            f"{place}: {_size(free)} are free, but {_size(nbytes)} of scratch space are needed; free some or set TMPDIR"
+            f"{folder}: the disk has {_size(free)} free, but {_size(nbytes)} of scratch space are needed; free space "
+            "there, or set TMPDIR to another folder"
         )
 
 
 def _size(nbytes: float) -> str:
+    """Format bytes for a message."""
     return f"{nbytes / 2**30:.1f} GiB" if nbytes >= 2**30 else f"{nbytes / 2**20:.1f} MiB"

@@ -41,7 +41,7 @@ def test_what_is_read_is_the_callers_own():
         assert (rows.read(0, 2) == 1).all()
 
 
-def test_rows_that_are_not_there_are_refused():
+def test_rows_that_do_not_exist_are_an_error():
     with Scratch(1) as rows:
         rows.append(np.ones((2, 1)))
         for call in (lambda: rows.read(0, 3), lambda: rows.write(1, np.ones((2, 1))), lambda: rows.append(np.ones(3))):
@@ -71,7 +71,7 @@ def test_full_disk_is_one_line(monkeypatch):
     with Scratch(1) as rows:
         rows._file.close()
         monkeypatch.setattr(rows, "_file", Full())
-        with pytest.raises(GmvaeError, match=r"the disk is full at 0.0 MiB of scratch space; free some or set TMPDIR"):
+        with pytest.raises(GmvaeError, match=r"the disk is full after 0.0 MiB of scratch space; free space"):
             rows.append(np.ones((1, 1)))
 
 
@@ -80,16 +80,16 @@ def test_missing_folder_is_one_line(tmp_path):
         rows.append(np.ones((100, 1)))
 
 
-def test_too_little_free_disk_is_refused_before_work():
+def test_too_little_free_disk_is_an_error_before_work():
     require_free(None, 1)
-    with pytest.raises(GmvaeError, match=r"are free, but 1073741824.0 GiB of scratch space are needed"):
+    with pytest.raises(GmvaeError, match=r"free, but 1073741824.0 GiB of scratch space are needed"):
         require_free(tempfile.gettempdir(), 2**60)
-    with pytest.raises(GmvaeError, match="cannot be used for scratch space"):
+    with pytest.raises(GmvaeError, match="cannot hold scratch files"):
         require_free("/no/such/folder", 1)
     assert scratch._size(3 * 2**20) == "3.0 MiB"
 
 
-def test_a_thread_may_read_ahead_while_another_writes():
+def test_a_thread_may_read_while_another_writes():
     """Each read gives rows of one kind, whatever a writer at another place does between its seek and its bytes."""
     with Scratch(4, np.int64, memory_bytes=1) as scratch:
         scratch.append(np.arange(40_000).reshape(-1, 4))
