@@ -86,10 +86,13 @@ class SeriesData(Closing):
             steps: (n,) 0 in the first row of a series and behind a break (the chain restarts there, and no lag reaches
                 across), 1 in the next row, m > 1 where m - 1 rows are missing before this one.
         """
+        values, steps = self.read_all(start, stop)
+        return values if self._kept.size == values.shape[1] else values[:, self._kept], steps
+
+    def read_all(self, start: int, stop: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Read rows [start, stop) of every channel that was read from the table, those left out as well."""
         rows = self._scratch.read(start, stop)
-        whole = self._kept.size == rows.shape[1] - 1
-        values = rows[:, :-1] if whole else rows[:, self._kept]
-        return values, self._rule.steps(rows[:, -1])
+        return rows[:, :-1], self._rule.steps(rows[:, -1])
 
     def fingerprint(self) -> str:
         """Compute a digest of the channels' names, of every value and of every step."""

@@ -1,7 +1,7 @@
 """Labelled rows reduced to the size of a picture: from a file that `infer` wrote, or from rows in hand.
 
-read(path, config, progress)                   a labelled file
-PlotDataBuilder(..).add(..) .. .build(..)      blocks of rows with their labels, as they are made
+read(path, config, progress)                    a labelled file
+PlotDataBuilder(..).add_from(..) .. .build(..)  blocks of rows with their labels, as they are made
 """
 
 from collections.abc import Iterator, Sequence
@@ -123,7 +123,7 @@ class PlotDataBuilder:
     """Reduces labelled rows block by block, in constant memory; the size of the blocks changes nothing.
 
     Args:
-        name: title of the picture. layout: the columns of time and series. channels: D names of those to draw.
+        name: title of the picture, the path of the file. layout: the columns of time and series. channels: D names.
         decimal: of times that are text. num_regimes: K.
     """
 
@@ -176,6 +176,11 @@ class PlotDataBuilder:
         self.segments += len(begun)
         self.rows += len(steps)
         self._last_regime = int(regimes[-1])
+
+    def add_from(self, data: SeriesData, cells: Any, regimes: NDArray[np.int64], probs: Array) -> None:
+        """Take in the next rows of `data`, whose first channels are those to draw, with labels as in `add`."""
+        values, steps = data.read_all(self.rows, self.rows + len(regimes))
+        self.add(cells, values[:, : len(self.channels)], steps, regimes, probs)
 
     def build(self, data: SeriesData, notes: Sequence[Note] = ()) -> PlotData:
         """Return what all rows amount to.
