@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from gmvae_cli.model.chain import Chain
-from gmvae_cli.model.forward_backward import BlockTransfers, Forward, backward, carry, carry_back, forward, predict
+from gmvae_cli.model.forward_backward import (
+    BlockTransfers,
+    Forward,
+    backward,
+    backward_transfers,
+    forward,
+    forward_transfers,
+    predict,
+)
 from gmvae_cli.model.lattice import Lattice
 from gmvae_cli.system.scratch import Closing, Scratch
 
@@ -54,13 +62,13 @@ class BlockMessages(Closing):
 
     def add(self, lattice: Lattice) -> Tensor:
         """Add the next block of rows, exponentiated; return its log-likelihood given all rows before, (), nats."""
-        carried = carry(lattice, self._message(len(self._row_blocks)))
-        B, K = len(carried.edges), self._K
-        parts = (carried.matrices.reshape(B, K * K), carried.logs.reshape(B, K), carried.edges.reshape(B, K))
+        transfers = forward_transfers(lattice, self._message(len(self._row_blocks)))
+        B, K = len(transfers.edges), self._K
+        parts = (transfers.matrices.reshape(B, K * K), transfers.logs.reshape(B, K), transfers.edges.reshape(B, K))
         first = self._scratch.rows
         self._scratch.append(np.concatenate(parts, 1))
-        self._row_blocks.append(_RowBlock(first, first + B, carried.last))
-        return lattice.log_scale.sum(dtype=torch.float64) + float(carried.log_marginal[0])
+        self._row_blocks.append(_RowBlock(first, first + B, transfers.last))
+        return lattice.log_scale.sum(dtype=torch.float64) + float(transfers.log_marginal[0])
 
     def run_backward(self) -> None:
         """Carry the backward message from the last block to the first."""
@@ -68,7 +76,7 @@ class BlockMessages(Closing):
         betas = []
         for index in range(len(self._row_blocks) - 1, -1, -1):
             betas.append(beta)
-            beta = carry_back(self._transfers_of(index), beta)[1]
+            beta = backward_transfers(self._transfers_of(index), beta)[1]
         self._betas = betas[::-1]
 
     def filter(self, index: int, scores: Tensor, steps: np.ndarray) -> Forward:
@@ -78,7 +86,7 @@ class BlockMessages(Closing):
             scores: (n, K) nats, as they were added. steps: (n,) as in a series.
         """
         message = torch.as_tensor(self._message(index)) if index else None
-        return forward(scores[None], self.chain, steps, message, known=self._transfers_of(index))
+        return forward(scores[None], self.chain, steps, message, transfers=self._transfers_of(index))
 
     def predict(self, index: int, filtered_probs: Tensor, steps: np.ndarray) -> Tensor:
         """Return (n, K) the probabilities p(z_t | rows before t) in a block, from the filtered ones (n, K)."""

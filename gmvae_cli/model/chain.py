@@ -1,4 +1,4 @@
-"""The prior over regime paths: a Markov chain with an initial law, and what follows from its matrix alone."""
+"""The prior over regime paths: a Markov chain with an initial law, and quantities that follow from its matrix alone."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,18 @@ from torch import Tensor
 
 
 class Chain(NamedTuple):
-    """The prior over regime paths: initial_probs (..., K); transition_matrix (..., K, K), row = from."""
+    """The prior over regime paths, p(z_1) = pi and p(z_t = j | z_t-1 = i) = A_ij.
+
+    Args:
+        initial_probs: (..., K) pi. transition_matrix: (..., K, K) A, row = from.
+    """
 
     initial_probs: Tensor
     transition_matrix: Tensor
 
 
 def stationary(transition_matrix: Tensor) -> Tensor:
-    """The law pi with pi A = pi, by least squares (where several laws qualify, the one of smallest norm).
+    """Solve pi A = pi by least squares; where several laws qualify, take the one of smallest norm.
 
     Args:
         transition_matrix: (..., K, K).
@@ -26,19 +30,22 @@ def stationary(transition_matrix: Tensor) -> Tensor:
     num_regimes = matrix.shape[-1]
     identity = torch.eye(num_regimes, dtype=matrix.dtype, device=matrix.device)
     system = torch.cat([matrix.mT - identity, matrix.new_ones(*matrix.shape[:-2], 1, num_regimes)], dim=-2)
-    target = torch.cat([matrix.new_zeros(num_regimes), matrix.new_ones(1)])
-    probs: Tensor = (torch.linalg.pinv(system) @ target[:, None])[..., 0].clamp_min(0)
+    target = torch.cat([matrix.new_zeros(num_regimes), matrix.new_ones(1)])  # (K + 1,), and sum pi = 1
+    probs: Tensor = (torch.linalg.pinv(system) @ target[:, None])[..., 0].clamp_min(0)  # (..., K)
     return (probs / probs.sum(-1, keepdim=True)).to(transition_matrix.dtype)
 
 
 def expected_dwell(transition_matrix: Tensor) -> Tensor:
-    """Mean length of a visit, 1 / (1 - A_kk), in rows; inf where a regime is never left. Shape (..., K)."""
+    """Mean length of a visit, 1 / (1 - A_kk), in rows; inf where a regime is never left: (..., K, K) -> (..., K)."""
     stay = transition_matrix.diagonal(dim1=-2, dim2=-1)
     return 1 / (1 - stay)
 
 
 def persistent(num_regimes: int, dwell: float) -> Tensor:
-    """(K, K) float64 transition matrix whose visits last `dwell` rows on average, then any other regime."""
+    """Return the transition matrix (K, K), float64, whose visits last `dwell` rows on average, then any other regime.
+
+    A dwell shorter than that of independent rows, K / (K - 1), is taken as that.
+    """
     if num_regimes == 1:
         return torch.ones(1, 1, dtype=torch.float64)
     leave = min(1 / dwell, (num_regimes - 1) / num_regimes)
@@ -47,8 +54,14 @@ def persistent(num_regimes: int, dwell: float) -> Tensor:
 
 
 def matrix_powers(matrix: Tensor, exponents: np.ndarray) -> Tensor:
-    """A^n for every n, by squaring. (R, K, K) and (U,) -> (R, U, K, K), float64."""
-    base = matrix.double()[:, None]
+    """Raise matrices to several powers, by repeated squaring.
+
+    Args:
+        matrix: (R, K, K). exponents: (U,) whole numbers from 0.
+    Returns:
+        (R, U, K, K) float64.
+    """
+    base = matrix.double()[:, None]  # (R, 1, K, K)
     result = torch.eye(matrix.shape[-1], dtype=base.dtype, device=base.device).repeat(
         matrix.shape[0], len(exponents), 1, 1
     )

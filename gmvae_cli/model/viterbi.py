@@ -1,8 +1,9 @@
-"""The jointly best regime path, in the blocks of `markov` with (max, +) in place of (sum, *).
+"""The jointly most probable regime path, in the blocks of `lattice` with (max, +) in place of (sum, *).
 
-delta_t(j) = l_t(j) + max_i delta_t-1(i) + log A_ij, reduced by its maximum every few rows; psi_t(j) is the i that
-attains it, the lowest on ties. The path is read backwards through psi (Viterbi, 1967; Rabiner, 1989, Eq. 33).
-A block's path is composed for all K regimes it may end in at once, so that blocks run side by side on the way back too.
+    delta_t(j) = l_t(j) + max_i delta_t-1(i) + log A_ij,   psi_t(j) the i that attains it, the lowest on ties
+
+The path is read backwards through psi (Viterbi, 1967; Rabiner, 1989, Eq. 33). A block's path is composed for all K
+regimes it may end in at once, so that blocks run side by side on the way back too.
 """
 
 import numpy as np
@@ -12,18 +13,18 @@ from torch import Tensor
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.lattice import Lattice, block_length
 
-_REDUCE_EVERY = 8  # rows between reductions: scores stay far below what float64 resolves
-_LEVELS = 16  # rows of a block whose predecessors are found at once
+_REDUCE_EVERY = 8  # rows after which delta is reduced by its maximum, so that rounding stays that of 8 rows' scores
+_LEVELS = 16  # steps of all blocks whose predecessors are looked up at once, as the cache allows
 _IMPOSSIBLE = -1e30  # log 0: finite, so that no difference of two of them is NaN
 
 
 def index_type(num_regimes: int) -> torch.dtype:
-    """The smallest type that holds every regime number."""
+    """Return the smallest integer type that holds every regime number."""
     return torch.int8 if num_regimes <= 128 else torch.int32
 
 
 class _Moves:
-    """log A and the special log matrices of a lattice, and (max, +) steps with them."""
+    """log A and the logarithms of a lattice's irregular matrices, and (max, +) steps with them."""
 
     def __init__(self, lattice: Lattice) -> None:
         self.matrix = lattice.matrix[0].log().clamp_min(_IMPOSSIBLE)
@@ -34,7 +35,11 @@ class _Moves:
         ]
 
     def best(self, level: int, delta: Tensor, room: Tensor, out: Tensor) -> Tensor:
-        """max_i delta(i) + log A_ij of all columns: (K, S, B) -> out (K, S, B), with room (K, K, S, B) to work in."""
+        """max_i delta(i) + log A_ij for S vectors of every block.
+
+        Args:
+            level: step in the block. delta, out: (K, S, B). room: (K, K, S, B) to work in.
+        """
         torch.add(delta[:, None], self.wide, out=room)
         irregular_steps = self.irregular_steps[level]
         if irregular_steps is not None:
@@ -43,8 +48,14 @@ class _Moves:
         return torch.amax(room, 0, out=out)
 
     def predecessors(self, first: int, before: Tensor) -> Tensor:
-        """argmax_i delta(i) + log A_ij, the lowest i on ties, of some levels at once: (l, K, B) -> (l, K to, B)."""
-        best = before[:, :1] + self.matrix[0][:, None]
+        """argmax_i delta(i) + log A_ij, the lowest i on ties, for the steps from `first` on.
+
+        Args:
+            before: (l, K, B) delta of the rows before.
+        Returns:
+            (l, K, B) of `index_type`, K the regime moved into.
+        """
+        best = before[:, :1] + self.matrix[0][:, None]  # (l, K, B)
         psi = torch.zeros_like(best, dtype=index_type(len(self.matrix)))
         candidate = torch.empty_like(best)
         for regime in range(1, len(self.matrix)):
@@ -53,20 +64,25 @@ class _Moves:
             torch.maximum(best, candidate, out=best)
         for level, irregular_steps in enumerate(self.irregular_steps[first : first + len(before)]):
             if irregular_steps is not None:
-                columns, matrices = irregular_steps
+                columns, matrices = irregular_steps  # (c,), (c, K, K)
                 scores = before[level][:, None, columns] + matrices.permute(1, 2, 0)
                 psi[level][:, columns] = scores.max(0).indices.to(psi.dtype)
         return psi
 
 
 def _reduce(delta: Tensor) -> Tensor:
+    """Subtract the maximum over the first axis in place, and return it."""
     peak = delta.amax(0, keepdim=True)
     delta.sub_(peak)
     return peak
 
 
 def _edges(lattice: Lattice, moves: _Moves, message: Tensor) -> Tensor:
-    """delta before each block's first row, (K, B): each block's (max, +) transfer matrix, then B small steps."""
+    """delta of the row before each block, (K, B): each block's (max, +) transfer matrix, then B small steps.
+
+    Args:
+        message: (K,) delta of the row before the first.
+    """
     K, B = lattice.regimes, lattice.blocks
     edges = lattice.scores.new_empty(K, B)
     edges[:, 0] = message
@@ -75,9 +91,9 @@ def _edges(lattice: Lattice, moves: _Moves, message: Tensor) -> Tensor:
     state = torch.full_like(lattice.scores[0, 0], _IMPOSSIBLE)[:, None].repeat(1, K, 1)  # (to, from, B)
     state.diagonal(dim1=0, dim2=1).zero_()
     other, room = torch.empty_like(state), state.new_empty(K, K, K, B)
-    offsets = torch.zeros_like(state[:1])
-    for level, evidence in enumerate(lattice.scores[:, 0].unbind()):
-        moves.best(level, state, room, other).add_(evidence[:, None])
+    offsets = torch.zeros_like(state[:1])  # (1, from, B)
+    for level, log_likelihoods in enumerate(lattice.scores[:, 0].unbind()):
+        moves.best(level, state, room, other).add_(log_likelihoods[:, None])
         state, other = other, state
         if level % _REDUCE_EVERY == 0:
             offsets += _reduce(state)
@@ -91,7 +107,7 @@ def _edges(lattice: Lattice, moves: _Moves, message: Tensor) -> Tensor:
 
 
 def best_predecessors(lattice: Lattice, message: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """psi_t(j), the best regime of the row before given regime j in this one, and the carried score.
+    """Sweep forward: psi_t(j), the best regime of the row before given regime j in row t, and the last delta.
 
     Args:
         lattice: of one restart, float64, not exponentiated.
@@ -103,29 +119,29 @@ def best_predecessors(lattice: Lattice, message: Tensor | None = None) -> tuple[
     moves = _Moves(lattice)
     start = scores.new_zeros(lattice.regimes) if message is None else message.double()
     K, B = lattice.regimes, lattice.blocks
-    deltas = scores.new_empty(lattice.length + 1, K, 1, B)  # at each level that of the row before
+    deltas = scores.new_empty(lattice.length + 1, K, 1, B)  # at each step that of the row before
     deltas[0, :, 0] = _edges(lattice, moves, start)
     room = scores.new_empty(K, K, 1, B)
     levels = zip(lattice.scores[:, 0].unbind(), deltas.unbind(), deltas[1:].unbind(), strict=False)
-    for level, (evidence, previous, delta) in enumerate(levels):
-        moves.best(level, previous, room, delta).add_(evidence[:, None])
+    for level, (log_likelihoods, previous, delta) in enumerate(levels):
+        moves.best(level, previous, room, delta).add_(log_likelihoods[:, None])
         if level % _REDUCE_EVERY == 0:
             _reduce(delta)
     before = deltas[:-1, :, 0]
-    carried = deltas[lattice.length - lattice.padding, :, 0, -1]
+    last = deltas[lattice.length - lattice.padding, :, 0, -1]
     psi = torch.cat(
         [moves.predecessors(first, before[first : first + _LEVELS]) for first in range(0, len(before), _LEVELS)]
     )
-    return lattice.row_axis(psi[:, None])[0], carried - carried.max()
+    return lattice.row_axis(psi[:, None])[0], last - last.max()
 
 
 def backtrack(psi: Tensor, final: int) -> tuple[Tensor, int]:
-    """The best path that ends in a regime.
+    """Read back the best path that ends in a regime.
 
     Args:
         psi: (T, K) from `best_predecessors`. final: regime of the last row.
     Returns:
-        regimes (T,) int64, and the regime of the row before the first (meaningless where the chain starts there).
+        regimes (T,) int64, and the regime of the row before the first (without meaning where the chain starts here).
     """
     T, K = psi.shape
     length = block_length(T)
@@ -133,7 +149,7 @@ def backtrack(psi: Tensor, final: int) -> tuple[Tensor, int]:
     identity = torch.arange(K, dtype=psi.dtype, device=psi.device)
     padded = torch.cat([psi, identity.expand(blocks * length - T, K)]).view(blocks, length, K)
     maps = padded.permute(1, 2, 0).long().contiguous()  # (L, K, B)
-    ends = torch.arange(K, device=psi.device)[:, None].repeat(1, blocks)
+    ends = torch.arange(K, device=psi.device)[:, None].repeat(1, blocks)  # (K, B)
     for level in range(length - 1, -1, -1):
         ends = maps[level].gather(0, ends)
     table, regime = ends.cpu().numpy(), final
@@ -154,7 +170,7 @@ def viterbi(
     """argmax over paths of log p(z_1..z_T, x_1..x_T), the lowest regime number on ties.
 
     Args:
-        log_likelihoods: (T, K) nats.
+        log_likelihoods: (T, K) nats. steps: (T,) as in `lattice`. block_rows: it never changes the answer.
     Returns:
         regimes (T,) int64.
     """
