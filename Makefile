@@ -1,12 +1,12 @@
 PYTHON ?= python3
-# More arguments for pip, for example another index; README.md, "Install", says when
+# More arguments for pip, for example another index; docs/tutorial.md, "Install", says when
 PIP_ARGS ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 GMVAE := $(BIN)/gmvae
 
 .DELETE_ON_ERROR:
-.PHONY: install test test-slow test-all coverage mutants lint types check demo sample-data bench recovery quality fuzz faults clean
+.PHONY: install test test-slow test-all coverage mutants lint types check demo sample-data docs reference examples dist bench recovery quality fuzz faults clean
 
 # make .venv, with gmvae and its tools at the tested versions
 install: $(INSTALLED)
@@ -41,8 +41,8 @@ mutants: $(INSTALLED)
 
 # style of the code, and its layout
 lint: $(INSTALLED)
-	$(BIN)/ruff check gmvae_cli tests
-	$(BIN)/ruff format --check gmvae_cli tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
 
 # the type checker, strict
 types: $(INSTALLED)
@@ -62,8 +62,26 @@ demo: $(INSTALLED)
 	$(GMVAE) evaluate demo/exercise.csv
 	@echo "written to demo/: a model, the rows with their regimes, the segments and a picture for each series"
 
+# the manual, into site/; a broken link ends it
+docs: $(INSTALLED)
+	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --doctree-dir build/doctrees docs site
+
+# the help texts in docs/reference/commands.md, again from the program
+reference: $(INSTALLED)
+	$(BIN)/python docs/generate_reference.py
+
+# what the console blocks of README.md and docs/ show, again from the program
+examples: $(INSTALLED)
+	$(BIN)/python docs/generate_examples.py
+
+# the source archive and the wheel, into dist/
+dist: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+
 # the simulated files of sample_data/, again from their seed
 sample-data: $(INSTALLED)
+	$(BIN)/python sample_data/make_press.py sample_data/press.csv
 	$(GMVAE) simulate sample_data/switching_iid.csv --prior iid --steps 5000 --seed 1
 	$(GMVAE) simulate sample_data/switching_iid.parquet --prior iid --steps 5000 --seed 1
 
@@ -89,5 +107,5 @@ quality: $(INSTALLED)
 
 # remove all that the other targets made
 clean:
-	rm -rf .venv demo build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv demo build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find gmvae_cli tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,5 +1,8 @@
 """The files of sample_data/ are what its README says."""
 
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 
@@ -41,3 +44,9 @@ def test_readme_names_every_file(sample_data):
     text = (sample_data / "README.md").read_text()
     for path in sample_data.iterdir():
         assert path.name == "README.md" or f"`{path.name}`" in text
+
+
+def test_press_is_what_make_sample_data_draws(tmp_path, sample_data):
+    again = tmp_path / "again.csv"
+    subprocess.run([sys.executable, sample_data / "make_press.py", again], check=True)
+    pd.testing.assert_frame_equal(read(sample_data / "press.csv"), read(again), rtol=0, atol=0.011)
