@@ -14,11 +14,24 @@ SECONDS = ("time ", "training ")  # lines that say how long something took
 SHELL = "|&;<>*$\\"
 SPOKEN = ("warning: ", "note: ")  # lines that go to stderr
 
-WITH_BLOCKS = [
-    pytest.param(path, id=name)
-    for path, name in zip(documents.DOCUMENTS, documents.NAMES, strict=True)
-    if any(not step.asks_for_help for step in documents.steps(path))
-]
+
+def in_shell(command):
+    """Whether it takes more than the program under test in this process."""
+    return not command.startswith("gmvae ") or bool(set(command) & set(SHELL))
+
+
+def is_slow(step):
+    """A search, or the program in processes of its own."""
+    searches = step.command.startswith(("gmvae segment", "gmvae select"))
+    return searches or (in_shell(step.command) and "gmvae" in step.command)
+
+
+def documents_with_blocks():
+    """Each in a test of its own; those that take long are slow."""
+    for path, name in zip(documents.DOCUMENTS, documents.NAMES, strict=True):
+        steps = [step for step in documents.steps(path) if not step.asks_for_help]
+        if steps:
+            yield pytest.param(path, id=name, marks=[pytest.mark.slow] if any(map(is_slow, steps)) else [])
 
 
 def number(word):
@@ -78,8 +91,7 @@ def shell(tmp_path, monkeypatch):
     return shell
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", WITH_BLOCKS)
+@pytest.mark.parametrize("path", documents_with_blocks())
 def test_console_blocks_run(path, run, shell, tmp_path, monkeypatch, sample_data):
     work = tmp_path / "work"
     shutil.copytree(sample_data, work / "sample_data")
@@ -87,13 +99,13 @@ def test_console_blocks_run(path, run, shell, tmp_path, monkeypatch, sample_data
     for step in documents.steps(path):
         if step.asks_for_help:
             continue
-        if step.command.startswith("gmvae ") and not set(step.command) & set(SHELL):
+        if in_shell(step.command):
+            status, stdout, stderr = shell(step.command)
+        else:
             result = run(*shlex.split(step.command)[1:])
             status, stdout, stderr = result.exit_code, result.stdout, result.stderr
-        else:
-            status, stdout, stderr = shell(step.command)
         assert status == 0, f"{step.command}\n{stdout}{stderr}"
-        assert_shown(step.output, stdout, stderr)
+        assert_shown(step.output, stdout, stderr)  # `make examples` writes what has changed
 
 
 def test_a_number_that_is_off_is_noticed():
