@@ -91,7 +91,7 @@ def shell(tmp_path, monkeypatch):
     return shell
 
 
-@pytest.mark.parametrize("path", documents_with_blocks())
+@pytest.mark.parametrize("path", list(documents_with_blocks()))
 def test_console_blocks_run(path, run, shell, tmp_path, monkeypatch, sample_data):
     work = tmp_path / "work"
     shutil.copytree(sample_data, work / "sample_data")
