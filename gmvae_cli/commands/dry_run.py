@@ -1,4 +1,4 @@
-"""What a run would read and need, found out by reading and by nothing else."""
+"""Plans of runs (`--dry-run`): rows, memory, scratch space and time, found by reading altable."""
 
 import os
 import shutil
@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import Note
 
-# Rounded down from what the benchmark prints; for an estimate that a person plans by
+# Rounded down from what `make bench` prints
 READ_ROWS_PER_SECOND = 1_000_000
 INFER_ROWS_PER_SECOND = 600_000
 TRAIN_ROWS_PER_SECOND = 300_000
-TRAIN_SECONDS = 4.0  # start and annealing, whatever the length
-BASE_BYTES = 450 << 20  # packages and a block of rows at work
+TRAIN_SECONDS = 4.0  # start and annealing, for any number of rows; `make bench`
+BASE_BYTES = 450 << 20  # of the imported packages and of a block of rows; peak memory in `make bench`
 
 
 def existing_folder(folder: str | None) -> str | None:
-    """The folder, or the nearest one above it that is there: on the disk that a run would write to."""
+    """Return the folder, or the nearest one above it that exists, which lies on the same disk."""
     while folder is not None and not os.path.isdir(folder):
         folder = os.path.dirname(os.path.abspath(folder))
     return folder
@@ -26,8 +26,12 @@ def existing_folder(folder: str | None) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What there is to do. Scratch space lies in `scratch_folder`; `missing` counts empty cells by channel;
-    `failures` names the files that cannot be used.
+    """Size and cost of a run.
+
+    Args:
+        holes, breaks: as of `SeriesData`. missing: empty cells by channel. memory_bytes, seconds: estimates.
+        scratch_bytes: needed in `scratch_folder`, whose disk has `free_bytes`.
+        failures: a sentence for each file that cannot be used.
     """
 
     rows: int
@@ -51,11 +55,11 @@ class Plan:
 def plan(
     data: SeriesData, scratch_bytes: int, folder: str | None, *, rows_per_second: float, seconds: float = 0.0
 ) -> Plan:
-    """The plan for a recording.
+    """Plan the work on one table.
 
     Args:
-        scratch_bytes: beside those of the recording itself. folder: where they go, None is TMPDIR.
-        rows_per_second, seconds: of the work on the rows, and of what does not depend on them.
+        scratch_bytes: in addition to those of `data`. folder: of all scratch files; None takes TMPDIR.
+        rows_per_second: of the work. seconds: of work that does not depend on the rows.
     """
     place = folder or tempfile.gettempdir()
     numbers = data.rows * 8 * (len(data.channels) + 1)
@@ -80,25 +84,25 @@ def plan(
 def joined(
     plans: Sequence[Plan], channels: Sequence[str], folder: str | None, files: int, failures: Sequence[str]
 ) -> Plan:
-    """The plan for several tables, done one after the other: what one leaves behind, the next does not need."""
+    """Join the plans of tables that are worked on in turn: memory and scratch space are those of the largest."""
     place = folder or tempfile.gettempdir()
-    steps = {(one.step, one.time_unit) for one in plans}
+    steps = {(table.step, table.time_unit) for table in plans}
     step, unit = steps.pop() if len(steps) == 1 else (None, None)
     return Plan(
-        rows=sum(one.rows for one in plans),
-        series=sum(one.series for one in plans),
+        rows=sum(table.rows for table in plans),
+        series=sum(table.series for table in plans),
         channels=list(channels),
-        holes=sum(one.holes for one in plans),
-        breaks=sum(one.breaks for one in plans),
-        missing={name: sum(one.missing.get(name, 0) for one in plans) for name in channels},
+        holes=sum(table.holes for table in plans),
+        breaks=sum(table.breaks for table in plans),
+        missing={name: sum(table.missing.get(name, 0) for table in plans) for name in channels},
         step=step,
         time_unit=unit,
-        memory_bytes=max((one.memory_bytes for one in plans), default=BASE_BYTES),
-        scratch_bytes=max((one.scratch_bytes for one in plans), default=0),
+        memory_bytes=max((table.memory_bytes for table in plans), default=BASE_BYTES),
+        scratch_bytes=max((table.scratch_bytes for table in plans), default=0),
         scratch_folder=place,
         free_bytes=shutil.disk_usage(place).free,
-        seconds=sum(one.seconds for one in plans),
-        warnings=[warning for one in plans for warning in one.warnings],
+        seconds=sum(table.seconds for table in plans),
+        warnings=[warning for table in plans for warning in table.warnings],
         files=files,
         failures=list(failures),
     )

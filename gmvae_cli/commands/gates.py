@@ -1,4 +1,4 @@
-"""Gates that a script sets on a result: `--fail-under NAME=VALUE`."""
+"""Gates on a result: `--fail-under NAME=VALUE`."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ from gmvae_cli.config import Gate
 
 
 def missed(gates: Iterable[Gate], result: object, smaller_is_better: Sequence[str] = ()) -> tuple[str, ...]:
-    """One sentence for every gate that the result misses; an undefined figure misses its gate."""
+    """Return a sentence for each gate that the result misses; an undefined figure misses its gate."""
     sentences = (_missed(name, limit, getattr(result, name), name in smaller_is_better) for name, limit in gates)
     return tuple(sentence for sentence in sentences if sentence)
 

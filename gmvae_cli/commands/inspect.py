@@ -1,4 +1,4 @@
-"""`gmvae inspect`: what a model says about its regimes, in the units of its data."""
+"""`gmvae inspect`: describe the regimes of a model, in the units of its data."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,16 +15,17 @@ from gmvae_cli.system.progress import Progress
 
 @dataclass(frozen=True, kw_only=True)
 class Regime:
-    """One regime. Values and matrices have the channels in the model's order; None or NaN is undefined.
+    """One regime. Channels are in the model's order; None or NaN is undefined.
 
-    Student t noise has a covariance, and the channels a standard deviation, from 2 degrees of freedom on.
+    Student t noise has a covariance, and the channels a standard deviation, above 2 degrees of freedom.
 
     Args:
-        share: of the rows trained on; of a model that was not trained, the chain's own.
-        expected_dwell: mean length of a visit in rows, and in the time unit where the step is known.
-        mean, standard_deviation: (D,) that the channels settle to while the regime holds.
-        ar_weights: (P, D, D), lag 1 first. ar_bias: (D,). covariance: (D, D) of the noise; noise: (D,) its roots.
-        standard_errors: (P, D, D) of ar_weights, as if it were known which regime held when.
+        share: of the training rows; of a model that was not trained, the stationary probability of the chain.
+        expected_dwell: mean length of a visit in rows; expected_dwell_time: in the time unit, where the step is known.
+        mean, standard_deviation: (D,) of the stationary law of the regime's process.
+        ar_weights: (P, D, D), lag 1 first. ar_bias: (D,). covariance: (D, D) of the noise.
+        noise: (D,) standard deviations of the noise.
+        standard_errors: (P, D, D) of ar_weights, given the regimes of all rows.
         half_life, dominant_period: rows.
     """
 
@@ -66,7 +67,7 @@ class InspectResult:
 
 
 def inspect(path: str, progress: Progress) -> InspectResult:
-    """Read a model and put what it knows into the units of its data."""
+    """Read a model and convert its parameters to the units of its data."""
     checkpoint = load(path)
     progress("inspect", 1, 1)
     step, time_unit = checkpoint.training.get("step"), checkpoint.training.get("time_unit")
@@ -125,6 +126,6 @@ def _regimes(checkpoint: Checkpoint, step: float | None) -> list[Regime]:
 
 
 def _scale_matrix(emission: Emission) -> Tensor:
-    """(K, D, D), also where it is shared; the covariance of Normal noise."""
+    """Return L L^T of each regime (K, D, D), also where it is shared: the covariance of Normal noise."""
     matrix = emission.scale_tril @ emission.scale_tril.mT
     return matrix.expand(len(emission.weights), -1, -1)

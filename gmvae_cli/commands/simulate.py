@@ -20,14 +20,14 @@ from gmvae_cli.system.progress import Progress
 if TYPE_CHECKING:
     from gmvae_cli.checkpoint import Checkpoint
 
-# Each purpose has its own stream of chance, so that empty cells, say, leave the rows as they were
+# Keys of independent random streams, so that emptying cells, say, leaves the rows as they were
 _REGIMES, _ROWS, _DAMAGE = range(3)
 _FIXED_BY_A_MODEL = ("regimes", "channels", "lags", "prior", "dwell", "covariance", "intercept")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulateResult:
-    """What was drawn; shares, dwell and radius per regime."""
+    """Figures of the rows drawn; shares, expected dwell and spectral radius of each regime."""
 
     output: str
     truth: str | None
@@ -45,7 +45,7 @@ class SimulateResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """A process with what its rows are called and measured in."""
+    """A process, with the names, means and scales of its channels."""
 
     process: simulation.Process
     model: ModelConfig
@@ -55,10 +55,10 @@ class _Source:
 
 
 def simulate(output: str, config: SimulateConfig, truth: str | None, progress: Progress) -> SimulateResult:
-    """Draw the series and write it as columns series (where there are several), t, the channels and true_regime.
+    """Draw series and write the columns series (if there are several), t, the channels and true_regime.
 
     Args:
-        truth: where the generating model goes, as a checkpoint without an encoder; None for nowhere.
+        truth: path for the generating model, a checkpoint without an encoder; None: it is not written.
     """
     started = time.perf_counter()
     require_apart({"--truth": truth}, [output])
@@ -150,33 +150,31 @@ def _trained(config: SimulateConfig) -> _Source:
 
 
 def _blocks(source: _Source, config: SimulateConfig) -> Iterator[tuple[pa.Table, simulation.Regimes, int]]:
-    """The table of each chunk, its regimes, and the segments that start in it."""
+    """Yield the table of each chunk, its regimes (n,), and the number of segments that start in it."""
     process = source.process
     radius = simulation.mean_square_radius(process.ar_weights, process.transition_matrix)
-    burn_in_rows = (
-        simulation.BURN_IN_ROWS if radius < 1 else 0
-    )  # what has no stationary law starts at its columns' means
+    burn_in_rows = simulation.BURN_IN_ROWS if radius < 1 else 0  # without a stationary law, start at the means
     spike_scale = source.scale * np.sqrt((process.scale_tril**2).sum(axis=2).mean(axis=0))
     for series in range(config.series):
         rows = np.random.default_rng([config.seed, _ROWS, series])
         damage = np.random.default_rng([config.seed, _DAMAGE, series])
-        start, before = 0, -1
+        start, last_regime = 0, -1
         for x, regimes in simulation.draw(process, config.steps, rows, burn_in_rows):
             x = source.mean + source.scale * x
             if not np.isfinite(x).all():
                 raise CheckpointError(
-                    f"{config.model}: its rows grow beyond all numbers (mean-square radius {radius:.4g}, above 1); "
+                    f"{config.model}: its rows grow without bound (mean-square radius {radius:.4g}, above 1); "
                     "draw fewer --steps"
                 )
             x = simulation.add_spikes(x, config.outliers, spike_scale, damage) if config.outliers else x
             x = simulation.empty_cells(x, config.missing, damage) if config.missing else x
-            num_changes = len(runs(regimes, carry=before).begun)
+            num_changes = len(runs(regimes, carry=last_regime).begun)
             yield (
                 _table(x, regimes, start, series if config.series > 1 else None, source.channels),
                 regimes,
                 num_changes,
             )
-            start, before = start + len(x), int(regimes[-1])
+            start, last_regime = start + len(x), int(regimes[-1])
 
 
 def _table(
