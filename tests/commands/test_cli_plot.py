@@ -237,6 +237,7 @@ def test_a_spike_in_a_million_rows_is_drawn(run, tmp_path, work):
     taken, merged = work
     assert sum(taken) == n and max(taken) <= 1 << 16
     assert n <= sum(merged) <= 1.1 * n  # beside the rows only the columns of earlier blocks, and a picture's few
+    assert max(merged) <= (1 << 16) + 4096
     axes = drawn(tmp_path / "big.parquet").axes[0]
     at, values = axes.lines[0].get_data()
     assert len(at) <= 2 * 4096
