@@ -30,8 +30,9 @@ from gmvae_cli.selection.search import OnNote, data_notes, dwell_rows, make_choi
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training import diagnostics
-from gmvae_cli.training.fit import Fit, fit, require_rows
+from gmvae_cli.training.fit import Fit, fit
 from gmvae_cli.training.resume import NOTHING, ResumeFile
+from gmvae_cli.training.sampling import require_rows
 
 _PACKAGES = ("torch", "numpy", "pyarrow")
 _SAME_SHARE = 0.01  # shares this close are no order; the regime seen first comes first

@@ -19,9 +19,9 @@ from gmvae_cli.inference.block_messages import BlockMessages
 from gmvae_cli.inference.labelled_rows import LabelledRows
 from gmvae_cli.inference.scored_rows import BLOCK_ROWS, RowScorer, ScoredRows
 from gmvae_cli.model.chain import Chain
+from gmvae_cli.model.evidence_scale import unscaled_marginal
 from gmvae_cli.model.forward_backward import Forward
 from gmvae_cli.model.lattice import Lattice
-from gmvae_cli.model.moments import unscaled_marginal
 from gmvae_cli.system.concurrency import prefetch
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.system.scratch import MEMORY_BYTES, Closing, require_free

@@ -76,3 +76,16 @@ def _autocovariances(signal: Tensor, longest: int) -> Tensor:
     spectrum = torch.fft.rfft(signal, size)
     covariances: Tensor = torch.fft.irfft(spectrum.abs().square(), size)
     return covariances[..., : longest + 1]
+
+
+def unscaled_marginal(marginal: Tensor, filtered_probs: Tensor, withheld: Tensor) -> Tensor:
+    """Compute log sum_k p(z_t = k | past) p(x_t | h_t, k) from a filter whose log-likelihoods l were divided by c.
+
+    The filter's law is p(z_t = k | past) exp(l_t(k) / c) / exp(m_t), so only the part withheld from it is missing.
+
+    Args:
+        marginal: (..., n) the filter's m_t. filtered_probs: (..., K, n). withheld: (..., K, n) l_t (1 - 1/c).
+    Returns:
+        (..., n) nats.
+    """
+    return marginal + (filtered_probs.clamp_min(torch.finfo(filtered_probs.dtype).tiny).log() + withheld).logsumexp(-2)

@@ -4,21 +4,17 @@ With responsibilities q held fixed, the optimum of the ELBO in the decoder is we
 normalised counts, so a pass over the rows needs only sums: any number of rows in constant memory.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 from torch import Tensor
 
-from gmvae_cli.model.ar_density import Emission, Pattern, observed_part, weighted_log_likelihoods
-from gmvae_cli.model.chain import Chain
-from gmvae_cli.model.forward_backward import backward, forward
-from gmvae_cli.model.student_t import LagIndex
+from gmvae_cli.model.ar_density import Emission, Pattern, observed_part
 
 _CHUNK = 4096  # rows whose products fit in a core's cache
 _TRANSITION_COUNT = 0.1  # Dirichlet pseudo-visits of each transition: none is ever impossible
 _COVARIANCE_FLOOR = 1e-6  # of the pooled residual variance
+_ROBUST_PASSES = 10
+_ROBUST_DEGREES = 3.0
+_OUTLIER_WEIGHT = 0.1  # below it a row is an outlier; 1 is the mean
 _PREDICTABLE_FLOOR = 1e-8  # of the pooled variance, for channels that the others predict exactly
 
 
@@ -83,127 +79,50 @@ def completed_moments(
     return moments
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """What a pass over rows leaves behind; the statistics of two blocks of rows add. Leading dimensions are restarts.
+def _joint_weights(y: Tensor, moments: Tensor, intercept: bool) -> Tensor:
+    """E[w] of rows if [x, h] as a whole is Student t about its mean, without an intercept about 0: (n,) float64."""
+    ridge = torch.diag(1e-10 * moments.diagonal().clamp_min(1e-12))
+    factor = torch.linalg.cholesky(moments + ridge)
+    squares = torch.linalg.solve_triangular(factor, y.double(), upper=False).square().sum(0)
+    ones = int(intercept)  # the 1 of the intercept adds 1 to the distance
+    freedom = _ROBUST_DEGREES + y.shape[0] - ones
+    weights: Tensor = freedom / (_ROBUST_DEGREES + squares - ones)
+    return weights
+
+
+def robust_moments(y: Tensor, usable: Tensor, intercept: bool) -> Tensor:
+    """Second moments of [x, h] that a few outliers hardly move, those of a Student t, (M, M) float64, a row.
+
+    Outliers among the lags count as well: no residual need show them, and yet they would outweigh all other rows.
 
     Args:
-        moments: (..., K, M, M) over rows with evidence, weighted by responsibility (Student t: and row weight).
-        occupancy: (..., K) responsibilities summed over rows with evidence. shares: (..., K) over all rows.
-        weight: (..., K) sums of q E[w], w as in `student`; under Normal noise w = 1, and the next two are 0.
-        slope, curvature: (..., 1) of the expected log-likelihood in the degrees of freedom.
-        pair_sums: (..., K, K) expected transitions. first_probs: (..., K) responsibilities of first rows of series.
-        log_marginal: (...) nats, log Z of the scaled evidence: the bound that training raises.
-        predictive: (...) nats, each row's log-likelihood given its past, unscaled: what starts are compared by.
-        rows, evidence_rows, num_series: counts.
+        y: (M, n), columns of about unit spread. mask: (n,) the rows that count.
+                                                             [Kent, Tyler and Vardi 1994, Comm. Statist. Simulation 23]
     """
-
-    moments: Tensor
-    occupancy: Tensor
-    weight: Tensor
-    slope: Tensor
-    curvature: Tensor
-    shares: Tensor
-    pair_sums: Tensor
-    first_probs: Tensor
-    log_marginal: Tensor
-    predictive: Tensor
-    rows: int
-    usable_rows: int
-    num_series: int
-
-    def __add__(self, other: "Statistics") -> "Statistics":
-        return Statistics(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+    moments = torch.eye(y.shape[0], dtype=torch.float64, device=y.device)
+    for _ in range(_ROBUST_PASSES):
+        weights = torch.where(usable, _joint_weights(y, moments, intercept), 0)
+        moments = weighted_moments(y, weights[None])[0] / weights.sum()
+    return moments
 
 
-def collect(
-    y: Tensor,
-    usable: Tensor,
-    steps: np.ndarray,
-    emission: Emission,
-    chain: Chain,
-    iid_prior: bool,
-    message: Tensor | None = None,
-    partial: Sequence[Pattern] = (),
-    lag_index: LagIndex | None = None,
-    evidence_scale: Tensor | None = None,
-) -> tuple[Statistics, Tensor | None, Tensor]:
-    """The expectation step over a block of rows.
+def inliers(y: Tensor, robust: Tensor, intercept: bool) -> Tensor:
+    """(n,) bool, rows [x, h] that are no outliers among all rows; `robust` from `robust_moments`."""
+    return _joint_weights(y, robust, intercept) > _OUTLIER_WEIGHT
+
+
+def window_moments(y: Tensor, usable: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """Second moments of consecutive windows.
 
     Args:
-        y: (M, n) rows [x, h]; mask: (n,) rows with evidence; steps: (n,) as in `markov`.
-        emission, chain: with leading restarts (R, ...). independent: prior "iid".
-        message: filtered law of the row before the block; None: the chain starts here.
-        partial: the rows that are partly observed. past: as in `density`.
-        evidence_scale: (R,) what evidence is divided by, None is 1.
+        y: (M, n). mask: (n,) rows with evidence. rows: window length; a last shorter window is left out.
     Returns:
-        the statistics, with leading restarts, the message for the next block, and the responsibilities (R, K, n). The
-        last rows of a block are smoothed without the rows after it: blocks are far longer than the chain's memory.
+        (W, M (M + 1) / 2) float64 flat triangles, and (W,) rows counted in each.
     """
-    log_likelihoods, weights = weighted_log_likelihoods(y, emission, partial, lag_index)
-    unscaled = torch.where(usable, log_likelihoods, 0)  # (R, K, n)
-    scale = None if evidence_scale is None or bool((evidence_scale == 1).all()) else evidence_scale[:, None, None].to(y)
-    scores = unscaled if scale is None else unscaled / scale
-    if iid_prior:
-        joint = scores + chain.initial_probs.log().to(y)[..., None]
-        marginal = joint.logsumexp(-2)
-        probs, message = (joint - marginal[..., None, :]).exp_(), None
-        predictive = marginal
-        pair_sums = chain.transition_matrix.new_zeros(chain.transition_matrix.shape)
-    else:
-        cast = Chain(chain.initial_probs.to(y), chain.transition_matrix.to(y))
-        sweep = forward(scores.mT, cast, steps, message)
-        message = sweep.message
-        marginal = predictive = sweep.row_log_likelihoods
-        if scale is not None:
-            predictive = unscaled_marginal(marginal, sweep.filtered_probs.mT, unscaled - scores)
-        smoothed, _ = backward(sweep)
-        probs, pair_sums = smoothed.smoothed_probs.mT, smoothed.pair_sums
-    observed = probs * usable
-    starts = torch.as_tensor(steps == 0, device=y.device)
-    occupancy = observed.sum(-1, dtype=torch.float64)
-    weighted, weight = observed, occupancy
-    slope = curvature = torch.zeros_like(occupancy[..., :1])
-    if weights is not None:
-        weighted = observed * weights.total
-        weight, *bends = ((observed * part).sum(-1, dtype=torch.float64) for part in weights[1:])
-        slope, curvature = (part.sum(-1, keepdim=True) for part in bends)
-    moments = sum((completed_moments(y, observed, emission, pattern, weighted) for pattern in partial), start=0)
-    whole = weighted
-    if partial:
-        whole = weighted.clone()
-        whole[..., torch.cat([pattern.rows for pattern in partial])] = 0
-    return (
-        Statistics(
-            moments=weighted_moments(y, whole) + moments,
-            occupancy=occupancy,
-            weight=weight,
-            slope=slope,
-            curvature=curvature,
-            shares=probs.sum(-1, dtype=torch.float64),
-            pair_sums=pair_sums.double(),
-            first_probs=probs[..., starts].sum(-1, dtype=torch.float64),
-            log_marginal=torch.where(usable, marginal, 0).sum(-1, dtype=torch.float64),
-            predictive=torch.where(usable, predictive, 0).sum(-1, dtype=torch.float64),
-            rows=y.shape[1],
-            usable_rows=int(usable.sum()),
-            num_series=int(starts.sum()),
-        ),
-        message,
-        probs,
-    )
-
-
-def unscaled_marginal(marginal: Tensor, filtered_probs: Tensor, withheld: Tensor) -> Tensor:
-    """log sum_k p(z_t = k | past) p(x_t | h_t, k), from a filter whose evidence was scaled.
-
-    The filter's law is p(z_t = k | past) exp(l_t(k) / c) / exp(m_t), so what was withheld, l_t (1 - 1/c), is all that
-    lacks.
-
-    Args:
-        marginal: (..., n) the filter's m_t. filtered_probs, withheld: (..., K, n).
-    """
-    return marginal + (filtered_probs.clamp_min(torch.finfo(filtered_probs.dtype).tiny).log() + withheld).logsumexp(-2)
+    count = y.shape[1] // rows
+    used = count * rows
+    flat = products(torch.where(usable[:used], y[:, :used], 0).double()).view(-1, count, rows).sum(-1)
+    return flat.mT.contiguous(), usable[:used].view(count, rows).sum(-1).double()
 
 
 def _residual(moments: Tensor, rows: Tensor, num_channels: int) -> tuple[Tensor, Tensor]:

@@ -20,12 +20,13 @@ from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import SeriesError
 from gmvae_cli.metrics.partition import adjusted_rand, contingency
 from gmvae_cli.model.chain import Chain
-from gmvae_cli.model.moments import update_emission
 from gmvae_cli.system.concurrency import in_processes
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.training.em import EM
-from gmvae_cli.training.fit import fit_closed, subsample
+from gmvae_cli.training.expectation import collect, smoothed_labels
+from gmvae_cli.training.fit import fit_em_only
+from gmvae_cli.training.sampling import subsample
 
 BLOCKS = 10
 _FOLDS = 5
@@ -128,9 +129,9 @@ def _fitted(em: EM, sample: Rows, config: TrainConfig, seed: int) -> Parameters:
     if config.model.regimes == 1:
         ones = torch.ones(1, 1, dtype=torch.float64)
         moments = em.pooled[None]
-        started = Parameters(update_emission(moments, ones[0], em.pooled, em.num_channels, True), Chain(ones[0], ones))
+        started = Parameters(em.regression(moments, ones[0]), Chain(ones[0], ones))
     else:
-        started = fit_closed(subsample(sample, _START_ROWS), replace(config, polish=0), em.num_channels, seed, silent)
+        started = fit_em_only(subsample(sample, _START_ROWS), replace(config, polish=0), em.num_channels, seed, silent)
     return em.run_em(sample, started[None], config.polish)[0][0]
 
 
@@ -162,12 +163,13 @@ def _whole(
     """
     rows = lagged_rows.rows(0, len(lagged_rows))
     em = EM.over(rows, config.model, len(lagged_rows.mean), None)
-    labels = np.stack([em.labels(rows, model).astype(np.int16) for model in models])
+    labels = np.stack([smoothed_labels(rows, model, em.iid_prior).astype(np.int16) for model in models])
     best = int(em.score(rows, Parameters.stacked(models)).argmax())
     model = em.run_em(rows, models[best][None], config.polish)[0]
-    statistics = em.expect(rows, model)
+    statistics = collect(rows, model, em.iid_prior).statistics
     num_free_parameters = config.model.num_free_parameters(em.num_channels)
-    share = np.bincount(em.labels(rows, model[0]), minlength=config.model.regimes).min() / len(rows)
+    likeliest = smoothed_labels(rows, model[0], em.iid_prior)
+    share = np.bincount(likeliest, minlength=config.model.regimes).min() / len(rows)
     bic = num_free_parameters * np.log(statistics.usable_rows) - 2 * float(statistics.predictive[0])
     return bic, num_free_parameters, labels, float(share)
 

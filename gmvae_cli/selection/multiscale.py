@@ -28,7 +28,10 @@ from gmvae_cli.system.concurrency import in_processes
 from gmvae_cli.system.device import configure_process
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.training.em import EM
-from gmvae_cli.training.fit import SAMPLE_ROWS, fit_closed, start_from_windows, subsample
+from gmvae_cli.training.expectation import smoothed_labels
+from gmvae_cli.training.fit import fit_em_only
+from gmvae_cli.training.initialization import start_from_labels, start_from_windows, with_noise
+from gmvae_cli.training.sampling import SAMPLE_ROWS, subsample
 
 _BLOCK_COUNTS = (300, 600, 1200)  # blocks that a recording is cut into
 _SHORTEST_BLOCK = 4  # rows
@@ -219,8 +222,8 @@ def _fitted(task: _Task) -> list[NDArray[np.int16]]:
         if not started:
             return []
         em = replace(em, dwells=tuple(dwells))
-        fitted = em.run_em(few, em.with_noise(Parameters.stacked(started)), _PASSES, calibrate=True)[0]
-        return [em.labels(rows, fitted[index]).astype(np.int16) for index in range(len(started))]
+        fitted = em.run_em(few, with_noise(em, Parameters.stacked(started)), _PASSES, calibrate=True)[0]
+        return [smoothed_labels(rows, fitted[index], em.iid_prior).astype(np.int16) for index in range(len(started))]
 
 
 def _window_lengths(rows: int, task: _Task) -> list[int]:
@@ -247,7 +250,7 @@ def _choice(found: Sequence[Candidate], agreed: Consensus, expected: float | Non
     with SeriesData.from_arrays(one.values, one.steps) as data:
         lagged_rows = training_rows(data, replace(model, stride=1, summarize=1))
         rows = lagged_rows.rows(0, len(lagged_rows))
-        start = EM.over(rows, lagged_rows.model, len(lagged_rows.mean), dwell).labelled(rows, labels)
+        start = start_from_labels(EM.over(rows, lagged_rows.model, len(lagged_rows.mean), dwell), rows, labels)
     if expected is not None:
         dwell = max(1.0, expected / one.block_rows)
     if one.kind == "blocks":
@@ -336,9 +339,9 @@ def _plain(attempt: _Attempt) -> _Plain:
         rows = lagged_rows.rows(0, len(lagged_rows))
     few = subsample(rows, _FIT_ROWS)
     config = TrainConfig(model=model, polish=_PASSES, restarts=_RESTARTS // 2)
-    fitted = fit_closed(few, config, len(lagged_rows.mean), attempt.seed, silent)
+    fitted = fit_em_only(few, config, len(lagged_rows.mean), attempt.seed, silent)
     em = EM.over(few, model, len(lagged_rows.mean), None)
-    labels = em.labels(rows, fitted)
+    labels = smoothed_labels(rows, fitted, em.iid_prior)
     visits = runs(labels)
     rows_of, visits_of = np.bincount(labels), np.bincount(labels[visits.start])
     shortest = float((rows_of / np.maximum(visits_of, 1))[visits_of > 0].min())

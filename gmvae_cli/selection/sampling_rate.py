@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.training.fit import SAMPLE_ROWS
+from gmvae_cli.training.sampling import SAMPLE_ROWS
 
 # Measured together with the evidence scale, mean ARI: nine recordings of human motion 0.78 (a plain switching
 # autoregression 0.43), nine simulated ones of 20,000 rows 0.99 (0.39).

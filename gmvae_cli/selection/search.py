@@ -11,7 +11,7 @@ from gmvae_cli.errors import Note
 from gmvae_cli.selection import multiscale, sampling_rate
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.data_check import check
-from gmvae_cli.training.fit import SAMPLE_ROWS, require_rows
+from gmvae_cli.training.sampling import SAMPLE_ROWS, require_rows
 
 OnNote = Callable[[Note], None]
 

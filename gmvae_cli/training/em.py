@@ -1,53 +1,46 @@
-"""Closed-form training: expectations with exact posteriors, then the decoder and the prior optimal for them."""
+"""Expectation-maximisation: the M-step in closed form, and passes of E-step and M-step until they gain no more."""
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Parameters
-from gmvae_cli.data.lagged_rows import LaggedRows, Rows
-from gmvae_cli.metrics.segments import runs
-from gmvae_cli.model.ar_density import Emission, by_lag, log_likelihoods, weighted_log_likelihoods
+from gmvae_cli.data.lagged_rows import Rows
+from gmvae_cli.model.ar_density import Emission, by_lag, weighted_log_likelihoods
 from gmvae_cli.model.ar_dynamics import standard_errors
 from gmvae_cli.model.chain import Chain, persistent, stationary
 from gmvae_cli.model.evidence_scale import evidence_scale
-from gmvae_cli.model.forward_backward import smooth
 from gmvae_cli.model.moments import (
-    Statistics,
-    collect,
-    symmetric,
+    inliers,
+    robust_moments,
     update_emission,
     update_iid,
     update_transition,
     weighted_moments,
 )
 from gmvae_cli.model.student_t import update_degrees
-from gmvae_cli.system.progress import Progress
-from gmvae_cli.training.initialization import inliers, robust_moments, window_moments
-from gmvae_cli.training.resume import NOTHING, ResumeLog, State
+from gmvae_cli.training.expectation import Statistics, collect
 
-TOLERANCE = 1e-6  # nats a row: a pass that gains less has converged
-_COUNTED_STARTS = 20  # series from which the initial law is counted
-_DWELL_VISITS = 20  # what an expected dwell is worth: this many visits a regime
-_RESEED_ROWS = 50
-_FIRST_DEGREES = 5.0
-_SETTLED = 0.02  # relative change of the evidence scale below which it stands
-_ROUNDS = 8
+TOLERANCE = 1e-6  # nats a row; a pass that gains less has converged: labels and likelihood are reported to 4 decimals
+_COUNTED_STARTS = (
+    20  # series from which the initial law is counted: with fewer, tomorrow's file is forced to start alike
+)
+_DWELL_VISITS = 20  # visits a regime that an expected dwell weighs as much as: more than most recordings hold
+FIRST_DEGREES = 5.0  # of freedom, to begin with: tails heavy enough to leave outliers out, and a finite covariance
+_STANDING = 0.02  # relative change of the evidence scale below which it stands: its standard error is far larger
+_ROUNDS = 8  # of EM and evidence scale in turn, at most; three to five are usual
 
 
 @dataclass(frozen=True)
 class EM:
-    """The closed-form updates of one training run.
+    """Expectation-maximisation of one model over rows in memory. Parameters have one leading dimension, restarts R.
 
     Args:
         pooled: (M, M) second moments of all rows, a row (noise "student": robust ones).
         dwell: rows that a visit is expected to last, or None; `dwells`, instead of it, has one for each restart.
-        evidence_scale: of every model, or None: it is taken from the rows.
+        evidence_scale: of all parameters, or None: it is measured from the residuals.
     """
 
     config: ModelConfig
@@ -66,7 +59,7 @@ class EM:
         dwell: float | None,
         evidence_scale: float | None = None,
     ) -> "EM":
-        """Take the pooled moments from the wholly observed rows."""
+        """Take the pooled moments from the fully observed rows."""
         if config.noise == "student":
             pooled = robust_moments(rows.y, rows.fully_observed, config.intercept)
         else:
@@ -74,215 +67,123 @@ class EM:
         return cls(config, pooled, num_channels, dwell, evidence_scale)
 
     @property
-    def shared(self) -> bool:
-        """One covariance for all regimes."""
-        return self.config.covariance == "shared"
-
-    @property
     def iid_prior(self) -> bool:
-        """Prior "iid"."""
+        """Whether regimes of different rows are independent."""
         return self.config.prior == "iid"
 
     @property
     def student(self) -> bool:
-        """Noise "student"."""
+        """Whether noise is Student t."""
         return self.config.noise == "student"
 
     def for_initialization(self, rows: Rows) -> Tensor:
-        """(n,) bool, wholly observed rows, under Student t noise without outliers: what a start learns from."""
+        """Select the rows that a start may learn from, (n,) bool: fully observed, under Student t noise no outliers."""
         if not self.student:
             return rows.fully_observed
         return rows.fully_observed & inliers(rows.y, self.pooled, self.config.intercept)
 
-    def with_noise(self, model: Parameters) -> Parameters:
-        """Models that a start found, restarts of one, with this run's noise."""
-        if not self.student:
-            return model
-        degrees = torch.full_like(model.emission.weights[..., :1, 0, 0], _FIRST_DEGREES)
-        return replace(model, emission=replace(model.emission, degrees=degrees))
-
     def like(self) -> Parameters:
-        """A model of the shapes and types that this run's models have."""
+        """Build parameters of this model's shapes and types, without restarts, all 0."""
         K, D, M = self.config.regimes, self.num_channels, self.pooled.shape[0]
         weights = self.pooled.new_zeros(K, D, M - D)
-        emission = Emission(weights, weights.new_zeros(1 if self.shared else K, D, D))
-        if self.student:
-            emission = replace(emission, degrees=weights.new_zeros(1))
+        degrees = weights.new_zeros(1) if self.student else None
+        shared = self.config.covariance == "shared"
+        emission = Emission(weights, weights.new_zeros(1 if shared else K, D, D), degrees)
         return Parameters(emission, Chain(weights.new_zeros(K), weights.new_zeros(K, K)))
 
-    def expect(self, rows: Rows, model: Parameters) -> Statistics:
-        """Expectations over rows held in memory."""
-        return self._collect(rows, model, None)[0]
+    # --- M-step ------------------------------------------------------------------------------------------------------
 
-    def _collect(
-        self, rows: Rows, model: Parameters, message: Tensor | None
-    ) -> tuple[Statistics, Tensor | None, Tensor]:
-        how = (model.emission, model.chain, self.iid_prior, message, rows.partial, rows.lag_index, model.evidence_scale)
-        return collect(rows.y, rows.usable, rows.steps, *how)
+    def regression(self, moments: Tensor, weight: Tensor, pseudo_rows: float = 1.0) -> Emission:
+        """Fit Normal decoders to moments (..., K, M, M) of so many rows (..., K), as in `moments.update_emission`."""
+        shared = self.config.covariance == "shared"
+        return update_emission(moments, weight, self.pooled, self.num_channels, shared, pseudo_rows)
 
-    def _scale(self, rows: Rows, model: Parameters, probs: Tensor) -> Tensor:
-        """What each model divides evidence by, from its own errors; prior "iid" never does. (R,)."""
-        if self.iid_prior or self.evidence_scale is not None:
-            return torch.full_like(model.evidence_scale, self.evidence_scale or 1.0)
-        weights = (
-            None if not self.student else weighted_log_likelihoods(rows.y, model.emission, lag_index=rows.lag_index)[1]
-        )
-        return evidence_scale(rows.y, rows.fully_observed, model.emission, probs, weights)
+    def update(self, statistics: Statistics, parameters: Parameters) -> Parameters:
+        """Run the M-step: maximise the ELBO in decoder and prior for given responsibilities.
 
-    def expect_all(
-        self,
-        lagged_rows: LaggedRows,
-        model: Parameters,
-        progress: Progress,
-        stage: str,
-        resume_log: ResumeLog = NOTHING,
-        number: int = 0,
-    ) -> Statistics:
-        """Expectations over all rows of a recording, a block at a time; a model without restarts.
-
-        Args:
-            number: of the pass, for the journal, which keeps the sums so far.
+        Under Student t noise row weights and lag inflation are held as well; the evidence scale stays.
         """
-        one = model[None]
-        total, message = self._recalled(lagged_rows, one, resume_log, number)
-        for rows in lagged_rows.blocks(first=0 if total is None else total.rows):
-            part, message, _ = self._collect(rows, one, message)
-            total = part if total is None else total + part
-            ended = total.rows == len(lagged_rows)
-            total, message = _sums_of(resume_log.record("pass", _state_of(total, message, number), finished=ended))
-            progress(stage, total.rows, len(lagged_rows))
-        assert total is not None
-        return total
-
-    def _recalled(
-        self, lagged_rows: LaggedRows, one: Parameters, resume_log: ResumeLog, number: int
-    ) -> tuple[Statistics | None, Tensor | None]:
-        """The sums over the first rows and the message behind them, if the journal has them of this pass."""
-        like = _state_of(*self._collect(lagged_rows.rows(0, min(2, len(lagged_rows))), one, None)[:2], number)
-        state = resume_log.recall("pass", like)
-        return (None, None) if state is None or int(state["number"]) != number else _sums_of(state)
-
-    def update(self, statistics: Statistics, model: Parameters) -> Parameters:
-        """The optimum of the ELBO for given responsibilities (Student t: row weights and doubts too) of a model."""
-        emission = update_emission(statistics.moments, statistics.weight, self.pooled, self.num_channels, self.shared)
-        if model.emission.degrees is not None:
-            degrees = update_degrees(model.emission.degrees.double(), statistics.slope, statistics.curvature)
+        emission = self.regression(statistics.moments, statistics.weight)
+        if parameters.emission.degrees is not None:
+            degrees = update_degrees(parameters.emission.degrees.double(), statistics.slope, statistics.curvature)
             emission = replace(emission, degrees=degrees)
+        return Parameters(emission, self._updated_prior(statistics), parameters.evidence_scale)
+
+    def _updated_prior(self, statistics: Statistics) -> Chain:
         if self.iid_prior:
-            law = update_iid(statistics.occupancy, self.config.fixed_prior)
-            return Parameters(
-                emission, Chain(law, law[..., None, :].expand(*law.shape, law.shape[-1])), model.evidence_scale
-            )
-        matrix = update_transition(statistics.pair_sums, self.prior_counts())
+            law = update_iid(statistics.occupancy, self.config.fixed_prior)  # (R, K)
+            return Chain(law, law[..., None, :].expand(*law.shape, law.shape[-1]))
+        matrix = update_transition(statistics.pair_sums, self._prior_counts())  # (R, K, K)
         initial = stationary(matrix)
         if statistics.num_series >= _COUNTED_STARTS:
             initial = (statistics.first_probs + initial) / (statistics.num_series + 1)
-        return Parameters(emission, Chain(initial, matrix), model.evidence_scale)
+        return Chain(initial, matrix)
 
-    def standard_errors(self, statistics: Statistics, model: Parameters) -> Tensor:
-        """Of the AR weights (K, P, D, D), from the statistics of a model without restarts, as in `describe`."""
-        D, config = self.num_channels, self.config
-        gram = (statistics.moments[0] + self.pooled)[:, D:, D:]
-        errors = standard_errors(gram, model.emission.scale_tril)
-        if model.emission.degrees is not None:  # a row tells (nu + D) / (nu + D + 2) of what its Normal would
-            errors = errors * (1 + 2 / (model.emission.degrees + D)).sqrt()[:, None, None]
-        return by_lag(errors, config.lags)
-
-    def labelled(self, rows: Rows, labels: NDArray[np.integer[Any]]) -> Parameters:
-        """The model optimal for given labels (n,), with visits as long as they are expected to be."""
-        regimes = self.config.regimes
-        probs = (torch.as_tensor(labels) == torch.arange(regimes)[:, None])[None].to(rows.y)
-        weights = probs[0] * self.for_initialization(rows)
-        moments, counts = weighted_moments(rows.y, weights), weights.sum(1)
-        emission = update_emission(moments[None], counts[None], self.pooled, self.num_channels, self.shared)
-        matrix = persistent(regimes, self.dwell or len(labels) / len(runs(labels)))[None]
-        model = self.with_noise(Parameters(emission, Chain(stationary(matrix), matrix), matrix.new_ones(1)))
-        return replace(model, evidence_scale=self._scale(rows, model, probs))[0]
-
-    def prior_counts(self) -> Tensor | None:
-        """Dirichlet counts (K, K), or (R, K, K), of the transition rows: what the expected dwell says."""
+    def _prior_counts(self) -> Tensor | None:
+        """Dirichlet counts (K, K), or (R, K, K), of the transitions, from the expected dwell."""
         if self.dwells:
-            return torch.stack([self._counts_of(dwell) for dwell in self.dwells])
-        return None if self.dwell is None else self._counts_of(self.dwell)
+            return torch.stack([self._dwell_counts(dwell) for dwell in self.dwells])
+        return None if self.dwell is None else self._dwell_counts(self.dwell)
 
-    def _counts_of(self, dwell: float) -> Tensor:
+    def _dwell_counts(self, dwell: float) -> Tensor:
         return persistent(self.config.regimes, dwell) * dwell * _DWELL_VISITS
 
-    def run_em(self, rows: Rows, model: Parameters, passes: int, calibrate: bool = False) -> tuple[Parameters, float]:
-        """Closed-form updates until a pass gains less than the tolerance in every restart, and the last gain.
+    def measured_scale(self, rows: Rows, parameters: Parameters, probs: Tensor) -> Tensor:
+        """Measure the evidence scale (R,) under responsibilities (R, K, n); it is 1 under prior "iid"."""
+        if self.iid_prior or self.evidence_scale is not None:
+            return torch.full_like(parameters.evidence_scale, self.evidence_scale or 1.0)
+        emission, weights = parameters.emission, None
+        if self.student:
+            weights = weighted_log_likelihoods(rows.y, emission, lag_index=rows.lag_index)[1]
+        return evidence_scale(rows.y, rows.fully_observed, emission, probs, weights)
 
-        What is raised is log Z of the evidence as the models scale it, which stays as it is, or with `calibrate` is
-        estimated anew at every pass.
+    # --- passes ------------------------------------------------------------------------------------------------------
+
+    def run_em(
+        self, rows: Rows, parameters: Parameters, passes: int, calibrate: bool = False
+    ) -> tuple[Parameters, float]:
+        """Alternate E-step and M-step until a pass gains less than the tolerance in every restart.
+
+        The objective is log Z of the log-likelihoods divided by the evidence scale, which stays as it is, or with
+        `calibrate` is measured again in every pass.
+
+        Returns:
+            the parameters, and the last gain in nats a row, infinite where there was none to compare with.
         """
         before, gain = None, float("inf")
         for _ in range(passes):
-            statistics, _, probs = self._collect(rows, model, None)
-            now = statistics.log_marginal / statistics.usable_rows
+            statistics, _, probs = collect(rows, parameters, self.iid_prior)
+            now = statistics.log_marginal / statistics.usable_rows  # (R,)
             if before is not None:
                 gain = float((now - before).abs().max())
                 if gain < TOLERANCE:
                     break
-            scale = model.evidence_scale
             if calibrate:
-                scale = self._scale(rows, model, probs)
-            before, model = now, self.update(statistics, replace(model, evidence_scale=scale))
-        return model, gain
+                scale = self.measured_scale(rows, parameters, probs)
+                parameters = replace(parameters, evidence_scale=scale)
+            before, parameters = now, self.update(statistics, parameters)
+        return parameters, gain
 
-    def fit_em_and_scale(self, rows: Rows, model: Parameters, passes: int) -> tuple[Parameters, float]:
-        """`polish`, and the evidence scale estimated again, in turn until that stands still; and the last gain."""
+    def fit_em_and_scale(self, rows: Rows, parameters: Parameters, passes: int) -> tuple[Parameters, float]:
+        """Alternate `run_em` and a new measurement of the evidence scale until that stands; the result of `run_em`."""
         for _ in range(_ROUNDS):
-            model, gain = self.run_em(rows, model, passes)
-            scale = self._scale(rows, model, self._collect(rows, model, None)[2])
-            if bool(((scale / model.evidence_scale).log().abs() < _SETTLED).all()):
+            parameters, gain = self.run_em(rows, parameters, passes)
+            scale = self.measured_scale(rows, parameters, collect(rows, parameters, self.iid_prior).probs)
+            if bool(((scale / parameters.evidence_scale).log().abs() < _STANDING).all()):
                 break
-            model = replace(model, evidence_scale=scale)
-        return model, gain
+            parameters = replace(parameters, evidence_scale=scale)
+        return parameters, gain
 
-    def score(self, rows: Rows, model: Parameters) -> Tensor:
-        """Log-likelihood of a row with evidence given its past, the mean, of every restart: (R,) nats."""
-        statistics = self.expect(rows, model)
+    def score(self, rows: Rows, parameters: Parameters) -> Tensor:
+        """Mean log-likelihood of a usable row given its past, of every restart: (R,) nats."""
+        statistics = collect(rows, parameters, self.iid_prior).statistics
         return statistics.predictive / max(statistics.usable_rows, 1)
 
-    def labels(self, rows: Rows, model: Parameters) -> NDArray[np.int64]:
-        """The likeliest regime of every row, smoothed; of a model without restarts. (n,)."""
-        emission, chain = model.emission, Chain(*(part.to(rows.y) for part in model.chain))
-        scores = torch.where(rows.usable, log_likelihoods(rows.y, emission, rows.partial, rows.lag_index), 0).mT
-        if self.iid_prior:
-            return (scores + chain.initial_probs.log()).argmax(-1).cpu().numpy()
-        return (
-            smooth(scores / model.evidence_scale.to(scores), chain, rows.steps).smoothed_probs.argmax(-1).cpu().numpy()
-        )
-
-    def reinitialize_empty(self, rows: Rows, model: Parameters) -> Parameters:
-        """A regime that hardly any row visits takes the window that is explained worst; then a few updates."""
-        empty = self.expect(rows, model).occupancy < rows.y.shape[0]
-        if not bool(empty.any()):
-            return model
-        length = min(_RESEED_ROWS, len(rows))
-        chosen = self.for_initialization(rows)
-        flat, counts = window_moments(rows.y, chosen, length)
-        best = torch.where(chosen, log_likelihoods(rows.y, model.emission, lag_index=rows.lag_index), 0).amax(-2)
-        explained = best[..., : len(counts) * length].reshape(len(best), -1, length).sum(-1) / counts.clamp_min(1)
-        worst = torch.where(counts > 0, explained, torch.inf).argsort(-1)
-        size = rows.y.shape[0]
-        weights, scale_tril = model.emission.weights.clone(), model.emission.scale_tril.clone()
-        emission = replace(model.emission, weights=weights, scale_tril=scale_tril)
-        for restart, regime in empty.nonzero().tolist():
-            window = worst[restart, int(empty[restart, :regime].sum()) % worst.shape[1]]
-            moments = symmetric(flat[window], size)[None]
-            fresh = update_emission(moments, counts[window][None], self.pooled, self.num_channels, self.shared, size)
-            emission.weights[restart, regime] = fresh.weights[0]
-            if not self.shared:
-                emission.scale_tril[restart, regime] = fresh.scale_tril[0]
-        return self.run_em(rows, replace(model, emission=emission), 10)[0]
-
-
-def _state_of(total: Statistics, message: Tensor | None, number: int) -> State:
-    state = {name: torch.as_tensor(value) for name, value in vars(total).items()} | {"number": torch.tensor(number)}
-    return state if message is None else state | {"message": message}
-
-
-def _sums_of(state: State) -> tuple[Statistics, Tensor | None]:
-    kinds = {field.name: field.type for field in fields(Statistics)}
-    values = {name: int(state[name]) if kind is int else state[name] for name, kind in kinds.items()}
-    return Statistics(**values), state.get("message")  # type: ignore[arg-type]
+    def standard_errors(self, statistics: Statistics, parameters: Parameters) -> Tensor:
+        """Standard errors of the AR weights (K, P, D, D), from statistics with one restart, as in `ar_dynamics`."""
+        D, emission = self.num_channels, parameters.emission
+        gram = (statistics.moments[0] + self.pooled)[:, D:, D:]  # (K, C, C)
+        errors = standard_errors(gram, emission.scale_tril)  # (K, D, C)
+        if emission.degrees is not None:  # a row holds (nu + D) / (nu + D + 2) of the information of a Normal one
+            errors = errors * (1 + 2 / (emission.degrees + D)).sqrt()[:, None, None]
+        return by_lag(errors, self.config.lags)

@@ -13,15 +13,16 @@ from scipy import integrate, optimize, stats
 
 from gmvae_cli.config import ModelConfig, TrainConfig
 from gmvae_cli.core import Parameters
-from gmvae_cli.data.lagged_rows import LaggedRows
+from gmvae_cli.data.lagged_rows import LaggedRows, Rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.model import simulation, student_t
 from gmvae_cli.model.ar_density import Emission, context, log_likelihoods, patterns
 from gmvae_cli.model.chain import Chain
-from gmvae_cli.model.moments import collect, update_emission, weighted_moments
+from gmvae_cli.model.moments import inliers, robust_moments, update_emission, weighted_moments
 from gmvae_cli.model.student_t import LagIndex
 from gmvae_cli.training.em import EM
-from gmvae_cli.training.initialization import inliers, robust_moments
+from gmvae_cli.training.expectation import collect
+from gmvae_cli.training.initialization import with_noise
 
 
 def heavy(seed, K, D, P, nu=3.0, shared=False):
@@ -192,8 +193,9 @@ def test_an_update_never_lowers_the_likelihood_while_nothing_is_doubted(shared):
     pooled = weighted_moments(y, torch.ones(1, y.shape[1], dtype=y.dtype))[0] / y.shape[1]
     law = torch.full((1, 2), 0.5, dtype=torch.float64)
     emission, chain, path = heavy(7, 2, 3, 1, 10.0, shared)[None], Chain(law, law.expand(1, 2, 2)), []
+    rows, scale = Rows(y, usable, observed, steps), torch.ones(1)
     for _ in range(15):
-        found, *_ = collect(y, usable, steps, emission, chain, True, None, patterns(observed | ~usable))
+        found = collect(rows, Parameters(emission, chain, scale), iid_prior=True).statistics
         path.append(float(found.log_marginal))
         degrees = student_t.update_degrees(emission.degrees, found.slope, found.curvature)
         emission = update_emission(found.moments, found.weight, pooled, 3, shared, pseudo_rows=1e-6)
@@ -215,7 +217,7 @@ def test_one_regime_is_the_maximum_that_scipy_finds():
     em = EM.over(rows, source.model, 1, None)
     one = torch.ones(1, dtype=torch.float64)
     begun = Emission(torch.zeros(1, 1, 2, dtype=torch.float64), torch.ones(1, 1, 1, dtype=torch.float64))
-    begun = em.with_noise(Parameters(begun, Chain(one, one[None]))[None])
+    begun = with_noise(em, Parameters(begun, Chain(one, one[None]))[None])
     found = em.run_em(rows, begun, 100)[0][0].emission
     weights, scale, nu = found.weights[0, 0].numpy(), float(found.scale_tril), float(found.degrees)
     r = np.r_[0, x[1:] - weights[0] * x[:-1] - weights[1]] / scale

@@ -8,13 +8,13 @@ from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.model import simulation
 from gmvae_cli.selection import multiscale
 from gmvae_cli.system.progress import silent
-from gmvae_cli.training.em import EM
+from gmvae_cli.training.expectation import smoothed_labels
 from gmvae_cli.training.fit import fit
 
 
 def labels_of(lagged_rows, model):
     rows = lagged_rows.rows(0, len(lagged_rows))
-    return EM.over(rows, lagged_rows.model, len(lagged_rows.mean), None).labels(rows, model)
+    return smoothed_labels(rows, model, iid_prior=False)
 
 
 def waveforms(rng):

@@ -1,8 +1,10 @@
 import numpy as np
 import torch
 
-from gmvae_cli.model.moments import weighted_moments
-from gmvae_cli.training.initialization import cluster_windows, short_runs, window_moments
+from gmvae_cli.config import ModelConfig
+from gmvae_cli.model.moments import weighted_moments, window_moments
+from gmvae_cli.training.em import EM
+from gmvae_cli.training.initialization import cluster_windows, short_runs
 
 
 def switching(T, dwell, seed=0):
@@ -34,7 +36,8 @@ def test_windows_are_clustered_by_their_dynamics():
     """Both regimes have the same level and spread; only their dynamics differ."""
     y, regimes = switching(4000, 100)
     flat, counts = window_moments(y, torch.ones(4000, dtype=torch.bool), 50)
-    emission, labels, total = cluster_windows(flat, counts, pooled(y), 2, 1, False, 8, torch.Generator().manual_seed(0))
+    em = EM(ModelConfig(regimes=2), pooled(y), 1)
+    emission, labels, total = cluster_windows(em, flat, counts, 8, torch.Generator().manual_seed(0))
     best = int(total.argmax())
     agreement = (labels[best].numpy() == regimes[::50]).mean()
     assert max(agreement, 1 - agreement) > 0.95
@@ -49,7 +52,8 @@ def test_short_runs_find_regimes_that_do_not_persist():
     for t in range(3000):
         x[t + 1] = (0.9, -0.9)[regimes[t]] * x[t] + 0.3 * rng.normal()
     y = torch.as_tensor(np.stack([x[1:], x[:-1]]))
-    emission, law, log_marginal = short_runs(y, pooled(y), 2, 1, True, 8, torch.Generator().manual_seed(0))
+    em = EM(ModelConfig(regimes=2, prior="iid", covariance="shared"), pooled(y), 1)
+    emission, law, log_marginal = short_runs(em, y, 8, torch.Generator().manual_seed(0))
     best = int(log_marginal.argmax())
     np.testing.assert_allclose(np.sort(emission.weights[best, :, 0, 0]), [-0.9, 0.9], atol=0.1)
     np.testing.assert_allclose(law[best], [0.5, 0.5], atol=0.1)

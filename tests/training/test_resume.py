@@ -139,7 +139,7 @@ def test_what_is_done_is_not_done_again(run, stops, series, monkeypatch):
         steps.append(name)
         return record(self, name, *arguments, **others)
 
-    monkeypatch.setattr(fit, "_start", None)
+    monkeypatch.setattr(fit, "best_start", None)
     monkeypatch.setattr(ResumeFile, "record", count)
     assert train(run, series, "--resume").exit_code == 0
     assert steps.count("anneal") == 5

@@ -1,0 +1,215 @@
+"""The E-step: exact responsibilities under given parameters, and the sums over rows that the M-step needs.
+
+The sums of two blocks of rows add, so a pass over any number of rows takes constant memory.
+"""
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gmvae_cli.core import Parameters
+from gmvae_cli.data.lagged_rows import LaggedRows, Rows
+from gmvae_cli.model import ar_density
+from gmvae_cli.model.chain import Chain
+from gmvae_cli.model.evidence_scale import unscaled_marginal
+from gmvae_cli.model.forward_backward import backward, forward, smooth
+from gmvae_cli.model.moments import completed_moments, weighted_moments
+from gmvae_cli.model.student_t import Weights
+from gmvae_cli.system.progress import Progress
+from gmvae_cli.training.resume import NOTHING, ResumeLog, State
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Sums over rows, all that the M-step needs. Leading dimensions are restarts.
+
+    Args:
+        moments: (..., K, M, M) over usable rows, weighted by responsibility (Student t: and row weight).
+        occupancy: (..., K) responsibilities summed over usable rows. shares: (..., K) over all rows.
+        weight: (..., K) sums of q E[w], w as in `student_t`; under Normal noise w = 1, and the next two are 0.
+        slope, curvature: (..., 1) of the expected log-likelihood in the degrees of freedom.
+        pair_sums: (..., K, K) expected transitions. first_probs: (..., K) responsibilities of first rows of series.
+        log_marginal: (...) nats, log Z of the scaled log-likelihoods: the objective that training increases.
+        predictive: (...) nats, log-likelihood of each row given its past, unscaled: the score that compares starts.
+        rows, usable_rows, num_series: counts.
+    """
+
+    moments: Tensor
+    occupancy: Tensor
+    weight: Tensor
+    slope: Tensor
+    curvature: Tensor
+    shares: Tensor
+    pair_sums: Tensor
+    first_probs: Tensor
+    log_marginal: Tensor
+    predictive: Tensor
+    rows: int
+    usable_rows: int
+    num_series: int
+
+    def __add__(self, other: "Statistics") -> "Statistics":
+        return Statistics(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+
+
+class Expectation(NamedTuple):
+    """The result of the E-step over a block of rows.
+
+    Args:
+        message: (R, K) filtered law of the last row, for the next block; None under prior "iid".
+        probs: (R, K, n) responsibilities q(z_t = k | x).
+    """
+
+    statistics: Statistics
+    message: Tensor | None
+    probs: Tensor
+
+
+class _Posterior(NamedTuple):
+    """Posterior of the regimes: probs (R, K, n), pair_sums (R, K, K), message (R, K) or None.
+
+    marginal, predictive: (R, n) log p of each row given its past, divided by the evidence scale and not.
+    """
+
+    probs: Tensor
+    pair_sums: Tensor
+    marginal: Tensor
+    predictive: Tensor
+    message: Tensor | None
+
+
+def collect(rows: Rows, parameters: Parameters, iid_prior: bool, message: Tensor | None = None) -> Expectation:
+    """Run the E-step over a block of rows.
+
+    The last rows of a block are smoothed without the rows after it: blocks are far longer than the chain's memory.
+
+    Args:
+        parameters: with one leading dimension, the restarts (R, ...).
+        message: (R, K) filtered law of the row before the block; None: the chain starts here.
+    """
+    y, usable = rows.y, rows.usable
+    log_likelihoods, weights = ar_density.weighted_log_likelihoods(y, parameters.emission, rows.partial, rows.lag_index)
+    unscaled = torch.where(usable, log_likelihoods, 0)  # (R, K, n)
+    scale = parameters.evidence_scale
+    scores = unscaled if bool((scale == 1).all()) else unscaled / scale[:, None, None].to(y)
+    if iid_prior:
+        posterior = _iid_posterior(scores, parameters.chain)
+    else:
+        posterior = _chain_posterior(scores, unscaled, parameters.chain, rows.steps, message)
+    probs = posterior.probs
+    starts = torch.as_tensor(rows.steps == 0, device=y.device)
+    statistics = Statistics(
+        **_weighted_sums(rows, parameters, probs * usable, weights),
+        shares=probs.sum(-1, dtype=torch.float64),
+        pair_sums=posterior.pair_sums.double(),
+        first_probs=probs[..., starts].sum(-1, dtype=torch.float64),
+        log_marginal=torch.where(usable, posterior.marginal, 0).sum(-1, dtype=torch.float64),
+        predictive=torch.where(usable, posterior.predictive, 0).sum(-1, dtype=torch.float64),
+        rows=y.shape[1],
+        usable_rows=int(usable.sum()),
+        num_series=int(starts.sum()),
+    )
+    return Expectation(statistics, posterior.message, probs)
+
+
+def _iid_posterior(scores: Tensor, chain: Chain) -> _Posterior:
+    """Prior "iid": q_t(k) = p_k exp(score_t(k)) / sum, each row by itself; scores (R, K, n)."""
+    joint = scores + chain.initial_probs.log().to(scores)[..., None]  # (R, K, n)
+    marginal = joint.logsumexp(-2)  # (R, n)
+    pair_sums = chain.transition_matrix.new_zeros(chain.transition_matrix.shape)
+    return _Posterior((joint - marginal[..., None, :]).exp_(), pair_sums, marginal, marginal, None)
+
+
+def _chain_posterior(
+    scores: Tensor, unscaled: Tensor, chain: Chain, steps: NDArray[np.int64], message: Tensor | None
+) -> _Posterior:
+    """Prior "markov": forward-backward on scores (R, K, n), the log-likelihoods divided by the evidence scale."""
+    sweep = forward(scores.mT, Chain(*(part.to(scores) for part in chain)), steps, message)
+    marginal = predictive = sweep.row_log_likelihoods  # (R, n)
+    if scores is not unscaled:
+        predictive = unscaled_marginal(marginal, sweep.filtered_probs.mT, unscaled - scores)
+    smoothed, _ = backward(sweep)
+    return _Posterior(smoothed.smoothed_probs.mT, smoothed.pair_sums, marginal, predictive, sweep.message)
+
+
+def _weighted_sums(rows: Rows, parameters: Parameters, probs: Tensor, weights: Weights | None) -> dict[str, Tensor]:
+    """The entries of `Statistics` that are weighted by responsibility, from probs (R, K, n), 0 for rows not usable."""
+    y = rows.y
+    occupancy = probs.sum(-1, dtype=torch.float64)  # (R, K)
+    weighted, weight = probs, occupancy
+    slope = curvature = torch.zeros_like(occupancy[..., :1])
+    if weights is not None:
+        weighted = probs * weights.total  # (R, K, n)
+        weight, *bends = ((probs * part).sum(-1, dtype=torch.float64) for part in weights[1:])
+        slope, curvature = (part.sum(-1, keepdim=True) for part in bends)
+    partial = (completed_moments(y, probs, parameters.emission, pattern, weighted) for pattern in rows.partial)
+    completed = sum(partial, start=0)  # (R, K, M, M)
+    if rows.partial:
+        weighted = weighted.clone()
+        weighted[..., torch.cat([pattern.rows for pattern in rows.partial])] = 0
+    moments = weighted_moments(y, weighted) + completed
+    return {
+        "moments": moments, "occupancy": occupancy, "weight": weight, "slope": slope, "curvature": curvature,
+    }  # fmt: skip
+
+
+def expect_all(
+    lagged_rows: LaggedRows,
+    parameters: Parameters,
+    iid_prior: bool,
+    progress: Progress,
+    resume_log: ResumeLog = NOTHING,
+    number: int = 0,
+) -> Statistics:
+    """Run the E-step over all rows of a recording, a block at a time.
+
+    Args:
+        parameters: without restarts; the statistics have one leading dimension of 1.
+        number: of the pass, for the resume log, which keeps the sums so far.
+    """
+    restarts = parameters[None]
+    total, message = _recalled(lagged_rows, restarts, iid_prior, resume_log, number)
+    for rows in lagged_rows.blocks(first=0 if total is None else total.rows):
+        part, message, _ = collect(rows, restarts, iid_prior, message)
+        total = part if total is None else total + part
+        finished = total.rows == len(lagged_rows)
+        total, message = _sums_of(resume_log.record("pass", _state_of(total, message, number), finished=finished))
+        progress("polish", total.rows, len(lagged_rows))
+    assert total is not None
+    return total
+
+
+def _recalled(
+    lagged_rows: LaggedRows, restarts: Parameters, iid_prior: bool, resume_log: ResumeLog, number: int
+) -> tuple[Statistics | None, Tensor | None]:
+    """The sums over the first rows and the message behind them, if the resume log has them of this pass."""
+    example = collect(lagged_rows.rows(0, min(2, len(lagged_rows))), restarts, iid_prior)
+    state = resume_log.recall("pass", _state_of(example.statistics, example.message, number))
+    return (None, None) if state is None or int(state["number"]) != number else _sums_of(state)
+
+
+def _state_of(total: Statistics, message: Tensor | None, number: int) -> State:
+    state = {name: torch.as_tensor(value) for name, value in vars(total).items()} | {"number": torch.tensor(number)}
+    return state if message is None else state | {"message": message}
+
+
+def _sums_of(state: State) -> tuple[Statistics, Tensor | None]:
+    kinds = {field.name: field.type for field in fields(Statistics)}
+    values = {name: int(state[name]) if kind is int else state[name] for name, kind in kinds.items()}
+    return Statistics(**values), state.get("message")  # type: ignore[arg-type]
+
+
+def smoothed_labels(rows: Rows, parameters: Parameters, iid_prior: bool) -> NDArray[np.int64]:
+    """Label every row with its most likely regime given all rows; of parameters without restarts. (n,)."""
+    emission, chain = parameters.emission, Chain(*(part.to(rows.y) for part in parameters.chain))
+    scores = torch.where(
+        rows.usable, ar_density.log_likelihoods(rows.y, emission, rows.partial, rows.lag_index), 0
+    ).mT  # (n, K)
+    if iid_prior:
+        return (scores + chain.initial_probs.log()).argmax(-1).cpu().numpy()
+    scores = scores / parameters.evidence_scale.to(scores)
+    return smooth(scores, chain, rows.steps).smoothed_probs.argmax(-1).cpu().numpy()
