@@ -74,7 +74,21 @@ TOKENS += [
     b"2024-01-31",
     b"t",
 ]
-TOKENS += [b"2024-13-01", b"1970-01-01T00:00:00Z", b"true", b"x0", b"regime", b"series", b"prob_0", b"=1+1", b" ", b"-"]
+TOKENS += [
+    b"2024-13-01",
+    b"31.01.2024",
+    b"01/02/2024",
+    b"now",
+    b"1970-01-01T00:00:00Z",
+    b"true",
+    b"x0",
+    b"regime",
+    b"series",
+    b"prob_0",
+    b"=1+1",
+    b" ",
+    b"-",
+]
 
 
 class Hang(BaseException):
@@ -249,7 +263,7 @@ class Fuzz:
         return status, stderr.getvalue().splitlines()
 
     def case(self, kind, name, commands, content):
-        """One damaged file and the commands that meet it, until one refuses it."""
+        """One damaged file and the commands that read it, until one ends with an error."""
         (self.folder / name).write_bytes(content)
         started = time.monotonic()
         signal.setitimer(signal.ITIMER_REAL, SECONDS)
@@ -261,7 +275,7 @@ class Fuzz:
             signal.setitimer(signal.ITIMER_REAL, 0)
         self.slowest = max(self.slowest, time.monotonic() - started)
         self.counts[kind, "cases"] += 1
-        if ending in ("refusals", "results"):
+        if ending in ("errors", "results"):
             self.counts[kind, ending] += 1
         else:
             self.counts[kind, "failures"] += 1
@@ -278,7 +292,7 @@ class Fuzz:
             if status:
                 if status not in (1, 2) or len(lines) != 1 or "not enough memory" in lines[0]:
                     return f"status {status}: {lines}"
-                return "refusals"
+                return "errors"
             if lines:
                 return f"a result, but {lines}"
             if output.exists() and (odd := _odd(pq.ParquetFile(output))):
@@ -315,9 +329,12 @@ def fuzz(cases, folder, start=0, keep=None):
     """Run so many cases: half of them models, the rest series files."""
     state = Fuzz(folder, keep)
     label = ("infer", state.series, "--model", state.model, "--output", state.folder / "o.parquet")
-    both = [("--posterior", "viterbi"), ("--posterior", "encoder")]
+    posteriors = [("--posterior", "viterbi"), ("--posterior", "encoder")]
     damaged = state.folder / "x.safetensors"
-    models = [("inspect", damaged), *(("infer", state.series, "--model", damaged, *label[4:], *how) for how in both)]
+    models = [
+        ("inspect", damaged),
+        *(("infer", state.series, "--model", damaged, *label[4:], *how) for how in posteriors),
+    ]
     files = {
         kind: [("infer", state.folder / name, *label[2:])]
         for kind, name in (("csv", "x.csv"), ("parquet", "x.parquet"))
@@ -364,9 +381,9 @@ def main():
         resource.setrlimit(resource.RLIMIT_AS, (size + NBYTES, resource.RLIM_INFINITY))
         started = time.monotonic()
         state = fuzz(options.cases, folder, options.seed, options.keep)
-        print(f"{'kind':10}{'cases':>8}{'results':>9}{'refusals':>10}{'failures':>10}")
+        print(f"{'kind':10}{'cases':>8}{'results':>9}{'errors':>10}{'failures':>10}")
         for kind in ("model", "csv", "parquet"):
-            numbers = [state.counts[kind, name] for name in ("cases", "results", "refusals", "failures")]
+            numbers = [state.counts[kind, name] for name in ("cases", "results", "errors", "failures")]
             print(f"{kind:10}{numbers[0]:8}{numbers[1]:9}{numbers[2]:10}{numbers[3]:10}")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"{time.monotonic() - started:.0f} s, the slowest case {state.slowest:.1f} s; peak memory {peak:.0f} MiB")

@@ -15,10 +15,10 @@ def state(tmp_path, monkeypatch):
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
-def test_damaged_files_are_refused_or_give_a_result(state):
-    found = state()
-    assert found.failures == []
-    assert sum(found.counts.values()) == 2 * 40
+def test_damaged_files_are_errors_or_give_a_result(state):
+    result = state()
+    assert result.failures == []
+    assert sum(result.counts.values()) == 2 * 40
 
 
 @pytest.mark.parametrize(
@@ -36,5 +36,5 @@ def test_a_fault_is_found(state, monkeypatch, fault, word):
 
     original = fuzz.Fuzz.__init__
     monkeypatch.setattr(fuzz.Fuzz, "__init__", start)
-    found = state(8)
-    assert any(word in failure for failure in found.failures)
+    result = state(8)
+    assert any(word in failure for failure in result.failures)

@@ -108,7 +108,7 @@ def _claim(temporary: Path, path: str) -> int:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Tell whether the open file is still the one that has this name."""
+    """Return whether the open file is still the one that has this name."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:

@@ -43,7 +43,7 @@ def plain(column: Any) -> Any:
 
 
 def is_numeric(kind: Any) -> bool:
-    """Tell whether an Arrow type is a type of numbers; booleans are not."""
+    """Return whether an Arrow type is a type of numbers; booleans are not."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 

@@ -40,7 +40,7 @@ class Layout:
 
 
 def is_reserved(name: str) -> bool:
-    """Tell whether a column of this name is a channel only if the user says so."""
+    """Return whether a column of this name is a channel only if the user says so."""
     return name.lower() in TIME_NAMES or name in RESERVED or name.startswith("prob_")
 
 

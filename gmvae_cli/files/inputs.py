@@ -92,7 +92,7 @@ def _expand_input(text: str) -> tuple[str, list[str]]:
 
 
 def _is_table(path: Path) -> bool:
-    """Tell whether a path below a folder is data; tools keep their own files under names with `.` or `_` in front."""
+    """Return whether a path below a folder is data; tools keep their own files under names with `.` or `_` in front."""
     return suffix_of(path.name) is not None and not any(part.startswith((".", "_")) for part in path.parts)
 
 

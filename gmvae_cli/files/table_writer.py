@@ -22,7 +22,7 @@ _STRUCTURAL = r'["\r\n{}]'  # cells that hold one of these, or the delimiter in 
 
 
 class TableWriter(Protocol):
-    """Takes tables of one schema, block by block; the first one decides the columns."""
+    """Writer of tables of one schema, block by block; the first decides the columns."""
 
     def write(self, table: Any) -> None:
         """Append the rows of `table`."""
@@ -69,7 +69,7 @@ def writer(path: str, *, schema: Any = None, delimiter: str | None = None, decim
 
 
 class _ThreadedWriter:
-    """Writes in a thread of its own while the caller makes the next table; a single table needs no thread."""
+    """Writer that works in a thread while the caller makes the next table; a single table needs no thread."""
 
     def __init__(self, target: TableWriter) -> None:
         self._target = target
@@ -103,7 +103,7 @@ class _ThreadedWriter:
 
 
 class _CsvWriter:
-    """Writes CSV: most blocks by Arrow at once, those with a cell that needs quotes by `_write_quoted`."""
+    """Writer of CSV: Arrow writes a block whose cells need no quotes, `_write_quoted` the others."""
 
     def __init__(self, stream: BinaryIO | gzip.GzipFile, delimiter: str, decimal: str) -> None:
         self._stream, self._delimiter, self._decimal = stream, delimiter, decimal
@@ -149,7 +149,7 @@ class _CsvWriter:
 
 
 class _ParquetWriter:
-    """Writes Parquet, a row group for each table."""
+    """Writer of Parquet, a row group for each table."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -173,7 +173,7 @@ class _ParquetWriter:
 
 
 def _repeats(column: Any) -> bool:
-    """Tell whether a dictionary pays. Floats and times seldom repeat, and then it only costs time."""
+    """Return whether a dictionary pays. Floats and times seldom repeat, and then it only costs time."""
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_temporal(kind):
         return 2 * int(pc.count_distinct(column).as_py()) < len(column)

@@ -89,5 +89,5 @@ def require_finite(path: str, tensors: Mapping[str, Tensor]) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a value out of JSON is a finite number; booleans are none."""
+    """Return whether a value out of JSON is a finite number; booleans are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

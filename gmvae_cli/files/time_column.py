@@ -42,7 +42,7 @@ class Times:
 
 
 class TimeReader:
-    """Parser of one time column, block by block.
+    """Parser of a time column, block by block.
 
     Text holds numbers, ISO 8601 dates (a date, or a date and a clock time, with or without a zone), or dates of another
     format that all cells follow, for example 31.01.2024 12:30. The first block decides which; a later block of another
@@ -183,7 +183,7 @@ def guess_date_formats(cell: str) -> list[str]:
     Returns:
         two formats where day and month can be exchanged, none where pandas knows no format.
     """
-    from pandas.tseries.api import guess_datetime_format  # 0.2 s of CPU, only for dates that Arrow cannot read
+    from pandas.tseries.api import guess_datetime_format  # not above: loading it takes 0.2 s of CPU
 
     half_day = _HALF_DAY.fullmatch(cell)
     stem, end = (half_day[1], f"{half_day[2]}%p") if half_day else (cell, "")

@@ -24,7 +24,7 @@ _ENOUGH_ROWS = 100  # of a channel, before a value is called far
 
 
 class SeriesBuilder:
-    """Checks the blocks of a table in order, keeps their numbers, and ends as series data.
+    """Builder of series data: checks the blocks of a table in order and keeps their numbers.
 
     Args:
         layout: roles of the columns. decimal: of numbers that are text.
@@ -184,7 +184,7 @@ class SeriesBuilder:
 
 
 def _any_whole(column: Any, chosen: NDArray[np.bool_]) -> bool:
-    """Tell whether a chosen cell was written as a whole number."""
+    """Return whether a chosen cell was written as a whole number."""
     if not pa.types.is_string(column.type):
         return bool(pa.types.is_integer(column.type))
     return bool(pc.any(pc.match_substring_regex(column.filter(pa.array(chosen)), r"^\s*[+-]?\d+\s*$")).as_py())

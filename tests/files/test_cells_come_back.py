@@ -49,8 +49,8 @@ def read(path):
 def assert_rows_come_back(before, after):
     kept = [index for index, name in enumerate(before[0]) if not replaced(name)]
     assert len(after) == len(before)
-    for row, found in zip(before, after, strict=True):
-        assert found[: len(kept)] == [row[index] for index in kept]
+    for row, again in zip(before, after, strict=True):
+        assert again[: len(kept)] == [row[index] for index in kept]
     assert after[0][len(kept) :] == ["regime", "prob_0", "prob_1", "prob_2", "log_likelihood"]
 
 
