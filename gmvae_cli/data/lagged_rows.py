@@ -123,7 +123,7 @@ class LaggedRows:
         data: the rows, or the features of their blocks.
         mean, scale: (D,) standardised = (value - mean) / scale.
         dtype, device: of the tensors returned.
-        ranges: the only rows, one range after another, the chain restarting at each; None: all rows.
+        ranges: of the rows that are returned, which restart the chain at each range; None: all rows.
     """
 
     data: SeriesData

@@ -13,7 +13,7 @@ TimeUnit = Literal["seconds", "units"]
 HOLE = 1.5  # medians; half way between the next row and one missing row
 DISTINCT_STEPS = 4096  # up to so many lengths all are counted, and the median is exact; 64 KiB
 SAMPLED_STEPS = 1 << 16  # above, the median of 2^15 or more evenly spread steps; its rank errs by about 0.3 %
-BUSINESS_DAY_SHARE = 0.02  # of the steps are one length; business days, which this is to notice, have 0.2 of 3 days
+BUSINESS_DAY_SHARE = 0.02  # a note above it; of business days 0.2 are 3 days apart, chance holes of one length are rare
 
 _SECONDS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", re.IGNORECASE)

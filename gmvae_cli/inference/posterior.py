@@ -60,7 +60,7 @@ class Inference(Closing):
         self._chain = Chain(*(part.to(device) for part in checkpoint.parameters.chain))
         self._log_initial = self._chain.initial_probs.clamp_min(1e-300).log()  # finite for a probability of 0
         self._iid_prior = checkpoint.model.prior == "iid"
-        # a filter's label of a block of rows must not depend on those rows, of which the last are later than the first
+        # a filter labels a row without later rows, so the label of a block must not depend on the block itself
         self._predicts = posterior == "filter" and scorer.lagged_rows.data.edges is not None
         self._messages = BlockMessages(self._chain, directory)
         self._exact_messages = BlockMessages(self._chain, directory)  # of the decoder, where the encoder has its own
@@ -178,7 +178,7 @@ class Inference(Closing):
         return Lattice(scores[None], block.rows.steps, self._chain, None, start=not index)
 
     def _prefetched(self, blocks: Iterator[Item]) -> Iterator[Item]:
-        """Compute each item in a thread while the one before is used; of a single block there is none before."""
+        """Compute each item in a thread while the previous one is used, if there are several blocks."""
         return prefetch(blocks) if len(self._scorer.ranges) > 1 else blocks
 
     # --- a block by itself ---------------------------------------------------------------------------------------

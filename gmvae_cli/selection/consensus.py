@@ -1,8 +1,8 @@
 """Consensus of many labellings of the same rows, whatever numbers they give to regimes.
 
 Each row is described by the regimes that all labellings give it, and these descriptions are clustered: rows that most
-labellings put into one regime end in one regime. A labelling that is right about one regime and wrong about another
-still contributes the first.                                          [Strehl, Ghosh, 2002; Topchy, Jain, Punch, 2005]
+labellings put into the same regime end in the same regime. A labelling that is right about one regime but wrong about
+another still contributes the first.                                  [Strehl, Ghosh, 2002; Topchy, Jain, Punch, 2005]
 """
 
 import warnings

@@ -101,12 +101,14 @@ def test_select_finds_the_number_of_regimes_and_keeps_the_model(run, series, mon
     figures = json.loads(result.stdout)
     assert figures["choice"] == {"regimes": 2, "lags": 1, "covariance": "regime"}
     assert "2 regimes" in figures["reason"]
-    assert [one["regimes"] for one in figures["candidates"]] == [1, 2, 3]
-    assert [one["chosen"] for one in figures["candidates"]] == [False, True, False]
-    best = max(one["held_out_log_likelihood_per_row"] for one in figures["candidates"])
-    for one in figures["candidates"]:
-        assert one["difference"] == pytest.approx(best - one["held_out_log_likelihood_per_row"])
-        assert one["parameters"] == one["regimes"] * (4 + 2 + 3) + one["regimes"] * (one["regimes"] - 1)
+    assert [candidate["regimes"] for candidate in figures["candidates"]] == [1, 2, 3]
+    assert [candidate["chosen"] for candidate in figures["candidates"]] == [False, True, False]
+    best = max(candidate["held_out_log_likelihood_per_row"] for candidate in figures["candidates"])
+    for candidate in figures["candidates"]:
+        assert candidate["difference"] == pytest.approx(best - candidate["held_out_log_likelihood_per_row"])
+        assert candidate["parameters"] == candidate["regimes"] * (4 + 2 + 3) + candidate["regimes"] * (
+            candidate["regimes"] - 1
+        )
     out = series.parent / "out.csv"
     assert json.loads(run("infer", series, "--model", model, "--output", out, "--json").stdout)["rows"] == 1500
     monkeypatch.setattr(concurrency, "num_processors", lambda: 1)

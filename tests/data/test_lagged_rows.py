@@ -38,7 +38,7 @@ def test_rows_are_the_same_for_every_block_size(T, lags, stride, block_rows, see
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 3), st.integers(1, 3), st.integers(0, 10_000))
-def test_a_row_has_evidence_only_with_all_its_lags_in_one_stretch(T, lags, stride, seed):
+def test_a_row_is_usable_only_with_all_its_lags_in_one_stretch(T, lags, stride, seed):
     """Row by row, from the definition."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(T, 2))
@@ -65,12 +65,12 @@ def test_rows_are_standardised():
 
 def test_joined_stretches_restart_the_chain():
     source = lagged_rows(np.arange(20.0)[:, None])
-    both = source.pieces([(2, 5), (10, 13)])
-    assert both.steps.tolist() == [0, 1, 1, 0, 1, 1]
-    assert both.y[0].tolist() == [2, 3, 4, 10, 11, 12]
-    assert bool(both.usable.all())
-    assert len(both.rows(1, 4)) == 3
-    assert isinstance(both.rows(1, 4), Rows)
+    pieces = source.pieces([(2, 5), (10, 13)])
+    assert pieces.steps.tolist() == [0, 1, 1, 0, 1, 1]
+    assert pieces.y[0].tolist() == [2, 3, 4, 10, 11, 12]
+    assert bool(pieces.usable.all())
+    assert len(pieces.rows(1, 4)) == 3
+    assert isinstance(pieces.rows(1, 4), Rows)
 
 
 @pytest.mark.parametrize("rows", [1_000, SAMPLED_ROWS + 5_000])
@@ -81,11 +81,11 @@ def test_outliers_hardly_move_the_quartile_standard(rows):
     values[::50, 0] = 1e12
     values[rng.random(rows) < 0.3, 1] = np.nan
     values[:, 2] = np.where(rng.random(rows) < 0.1, values[:, 2], 7.0)  # mostly the same
-    with SeriesData.from_arrays(values) as found:
-        mean, scale = quartile_standard(found)
+    with SeriesData.from_arrays(values) as data:
+        mean, scale = quartile_standard(data)
         np.testing.assert_allclose(mean[:2], 5, atol=0.3)
         np.testing.assert_allclose(scale[:2], 2, atol=0.3)
-        assert (mean[2], scale[2]) == (found.mean[2], found.scale[2])
+        assert (mean[2], scale[2]) == (data.mean[2], data.scale[2])
 
 
 @settings(max_examples=40, deadline=None)

@@ -6,8 +6,6 @@ from hypothesis import strategies as st
 from random_models import collected, random_checkpoint, random_data
 
 from gmvae_cli.data.lagged_rows import LaggedRows
-from gmvae_cli.inference import apply
-from gmvae_cli.inference.labelled_rows import LabelledRows, in_portions
 from gmvae_cli.inference.scored_rows import RowScorer
 from gmvae_cli.model import forward_backward
 from gmvae_cli.model.ar_density import log_likelihoods
@@ -31,8 +29,8 @@ def test_block_size_changes_nothing(T, block_rows, lags, posterior, prior, noise
     whole = collected(data, checkpoint, posterior, T)
     cut = collected(data, checkpoint, posterior, block_rows)
     assert np.array_equal(cut[0], whole[0])
-    for one, other in zip(cut[1:4], whole[1:4], strict=True):
-        np.testing.assert_allclose(one, other, rtol=0, atol=1e-8)
+    for part, expected in zip(cut[1:4], whole[1:4], strict=True):
+        np.testing.assert_allclose(part, expected, rtol=0, atol=1e-8)
     assert cut[4] == whole[4] if whole[4] is None else cut[4] == pytest.approx(whole[4], abs=1e-7)
 
 
@@ -74,27 +72,10 @@ def test_elbo_never_exceeds_the_log_likelihood(seed, prior):
     assert elbo <= log_likelihood + 1e-9
 
 
-def test_rows_without_evidence_have_no_log_likelihood_and_keep_their_probabilities():
+def test_rows_that_are_not_usable_have_no_log_likelihood_and_keep_their_probabilities():
     checkpoint, data = random_checkpoint(5), random_data(5, 60)
     regimes, probs, rows, *_ = collected(data, checkpoint, "smooth", 60)
     assert np.isnan(rows).any()
     assert np.isfinite(probs).all()
     np.testing.assert_allclose(probs.sum(1), 1, atol=1e-12)
     assert regimes.shape == (60,)
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(1, 60), st.integers(1, 30), st.data())
-def test_portions_are_the_rows_of_the_blocks(T, block_rows, draws):
-    checkpoint, data = random_checkpoint(6), random_data(6, T)
-    with apply.infer(data, checkpoint, "smooth", block_rows=block_rows) as inferred:
-        whole = LabelledRows.joined(list(inferred.blocks()))
-        take = in_portions(inferred.blocks())
-        start = 0
-        while start < T:
-            count = draws.draw(st.integers(1, T - start))
-            part = take(count)
-            for name in ("regimes", "probs", "log_likelihood", "starts"):
-                np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[start : start + count])
-            start += count
-    assert np.array_equal(whole.starts, data.read(0, T)[1] == 0)

@@ -20,8 +20,8 @@ def test_labellings_that_err_independently_agree_on_the_truth(seed, regimes):
     true = np.repeat(rng.integers(regimes, size=40), 25)
     true[:regimes] = np.arange(regimes)
     labels = np.stack([blurred(true, regimes, 0.4, rng) for _ in range(15)])
-    found = consensus(labels, [regimes], regimes, 0).labels(labels)
-    assert recovery.ari(true, found) > max(0.9, *(recovery.ari(true, one) for one in labels))
+    agreed = consensus(labels, [regimes], regimes, 0).labels(labels)
+    assert recovery.ari(true, agreed) > max(0.9, *(recovery.ari(true, labelling) for labelling in labels))
 
 
 def test_each_labelling_helps_where_it_is_right():
@@ -31,7 +31,7 @@ def test_each_labelling_helps_where_it_is_right():
     first = [blurred(np.array([0, 1, 2, 2])[true], 4, 0.1, rng) for _ in range(6)]
     second = [blurred(np.array([0, 0, 1, 2])[true], 4, 0.1, rng) for _ in range(6)]
     labels = np.stack(first + second)
-    assert max(recovery.ari(true, one) for one in labels) < 0.8
+    assert max(recovery.ari(true, labelling) for labelling in labels) < 0.8
     assert recovery.ari(true, consensus(labels, [4], 4, 0).labels(labels)) > 0.99
 
 
@@ -41,17 +41,17 @@ def test_labellings_that_agree_with_none_have_little_say():
     true = np.repeat(rng.integers(3, size=40), 25)
     others = [np.repeat(rng.integers(3, size=20), 50) for _ in range(24)]
     labels = np.stack([blurred(true, 3, 0.2, rng) for _ in range(6)] + others)
-    found = consensus(labels, [3], 3, 0)
-    assert recovery.ari(true, found.labels(labels)) > 0.95
-    assert found.agreed[:6].min() > 0.5 > 0.3 > np.abs(found.agreed[6:]).max()
-    assert found.agreement == pytest.approx(np.sqrt(np.square(np.maximum(found.agreed, 0)).mean()))
+    merged = consensus(labels, [3], 3, 0)
+    assert recovery.ari(true, merged.labels(labels)) > 0.95
+    assert merged.agreed[:6].min() > 0.5 > 0.3 > np.abs(merged.agreed[6:]).max()
+    assert merged.agreement == pytest.approx(np.sqrt(np.square(np.maximum(merged.agreed, 0)).mean()))
 
 
 def test_names_of_regimes_do_not_matter_and_rows_not_compared_are_labelled_alike():
     rng = np.random.default_rng(2)
     true = np.repeat(rng.integers(3, size=40), 25)
     labels = np.stack([blurred(true, 3, 0.3, rng) for _ in range(9)])
-    renamed = np.stack([rng.permutation(3)[one] for one in labels])
+    renamed = np.stack([rng.permutation(3)[labelling] for labelling in labels])
     every, some = consensus(labels, [3], 3, 0), consensus(renamed[:, ::2], [3], 3, 0)
     assert recovery.ari(every.labels(labels), some.labels(renamed)) > 0.98
 
@@ -68,15 +68,15 @@ def test_the_number_of_regimes_that_most_labellings_fit_is_found():
             finer = names[true] + 8 * (parts & (names[true] < regimes - 4))
             coarser = names[true] % regimes
             labels.append(finer if regimes > 4 else coarser)
-    labels = np.stack([np.unique(one, return_inverse=True)[1] for one in labels])
-    found = consensus(labels, range(2, 10), 8, 0)
-    assert found.regimes == 4
-    assert recovery.ari(true, found.labels(labels)) > 0.95
+    labels = np.stack([np.unique(labelling, return_inverse=True)[1] for labelling in labels])
+    merged = consensus(labels, range(2, 10), 8, 0)
+    assert merged.regimes == 4
+    assert recovery.ari(true, merged.labels(labels)) > 0.95
 
 
 def test_a_regime_that_no_compared_row_has_is_no_obstacle():
     labels = np.zeros((3, 400), int)
     labels[:, 200:] = 1
     labels[0, 7] = 2
-    found = consensus(labels[:, ::2], [2], 3, 1 << 40)
-    assert recovery.ari(labels[1], found.labels(labels)) > 0.98
+    merged = consensus(labels[:, ::2], [2], 3, 1 << 40)
+    assert recovery.ari(labels[1], merged.labels(labels)) > 0.98
