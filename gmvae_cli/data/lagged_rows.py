@@ -123,7 +123,7 @@ class LaggedRows:
         data: the rows, or the features of their blocks.
         mean, scale: (D,) standardised = (value - mean) / scale.
         dtype, device: of the tensors returned.
-        ranges: of the rows that are returned, which restart the chain at each range; None: all rows.
+        ranges: rows to return, one range after another; the chain restarts at each range. None: all rows.
     """
 
     data: SeriesData
