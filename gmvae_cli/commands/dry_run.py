@@ -77,7 +77,7 @@ def plan(
         scratch_folder=place,
         free_bytes=shutil.disk_usage(place).free,
         seconds=seconds + data.rows / rows_per_second + data.rows / READ_ROWS_PER_SECOND,
-        warnings=[Note(*note) for note in data.notes],
+        warnings=data.notes,
     )
 
 

@@ -62,7 +62,7 @@ def select(inputs: Sequence[str], config: SelectConfig, series: SeriesConfig, pr
         ],
         rows=total,
         seconds=time.perf_counter() - started,
-        warnings=[Note(*note) for note in notes],
+        warnings=notes,
     )
 
 

@@ -103,7 +103,7 @@ def train(
         initial = (
             chosen.initial if chosen else _initial(older, config, data.channels, lagged_rows.mean, lagged_rows.scale)
         )
-        notes = [*data.notes, *(data_notes(data, config) if chosen else [])]
+        notes: list[tuple[str, str]] = [*data.notes, *(data_notes(data, config) if chosen else [])]
         resumed = bool(resume) and resume_log.load()
         with resume_log:
             result = fit(

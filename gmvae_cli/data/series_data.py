@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gmvae_cli.data.steps import BUSINESS_DAY_SHARE, StepCounter, StepRule, TimeUnit, duration_rows
+from gmvae_cli.errors import Note
 from gmvae_cli.system.scratch import Closing, Scratch
 
 READ_ROWS = 1 << 18  # at once; 2 MiB a channel
@@ -19,7 +20,7 @@ class SeriesData(Closing):
 
     Attributes:
         name: of the file, for messages. rows: T. num_series: unbroken ids (or files without a series column).
-        channels: D names, without the channels that are left out. notes: (code, sentence) pairs for the user.
+        channels: D names, without the channels that are left out. notes: warnings for the user.
         mean, scale: (D,) float64 mean and standard deviation (divisor n) of the observed values; scale is 1 for a
             constant channel, mean is 0 for one without a value.
         observed, missing: (D,) numbers of cells with a value, and without.
@@ -48,7 +49,7 @@ class SeriesData(Closing):
         self.step: float | None = None
         self.time_unit: TimeUnit | None = None
         self.holes = self.breaks = 0
-        self.notes: list[tuple[str, str]] = []
+        self.notes: list[Note] = []
         self._scratch, self._rule, self._kept = scratch, StepRule(), np.arange(D)
 
     @classmethod
@@ -134,7 +135,7 @@ class SeriesData(Closing):
                 f"{100 * shares.max():.1f} % of the time steps are {rows[shares.argmax()]} usual steps long, as over "
                 "weekends; --regular takes the rows as equally spaced"
             )
-            self.notes.append(("equal_holes", sentence))
+            self.notes.append(Note("equal_holes", sentence))
 
     def _count_holes(self) -> None:
         """Count holes and breaks in the rows, where the counter has only a sample of them."""

@@ -179,7 +179,7 @@ def table_labels(
         progress=progress,
     ) as posterior:
         yield TableLabels(data, posterior, config.only_regimes, totals, progress)
-    totals.notes += [Note(*note) for note in data.notes]
+    totals.notes += data.notes
 
 
 class TableLabels:

@@ -188,7 +188,7 @@ class PlotDataBuilder:
         Args:
             data: that the rows came from. notes: earlier ones, which come first.
         """
-        notes = [*notes, *(Note(*note) for note in data.notes)]
+        notes = [*notes, *data.notes]
         if data.num_series > MOST_PANELS:
             sentence = f"{data.name} holds {data.num_series:,} series; the first {MOST_PANELS} are drawn"
             notes.append(Note("many_series", sentence))
