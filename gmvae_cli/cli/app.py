@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gmvae_cli.cli import completion, options, report
+from gmvae_cli.cli import completion, options, paths, report
 from gmvae_cli.cli.error_boundary import Commands
 from gmvae_cli.cli.help import HELP_NAMES, Command
 from gmvae_cli.cli.splicing import with_options
@@ -55,6 +55,8 @@ def simulate(
     """Draw a switching autoregressive series with its true regimes."""
     with shown as terminal:
         terminal.require_free_stdout(output)
+        paths.require_models(config.model)
+        paths.require_outputs(output, truth)
         from gmvae_cli.commands.simulate import simulate
 
         report.simulate(simulate(output, config, truth, terminal), terminal)
@@ -73,6 +75,9 @@ def train(
 ) -> None:
     """Learn the regimes of one or more series, and save a model."""
     with shown as terminal:
+        paths.require_models(config.init, config.align_to)
+        paths.require_inputs(inputs)
+        paths.require_outputs(None if dry_run else model)
         from gmvae_cli.commands import train
 
         if dry_run:
@@ -97,6 +102,10 @@ def infer(
     """Give every row its regime and the probabilities of all regimes."""
     with shown as terminal:
         terminal.require_free_stdout(output)
+        paths.require_models(model)
+        if paths.is_one_file(inputs):  # of several, each that is missing is reported and the others are labelled
+            paths.require_inputs(inputs)
+            paths.require_outputs(*([] if dry_run else [output, segments]))
         from gmvae_cli.commands import infer
 
         if dry_run:
@@ -120,6 +129,8 @@ def select(
 ) -> None:
     """Choose the number of regimes by held-out likelihood."""
     with shown as terminal:
+        paths.require_inputs(inputs)
+        paths.require_outputs(model)
         from gmvae_cli.commands.select import select
 
         result = select(inputs, config, files, terminal)
@@ -148,20 +159,28 @@ def segment(
     labels = InferConfig(posterior=labels.posterior, device=config.device)
     with shown as terminal:
         terminal.require_free_stdout(output)
+        paths.require_inputs([input_file])
+        paths.require_outputs(output, plot, model, segments)
         from gmvae_cli.commands import segment
 
-        with segment.prepared(input_file, output, model, plot, segments) as paths:
+        with segment.prepared(input_file, output, model, plot, segments) as prepared:
             from gmvae_cli.commands import infer, train
             from gmvae_cli.commands import plot as picture
 
             if dry_run:
-                plan = train.dry_run([paths.input], config, files, terminal)
+                plan = train.dry_run([prepared.input], config, files, terminal)
                 report.plan(plan, terminal)
                 return
             trained = train.train(
-                [paths.input], paths.model, config, files, None, terminal, lambda note: terminal.warning(note.sentence)
+                [prepared.input],
+                prepared.model,
+                config,
+                files,
+                None,
+                terminal,
+                lambda note: terminal.warning(note.sentence),
             )
-            labelled = infer.infer([paths.input], paths.model, output, labels, files, segments, False, terminal)
+            labelled = infer.infer([prepared.input], prepared.model, output, labels, files, segments, False, terminal)
             if plot is not None:
                 picture.plot(output, plot, files, terminal)
             report.segment(segment.summary(trained, labelled, model, plot), terminal)
@@ -178,6 +197,8 @@ def evaluate(
 ) -> None:
     """Judge labels against the truth, and a model by its likelihood."""
     with shown as terminal:
+        paths.require_inputs([input_file])
+        paths.require_models(model)
         from gmvae_cli.commands.evaluate import evaluate
 
         result = evaluate(input_file, config, files, model, terminal)
@@ -189,6 +210,7 @@ def evaluate(
 def inspect(model: options.ModelArgument, shown: options.Shown) -> None:
     """Describe the regimes of a model, in the units of its data."""
     with shown as terminal:
+        paths.require_models(model)
         from gmvae_cli.commands.inspect import inspect
 
         report.inspect(inspect(model, terminal), terminal)
@@ -203,6 +225,8 @@ def plot(
 ) -> None:
     """Draw a labelled series over time, shaded by regime."""
     with shown as terminal:
+        paths.require_inputs([input_file])
+        paths.require_outputs(output)
         from gmvae_cli.commands.plot import plot
 
         report.plot(plot(input_file, output, files, terminal), terminal)

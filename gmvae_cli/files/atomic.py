@@ -36,11 +36,13 @@ def require_writable(path: str) -> None:
         SeriesError: no such folder, or nothing may be written in it.
     """
     target = Path(os.path.realpath(path))
-    if path != "-" and target.is_dir():
+    if path == "-" or (target.exists() and not target.is_file() and not target.is_dir()):  # a device or pipe
+        return
+    if target.is_dir():
         raise SeriesError(f"{path}: is a folder, not a file that can be written")
-    if path != "-" and not target.parent.is_dir():
+    if not target.parent.is_dir():
         raise SeriesError(f"{path}: cannot be written (there is no folder '{os.path.dirname(path)}')")
-    if path != "-" and not os.access(target.parent, os.W_OK):
+    if not os.access(target.parent, os.W_OK):
         raise SeriesError(f"{path}: cannot be written ({os.strerror(errno.EACCES)})")
 
 

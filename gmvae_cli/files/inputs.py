@@ -74,6 +74,22 @@ def expand(inputs: Sequence[str]) -> list[InputFile]:
     ]
 
 
+def require_file(file: InputFile) -> None:
+    """Check that a file is there and has a name that tells its format; standard input always is.
+
+    Raises:
+        SeriesError: no such file, a folder, or an unknown suffix.
+    """
+    if file.path == "-":
+        return
+    if not os.path.exists(file.path):
+        raise SeriesError(f"{file.path}: there is no such file")
+    if os.path.isdir(file.path):
+        raise SeriesError(f"{file.path}: is a folder, not a file")
+    if suffix_of(file.path) is None:
+        raise SeriesError(f"{file.path}: the name ends in none of {', '.join(SUFFIXES)}; rename or convert the file")
+
+
 def _expand_input(text: str) -> tuple[str, list[str]]:
     """Return the folder from which relative paths start, and the files of one input."""
     if os.path.isdir(text):

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import SeriesError
 from gmvae_cli.files.cells import shorten
-from gmvae_cli.files.inputs import SUFFIXES, InputFile, StdinSpool, suffix_of
+from gmvae_cli.files.inputs import InputFile, StdinSpool, require_file, suffix_of
 
 CSV_BLOCK_BYTES = 1 << 20
 PARQUET_BATCH_ROWS = 1 << 16
@@ -39,14 +39,8 @@ def open_table(file: InputFile, config: SeriesConfig) -> "CsvTable | ParquetTabl
     Raises:
         SeriesError: no such file, a folder, an unknown suffix, or a header that cannot be used.
     """
-    suffix = suffix_of(file.path)
-    if file.path != "-" and not os.path.exists(file.path):
-        raise SeriesError(f"{file.path}: there is no such file")
-    if file.path != "-" and os.path.isdir(file.path):
-        raise SeriesError(f"{file.path}: is a folder, not a file")
-    if suffix is None:
-        raise SeriesError(f"{file.path}: the name ends in none of {', '.join(SUFFIXES)}; rename or convert the file")
-    return ParquetTable(file) if suffix == ".parquet" else CsvTable(file, config)
+    require_file(file)
+    return ParquetTable(file) if suffix_of(file.path) == ".parquet" else CsvTable(file, config)
 
 
 class CsvTable:

@@ -37,8 +37,11 @@ READ = {
 
 
 @pytest.fixture
-def received(run, monkeypatch):
-    """Run a command whose job only notes what it gets."""
+def received(run, monkeypatch, tmp_path):
+    """Run a command, beside the files that it names, whose job only notes what it gets."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "b.csv", "m", "i", "a"):
+        (tmp_path / name).touch()
 
     def received(command, *arguments):
         calls = []

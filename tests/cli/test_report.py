@@ -1,5 +1,6 @@
 """Results as tables and as JSON: nothing undefined leaves as a number, nothing is taken for markup."""
 
+import io
 import json
 import math
 
@@ -113,6 +114,35 @@ def test_rows_on_stdout_leave_no_room_for_a_table(capsys):
 def test_arrays_become_lists():
     value = {"a": np.array([[1.5, np.nan], [np.inf, 2]]), "b": np.int64(3), "c": np.float32(0.5), "d": (True, None)}
     assert formatting.jsonable(value) == {"a": [[1.5, None], [None, 2.0]], "b": 3, "c": 0.5, "d": [True, None]}
+
+
+class TerminalStream(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+@pytest.mark.parametrize("name", ["train", "infer", "select"])
+def test_no_line_breaks_inside_a_word_on_a_terminal(monkeypatch, name, columns):
+    results = {
+        "train": trained(warnings=[Note("unstable", "word " * 50)], evidence_scale=3.5, summarize=20, stride=4),
+        "infer": inferred(output="/a/long/path/to/a/folder/of/results/labelled_recording_of_machine_7.csv"),
+        "select": compared((1, 2), ("regime", "shared"), -10),
+    }
+
+    def words(columns):
+        stream = TerminalStream()
+        monkeypatch.setattr("sys.stdout", stream)
+        monkeypatch.setattr("sys.stderr", stream)
+        monkeypatch.setenv("NO_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", str(columns))
+        with show() as terminal:
+            getattr(report, name)(results[name], terminal)
+        lines = stream.getvalue().splitlines()
+        assert all(len(line.rstrip()) <= columns or len(line.split()) <= 1 for line in lines), lines
+        return {word for line in lines for word in line.split() if not set(word) <= {"─"}}
+
+    assert words(columns) == words(1000)
 
 
 def compared(lags, covariance, scale):

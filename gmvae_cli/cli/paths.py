@@ -1,0 +1,48 @@
+"""Checks of the paths that a command names, before it imports torch, which takes seconds.
+
+The command makes the same checks again, with the same messages; here an impossible path is only reported sooner.
+"""
+
+import os
+from collections.abc import Sequence
+
+from gmvae_cli.errors import CheckpointError
+from gmvae_cli.files.atomic import require_writable
+from gmvae_cli.files.inputs import expand, require_file
+
+
+def require_inputs(inputs: Sequence[str]) -> None:
+    """Check that every input is there.
+
+    Raises:
+        SeriesError: a file is missing, or a folder or glob names none. ConfigError: '-' beside others.
+    """
+    for file in expand(inputs):
+        require_file(file)
+
+
+def is_one_file(inputs: Sequence[str]) -> bool:
+    """Whether the input is one file by its name, and not several, a folder or a glob."""
+    return [file.path for file in expand(inputs)] == list(inputs[:1])
+
+
+def require_models(*paths: str | None) -> None:
+    """Check that model files are there; None stands for a model that is not named.
+
+    Raises:
+        CheckpointError: a model file is missing.
+    """
+    for path in paths:
+        if path is not None and not os.path.isfile(path):
+            raise CheckpointError(f"{path}: no such model file")
+
+
+def require_outputs(*paths: str | None) -> None:
+    """Check that files can be written under these names; None stands for an output that is not named.
+
+    Raises:
+        SeriesError: there is no such folder, it is read-only, or a name is that of a folder.
+    """
+    for path in paths:
+        if path is not None:
+            require_writable(path)
