@@ -1,7 +1,7 @@
 """Help and usage of a command as plain text: options in groups, lines broken between words."""
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from typer.core import TyperCommand
@@ -15,7 +15,10 @@ HELP_NAMES = ("-h", "--help")
 _NO_BREAK = "\xa0"  # where a line must not break
 _WIDEST = 80  # columns; longer lines are hard to read
 _NARROW = 60  # columns; below, explanations stand under their options
-_OPTION_COLUMNS = 28  # of an option beside its explanation; a longer one has a line of its own
+_NARROW_INDENT = " " * 6
+_TERM_COLUMNS = 28  # of an option beside its explanation; a longer one has a line of its own
+
+Row = tuple[str, str]  # a term and its explanation
 
 
 class Command(TyperCommand):
@@ -35,23 +38,19 @@ class Command(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help."""
-        formatter.write(help_text(ctx, ()))
+        formatter.write(help_text(ctx))
 
 
-def help_text(ctx: Any, commands: Sequence[tuple[str, str]]) -> str:
+def help_text(ctx: Any, commands: Sequence[Row] = ()) -> str:
     """Compose the help of a command, or of a group with the list of its commands."""
     columns = min(width(), _WIDEST)
     description = inspect.cleandoc(ctx.command.help or "")
+    groups = _grouped(ctx)
+    margin = _margin([row for rows in groups.values() for row in rows])
     parts = [wrapped(usage(ctx), columns, "  "), wrapped(f"  {description}", columns, "  ")]
-    grouped: dict[str, list[tuple[str, str]]] = {name: [] for name in GROUPS}
-    for parameter in ctx.command.get_params(ctx):
-        grouped[getattr(parameter, "rich_help_panel", None) or "output"].append(_record(parameter, ctx))
-    sections = {"options": grouped["output"], "commands": commands} if commands else grouped
-    for name, rows in sections.items():
-        aligned = rows if commands else [row for group in grouped.values() for row in group]
-        margin = max(len(term) for term, _ in aligned if len(term) <= _OPTION_COLUMNS)
-        if rows:
-            parts.append(f"{name.capitalize()}:\n{_defined(rows, columns, margin)}")
+    parts += [_section(name, rows, columns, margin) for name, rows in groups.items() if rows]
+    if commands:
+        parts.append(_section("commands", commands, columns, _margin(commands)))
     return "\n\n".join(parts).replace(_NO_BREAK, " ") + "\n"
 
 
@@ -93,29 +92,38 @@ def _argument(parameter: Any) -> str:
 
 
 def _option(parameter: Any) -> str:
-    """The name of an option as it is typed, with a word for its value."""
+    """Compose an option as it is typed, with a word for its value."""
     names = ", ".join(parameter.opts)
     if parameter.secondary_opts:
         names = f"{names} / {', '.join(parameter.secondary_opts)}"
     return f"{names} {parameter.metavar}" if parameter.metavar else names
 
 
-def _record(parameter: Any, ctx: Any) -> tuple[str, str]:
-    """(a parameter as it is typed, its explanation with its default)."""
-    term = _option(parameter) if _is_option(parameter) else _argument(parameter)
-    explanation = parameter.get_help_record(ctx)[1]
-    return term, explanation.replace("[default: ", f"[default:{_NO_BREAK}")
+def _grouped(ctx: Any) -> dict[str, list[Row]]:
+    """The parameters of a command by their groups; those of the group of commands are all "options"."""
+    otherwise = "options" if hasattr(ctx.command, "commands") else "output"
+    groups: dict[str, list[Row]] = {name: [] for name in (*GROUPS, "options")}
+    for parameter in ctx.command.get_params(ctx):
+        term = _option(parameter) if _is_option(parameter) else _argument(parameter)
+        explanation = parameter.get_help_record(ctx)[1].replace("[default: ", f"[default:{_NO_BREAK}")
+        groups[getattr(parameter, "rich_help_panel", None) or otherwise].append((term, explanation))
+    return groups
 
 
-def _defined(rows: Iterable[tuple[str, str]], columns: int, margin: int) -> str:
+def _margin(rows: Sequence[Row]) -> int:
+    """Columns of the longest term beside which an explanation stands."""
+    return max(len(term) for term, _ in rows if len(term) <= _TERM_COLUMNS)
+
+
+def _section(name: str, rows: Sequence[Row], columns: int, margin: int) -> str:
     """Lay out terms beside their explanations, or above them where there is little room."""
-    if columns < _NARROW:
-        indent = " " * 6
-        lines = [line for term, text in rows for line in (f"  {term}", indent + text)]
-        return "\n".join(wrapped(line, columns, indent) for line in lines)
-    lines = []
-    for term, text in rows:
-        beside = term if len(term) <= margin else ""
-        lines += [] if beside else [f"  {term}"]
-        lines.append(wrapped(f"  {beside:<{margin}}  {text}", columns, " " * (margin + 4)))
+    lines = [f"{name.capitalize()}:"]
+    for term, explanation in rows:
+        if columns < _NARROW:
+            lines += [wrapped(f"  {term}", columns, _NARROW_INDENT)]
+            lines += [wrapped(_NARROW_INDENT + explanation, columns, _NARROW_INDENT)]
+        else:
+            beside = term if len(term) <= margin else ""
+            lines += [] if beside else [f"  {term}"]
+            lines += [wrapped(f"  {beside:<{margin}}  {explanation}", columns, " " * (margin + 4))]
     return "\n".join(lines)

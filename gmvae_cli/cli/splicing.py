@@ -1,4 +1,4 @@
-"""Options of a command out of a config: a field and a line that explains it make an option.
+"""Options of a command out of a config: each field, and a line that explains it, becomes an option.
 
 A command says `config: Annotated[TrainConfig, options_of(TrainConfig, lr=Option(...))]`; `with_options` puts options
 in the place of that parameter, and passes the config that they make.
@@ -19,11 +19,10 @@ class Option(NamedTuple):
     """One option of a config.
 
     Args:
-        group: in the help, one of `help.GROUPS`. explanation: one sentence. metavar: a word for its value; of a field
-            with choices, these.
-        parse: takes the text that was typed and the option's name and returns the value of the field. typed: the
-            default as it is typed.
-        name: if it is not that of the field.
+        group: of the help, one of `help.GROUPS`. explanation: a sentence of the help. metavar: a word for the value; a
+            field with choices shows these instead.
+        parse: reads the value of the field from the text typed, given the name of the option for its errors.
+        typed: the default as it would be typed, where there is `parse`. name: where it is not that of the field.
     """
 
     group: str
@@ -36,11 +35,11 @@ class Option(NamedTuple):
 
 @dataclass(frozen=True)
 class OptionSet:
-    """Options that together make one object.
+    """Options whose values together make one object.
 
     Args:
-        build: makes the object out of the values of the options; what was not given is left out.
-        declared: by the name of the argument of `build`. parameters: the same options as parameters of a command.
+        build: makes the object; options that were not given and have no default are left out.
+        declared: the options by the names of the arguments of `build`. parameters: the same for a command's signature.
     """
 
     build: Callable[..., Any]
@@ -48,7 +47,7 @@ class OptionSet:
     parameters: list[inspect.Parameter]
 
     def built(self, values: dict[str, Any]) -> Any:
-        """Build the object; the set's options are taken out of `values`."""
+        """Build the object from the values of the options, which are removed from `values`."""
         given: dict[str, Any] = {}
         for name, option in self.declared.items():
             value = values.pop(name)
@@ -60,13 +59,13 @@ class OptionSet:
 
 
 def options_of(source: Callable[..., Any], **declared: Option) -> OptionSet:
-    """Declare the options of a config; their types and defaults are those of the fields of `source`."""
+    """Declare options of a config (or arguments of a function), with the types and defaults of its fields."""
     known = inspect.signature(source).parameters
     return OptionSet(source, declared, [_parameter(known[name], option) for name, option in declared.items()])
 
 
 def joined(build: Callable[..., Any], *sets: OptionSet) -> OptionSet:
-    """Join the options of several sets into one that `build` makes one object of."""
+    """Join option sets into one whose values `build` makes one object from."""
     declared = {name: option for options in sets for name, option in options.declared.items()}
     return OptionSet(build, declared, [parameter for options in sets for parameter in options.parameters])
 
@@ -96,7 +95,7 @@ def _dashed(name: str) -> str:
 
 
 def with_options(command: _Command) -> _Command:
-    """Give a command the options of every parameter `name: Annotated[type, OptionSet]`, and pass it what they build."""
+    """Replace every parameter `name: Annotated[type, OptionSet]` by its options, and pass the object that they make."""
     own = inspect.signature(command).parameters.values()
     sets = {p.name: s for p in own for s in getattr(p.annotation, "__metadata__", ()) if isinstance(s, OptionSet)}
     spliced: list[inspect.Parameter] = []

@@ -1,9 +1,11 @@
 """The boundary: however a command ends, the status says so and nothing half-written stays."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -69,6 +71,22 @@ def test_rows_go_through_a_pipe(tmp_path):
     )
     assert len(done.stdout.splitlines()) == 4
     assert done.stderr.splitlines() == ["3 rows drawn, 1 series"]
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_an_error_on_a_terminal_breaks_between_words(columns):
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, columns))
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    command = [*GMVAE, "simulate", "a.csv", "--regimes", "2", "--covariance", "something that is none of them"]
+    done = subprocess.run(command, stdin=slave, stdout=slave, stderr=slave, env=environment)
+    os.close(slave)
+    lines = os.read(master, 1 << 16).decode().splitlines()
+    os.close(master)
+    assert done.returncode == 2
+    assert max(map(len, lines)) <= columns
+    message = "--covariance is 'something that is none of them', but must be one of regime, shared"
+    assert message.split() == " ".join(lines).split("[OPTIONS]")[1].split()
 
 
 def test_a_bug_keeps_its_traceback(run, monkeypatch):
