@@ -5,7 +5,7 @@ option, what was given and what was expected.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -269,15 +269,8 @@ class SelectConfig:
         _at_least("restarts", self.restarts, 1)
         _at_least("seed", self.seed, 0)
 
-    def training(self, choice: Mapping[str, object]) -> "TrainConfig":
-        """Return the config that trains a candidate.
-
-        Args:
-            choice: the fields of ModelConfig that identify it.
-        """
-        chosen = next(
-            model for model in self.candidates if all(getattr(model, name) == value for name, value in choice.items())
-        )
+    def training(self, chosen: ModelConfig) -> "TrainConfig":
+        """Configure the training of a chosen candidate."""
         return TrainConfig(model=chosen, restarts=self.restarts, device=self.device, seed=self.seed)
 
     @property

@@ -78,12 +78,13 @@ def train(
         paths.require_models(config.init, config.align_to)
         paths.require_inputs(inputs)
         paths.require_outputs(None if dry_run else model)
-        from gmvae_cli.commands import train
+        from gmvae_cli.commands.dry_run import plan_training
+        from gmvae_cli.commands.train import train
 
         if dry_run:
-            report.plan(train.dry_run(inputs, config, files, terminal), terminal)
+            report.plan(plan_training(inputs, config, files, terminal), terminal)
         else:
-            report.train(train.train(inputs, model, config, files, resume, terminal), terminal)
+            report.train(train(inputs, model, config, files, resume, terminal), terminal)
 
 
 @command
@@ -133,12 +134,7 @@ def select(
         paths.require_outputs(model)
         from gmvae_cli.commands.select import select
 
-        result = select(inputs, config, files, terminal)
-        if model is not None:
-            from gmvae_cli.commands.train import train
-
-            train(inputs, model, config.training(result.choice), files, None, terminal)
-        report.select(result, terminal)
+        report.select(select(inputs, config, files, model, terminal), terminal)
 
 
 @command
@@ -161,29 +157,15 @@ def segment(
         terminal.require_free_stdout(output)
         paths.require_inputs([input_file])
         paths.require_outputs(output, plot, model, segments)
-        from gmvae_cli.commands import segment
+        from gmvae_cli.commands.dry_run import plan_training
+        from gmvae_cli.commands.segment import Targets, segment
 
-        with segment.prepared(input_file, output, model, plot, segments) as prepared:
-            from gmvae_cli.commands import infer, train
-            from gmvae_cli.commands import plot as picture
-
-            if dry_run:
-                plan = train.dry_run([prepared.input], config, files, terminal)
-                report.plan(plan, terminal)
-                return
-            trained = train.train(
-                [prepared.input],
-                prepared.model,
-                config,
-                files,
-                None,
-                terminal,
-                lambda note: terminal.warning(note.sentence),
-            )
-            labelled = infer.infer([prepared.input], prepared.model, output, labels, files, segments, False, terminal)
-            if plot is not None:
-                picture.plot(output, plot, files, terminal)
-            report.segment(segment.summary(trained, labelled, model, plot), terminal)
+        if dry_run:
+            report.plan(plan_training([input_file], config, files, terminal), terminal)
+        else:
+            targets = Targets(output=output, segments=segments, plot=plot, model=model)
+            result = segment(input_file, targets, config, labels, files, terminal, terminal.warning)
+            report.segment(result, terminal)
 
 
 @command

@@ -243,7 +243,7 @@ def _for_people(result: Any, terminal: Terminal, leave_out: Sequence[str] = ()) 
 def _warn(result: Any, terminal: Terminal) -> None:
     terminal.close()
     for warning in getattr(result, "warnings", ()):
-        terminal.warning(warning.sentence)
+        terminal.warning(warning)
 
 
 def _print_regimes(shares: Sequence[float], expected_dwell: Sequence[float]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from gmvae_cli.errors import ConfigError, GmvaeError, SeriesError
+from gmvae_cli.errors import ConfigError, GmvaeError, Note, SeriesError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -114,9 +114,9 @@ class Terminal:
         if not self.quiet:
             self._print(one_line(sentence))
 
-    def warning(self, sentence: str) -> None:
+    def warning(self, warning: Note) -> None:
         """Print a warning, unless it was printed before."""
-        self.note(f"warning: {sentence}")
+        self.note(f"warning: {warning.sentence}")
 
     def error(self, sentence: str) -> None:
         """Print one line that `quiet` does not silence."""

@@ -1,35 +1,36 @@
-"""`gmvae segment`: what one command from a raw file to labels adds to train, infer and plot, which do the work."""
+"""`gmvae segment`: from a raw file to labels, segments, picture and model in one command."""
 
-import os
-import shutil
-import sys
-import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from gmvae_cli.errors import ConfigError, Note, SeriesError
-from gmvae_cli.files.atomic import require_apart, require_writable
-from gmvae_cli.files.inputs import SUFFIXES, suffix_of
+from gmvae_cli.checkpoint import Checkpoint, write
+from gmvae_cli.config import InferConfig, SeriesConfig, TrainConfig
+from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.errors import Note
+from gmvae_cli.files.atomic import atomic, require_apart
+from gmvae_cli.files.series_reader import SeriesReader, open_series
+from gmvae_cli.inference.label_table import LabelTotals, open_outputs, scratch_folder, table_labels
+from gmvae_cli.inference.labelled_rows import LabelledRows
 from gmvae_cli.metrics.segments import Ribbon
-from gmvae_cli.plotting.figure import format_of
-
-
-class Paths(NamedTuple):
-    """Files that may be read more than once, or go when the command ends."""
-
-    input: str
-    model: str
+from gmvae_cli.plotting import figure
+from gmvae_cli.plotting.plot_data import PlotDataBuilder, drawn_channels
+from gmvae_cli.selection.search import OnNote, data_notes, make_choices
+from gmvae_cli.system.device import configure_process
+from gmvae_cli.system.progress import Progress
+from gmvae_cli.training.trained_model import train_model
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentResult:
-    """What was found, and how the recording was seen.
+    """Regimes of a recording, and the scale at which they were found.
 
     Args:
         stride, summarize: rows between lags, and rows in a block that stands for them (1: the rows themselves).
-        agreement: of the consensus with the labellings of all views, as in `views`; None: likelihood decides alone.
+        agreement: root mean square ARI of the consensus with the labellings of all time scales; None: likelihood alone
+            decided.
     """
 
     rows: int
@@ -51,59 +52,111 @@ class SegmentResult:
     ribbon: Ribbon | None
 
 
-@contextmanager
-def prepared(
-    input_file: str, output: str, model: str | None, plot: str | None, segments: str | None
-) -> Iterator[Paths]:
-    """The input as a file that can be read twice, and a place for the model if it is not to be kept.
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """Files to write. All appear together, or none does."""
 
+    output: str
+    segments: str | None = None
+    plot: str | None = None
+    model: str | None = None
+
+    def check(self, input_file: str) -> None:
+        """Raise a ConfigError for two targets that are one file, or a picture of unknown format."""
+        if self.output != "-":
+            require_apart({"--output": self.output})
+        if self.plot is not None:
+            figure.format_of(self.plot)
+        others = {"--model": self.model, "--plot": self.plot, "--segments": self.segments}
+        require_apart(others, [input_file, self.output])
+
+
+def segment(
+    input_file: str,
+    targets: Targets,
+    config: TrainConfig,
+    labels: InferConfig,
+    files: SeriesConfig,
+    progress: Progress,
+    on_note: OnNote,
+) -> SegmentResult:
+    """Learn the regimes of a file, label its rows, and write what is asked for.
+
+    The file is read twice: once for its numbers, once for the cells that the labels are written beside.
+
+    Args:
+        on_note: called with each property of the rows that may mislead the search, before it starts.
     Raises:
-        ConfigError: an output of no known format, or two that are one. SeriesError: an output cannot be made, or stdin
-            cannot be kept.
+        ConfigError: targets that contradict each other. SeriesError: the file cannot be used, or a target not written.
     """
-    if plot is not None and output == "-":
-        raise ConfigError("--plot draws the labelled file, but --output is -; name a file for the output")
-    if output != "-":
-        require_apart({"--output": output})
-        if suffix_of(output) is None:
-            raise ConfigError(f"{output}: the name ends in none of {', '.join(SUFFIXES)}, so the format is unknown")
-    if plot is not None:
-        format_of(plot)
-    require_apart({"--model": model, "--plot": plot, "--segments": segments}, [input_file, output])
-    for path in (output, model, plot, segments):
-        if path is not None:
-            require_writable(path)
-    with tempfile.TemporaryDirectory() as folder:
-        if input_file == "-":
-            input_file = os.path.join(folder, "stdin.csv")
-            try:
-                with open(input_file, "wb") as spool:
-                    shutil.copyfileobj(sys.stdin.buffer, spool, 1 << 20)
-            except OSError as error:
-                raise SeriesError(f"stdin: cannot be kept in {folder} ({error.strerror}); set TMPDIR") from error
-        yield Paths(input_file, os.path.join(folder, "model.safetensors") if model is None else model)
-
-
-def summary(trained: Any, labelled: Any, model: str | None, plot: str | None) -> SegmentResult:
-    """One result from those of `train` and `infer`."""
-    known = {note.code for note in trained.warnings}
-    later = [note for note in labelled.warnings if note.code not in known]
+    started = time.perf_counter()
+    configure_process()
+    targets.check(input_file)
+    reader = open_series([input_file], files)
+    with ExitStack() as stack:
+        outputs = stack.enter_context(open_outputs(reader, targets.output, targets.segments, files))
+        model, picture = (stack.enter_context(_optional(path)) for path in (targets.model, targets.plot))
+        folder = scratch_folder(targets.output)
+        data = stack.enter_context(reader.read_data(folder, progress))
+        config, start = make_choices(config, data, progress, on_note)
+        notes = [*data.notes, *data_notes(data, config)]
+        trained = train_model(data, reader.layout, config, start, progress, notes)
+        checkpoint = trained.checkpoint
+        if model is not None:
+            write(model, checkpoint)
+        totals = LabelTotals(checkpoint.model.regimes)
+        sketch = None if picture is None else _Sketch(reader, data, checkpoint, targets.output)
+        with table_labels(data, checkpoint, labels, totals, directory=folder, progress=progress) as labelled:
+            labelled.write(reader, outputs, None if sketch is None else sketch.add)
+        if picture is not None and sketch is not None and targets.plot is not None:
+            progress("draw", 0, 1)
+            figure.save(picture, figure.format_of(targets.plot), sketch.builder.build(data))
+    known = {note.code for note in trained.notes}
+    later = [note for note in [*totals.notes, *totals.notes_on_fit(checkpoint)] if note.code not in known]
     return SegmentResult(
-        rows=labelled.rows,
-        channels=trained.channels,
-        regimes=trained.regimes,
-        shares=labelled.shares,
-        expected_dwell=labelled.expected_dwell,
-        segments=labelled.segments,
-        stride=trained.stride,
-        summarize=trained.summarize,
-        evidence_scale=trained.evidence_scale,
-        agreement=trained.agreement,
-        log_likelihood_per_row=labelled.log_likelihood_per_row,
-        seconds=trained.seconds + labelled.seconds,
-        warnings=[*trained.warnings, *later],
-        output=labelled.output,
-        model=model,
-        plot=plot,
-        ribbon=labelled.ribbon,
+        rows=totals.rows,
+        channels=list(data.channels),
+        regimes=checkpoint.model.regimes,
+        shares=totals.shares,
+        expected_dwell=checkpoint.expected_dwell,
+        segments=totals.segments,
+        stride=checkpoint.model.stride,
+        summarize=checkpoint.model.summarize,
+        evidence_scale=float(checkpoint.parameters.evidence_scale),
+        agreement=start.agreement,
+        log_likelihood_per_row=totals.log_likelihood_per_row,
+        seconds=time.perf_counter() - started,
+        warnings=[*trained.notes, *later],
+        output=targets.output,
+        model=targets.model,
+        plot=targets.plot,
+        ribbon=totals.ribbon,
     )
+
+
+@contextmanager
+def _optional(path: str | None) -> Iterator[str | None]:
+    """A temporary name beside a target, as `atomic` gives it; None for none."""
+    if path is None:
+        yield None
+        return
+    with atomic(path) as temporary:
+        yield temporary
+
+
+class _Sketch:
+    """Collects what a picture shows while the rows are written."""
+
+    def __init__(self, reader: SeriesReader, data: SeriesData, checkpoint: Checkpoint, output: str) -> None:
+        self._data, self._row = data, 0
+        notes: list[Note] = []
+        self._num_drawn = len(drawn_channels(reader.layout, notes))
+        channels = data.channels[: self._num_drawn]
+        name = reader.name if output == "-" else output
+        self.builder = PlotDataBuilder(name, reader.layout, channels, checkpoint.model.regimes, reader.config.decimal)
+
+    def add(self, cells: Any, block: LabelledRows) -> None:
+        """Take in the next rows: the cells of the file, and their labels."""
+        values, steps = self._data.read(self._row, self._row + len(block))
+        self._row += len(block)
+        self.builder.add(cells, values[:, : self._num_drawn], steps, block.regimes, block.probs)

@@ -2,17 +2,22 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gmvae_cli.checkpoint import write
 from gmvae_cli.config import ModelConfig, SelectConfig, SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import Note
+from gmvae_cli.files.atomic import atomic, require_apart
 from gmvae_cli.files.series_reader import open_series
 from gmvae_cli.selection import cross_validation
+from gmvae_cli.system.device import configure_process
 from gmvae_cli.system.progress import Progress
+from gmvae_cli.training.trained_model import Start, train_model
 
 _ROWS, _PIECES = 1 << 17, 32  # a longer file is represented by so many rows, in evenly spaced pieces
 
@@ -29,40 +34,56 @@ class SelectResult:
     warnings: list[Note]
 
 
-def select(inputs: Sequence[str], config: SelectConfig, series: SeriesConfig, progress: Progress) -> SelectResult:
-    """Score every candidate, in parallel processes, and choose."""
+def select(
+    inputs: Sequence[str], config: SelectConfig, series: SeriesConfig, model_path: str | None, progress: Progress
+) -> SelectResult:
+    """Score every candidate, in parallel processes, and choose.
+
+    Args:
+        model_path: train the choice on all rows and write it here.
+    """
     started = time.perf_counter()
-    with open_series(inputs, series).read_data(None, progress) as data:
-        values, steps = _represented(data)
-        notes, total = data.notes, data.rows
+    configure_process()
+    if model_path is not None:
+        require_apart({"--model": model_path}, inputs)
+    reader = open_series(inputs, series)
     candidates = config.candidates
-    work = cross_validation.Job(data.name, values, steps, data.channels, config.restarts, config.seed, config.device)
-    scored = cross_validation.score_all(work, candidates, progress)
-    scores = np.stack([one.block_scores for one in scored])
-    chosen, best, differences, errors = cross_validation.choose(scores, [one.num_free_parameters for one in scored])
+    with (
+        nullcontext() if model_path is None else atomic(model_path) as target,
+        reader.read_data(None, progress) as data,
+    ):
+        values, steps = _represented(data)
+        job = cross_validation.Job(data.name, values, steps, data.channels, config.restarts, config.seed, config.device)
+        scored = cross_validation.score_all(job, candidates, progress)
+        scores = np.stack([candidate.block_scores for candidate in scored])
+        sizes = [candidate.num_free_parameters for candidate in scored]
+        chosen, best, differences, errors = cross_validation.choose(scores, sizes)
+        if target is not None:
+            training = config.training(candidates[chosen])
+            write(target, train_model(data, reader.layout, training, Start(), progress, data.notes).checkpoint)
     model = candidates[chosen]
     return SelectResult(
         choice={"regimes": model.regimes, "lags": model.lags, "covariance": model.covariance},
         reason=_reason(candidates, chosen, best, differences, errors),
         candidates=[
             {
-                "regimes": one.model.regimes,
-                "lags": one.model.lags,
-                "covariance": one.model.covariance,
-                "held_out_log_likelihood_per_row": float(one.block_scores.mean()),
+                "regimes": candidate.model.regimes,
+                "lags": candidate.model.lags,
+                "covariance": candidate.model.covariance,
+                "held_out_log_likelihood_per_row": float(candidate.block_scores.mean()),
                 "difference": float(differences[index]),
                 "standard_error": float(errors[index]),
-                "parameters": one.num_free_parameters,
-                "bic": one.bic,
-                "agreement": one.agreement,
-                "smallest_share": one.smallest_share,
+                "parameters": candidate.num_free_parameters,
+                "bic": candidate.bic,
+                "agreement": candidate.agreement,
+                "smallest_share": candidate.smallest_share,
                 "chosen": index == chosen,
             }
-            for index, one in enumerate(scored)
+            for index, candidate in enumerate(scored)
         ],
-        rows=total,
+        rows=data.rows,
         seconds=time.perf_counter() - started,
-        warnings=notes,
+        warnings=list(data.notes),
     )
 
 

@@ -7,7 +7,7 @@ and the consensus of all these labellings is what goes on.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +32,7 @@ from gmvae_cli.training.expectation import smoothed_labels
 from gmvae_cli.training.fit import fit_em_only
 from gmvae_cli.training.initialization import start_from_labels, start_from_windows, with_noise
 from gmvae_cli.training.sampling import SAMPLE_ROWS, subsample
+from gmvae_cli.training.trained_model import Start
 
 _BLOCK_COUNTS = (300, 600, 1200)  # blocks that a recording is cut into
 _SHORTEST_BLOCK = 4  # rows
@@ -88,32 +89,10 @@ class Candidate(NamedTuple):
         return self.labels[np.searchsorted(self.view.edges, rows, side="right") - 1]
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What goes on to be trained.
-
-    Args:
-        model: with the stride, the block size and the number of regimes found. initial: where training starts, in the
-            units of `windows.view`; None where there are too few rows for windows, and it starts by itself.
-        dwell: in rows of the model, None where likelihood says it.
-        agreement: root mean square ARI of the consensus with all labellings; None where likelihood decides alone.
-    """
-
-    model: ModelConfig
-    initial: Parameters | None
-    dwell: float | None
-    agreement: float | None
-
-    @property
-    def skip_annealing(self) -> bool:
-        """Whether training is to stay where it starts: a consensus, which likelihood would leave again."""
-        return self.agreement is not None
-
-
 def choose(
     data: SeriesData, regimes: int | None, dwell: float | None, config: TrainConfig, progress: Progress
-) -> Choice:
-    """Regimes at the time scale, or of the expected `dwell` in rows; and how many of them where None is given.
+) -> tuple[ModelConfig, Start]:
+    """Choose the time scale, or that of the expected `dwell` in rows, and the number of regimes where None is given.
 
     Where a model of the rows is right, only the number of regimes needs to be chosen, by BIC. Else every view is
     clustered into every number of regimes, and the consensus of all labellings goes on: with the number of regimes
@@ -123,11 +102,11 @@ def choose(
     if spacing == 1:
         plain = _right_model(data, regimes, config, progress)
         if plain is not None:
-            return Choice(plain.model, plain.fitted, dwell, None)
+            return plain.model, Start(plain.fitted, dwell)
     tasks = [] if regimes == 1 else _tasks(data, spacing, sorted({*_COUNTS, regimes or 2}), dwell, config)
     found = _all_fitted(tasks, progress)
     if not found:
-        return Choice(replace(config.model, regimes=regimes or 1, stride=spacing), None, dwell, None)
+        return replace(config.model, regimes=regimes or 1, stride=spacing), Start(dwell=dwell)
     at = np.linspace(0, data.rows - 1, min(data.rows, _COMPARED_ROWS)).astype(int)
     labels = np.stack([candidate.at(at) for candidate in found])
     tried = sorted({candidate.regimes for candidate in found})
@@ -155,7 +134,7 @@ def _tasks(
 
 def views(data: SeriesData, spacing: int) -> list[View]:
     """Every `spacing`-th row, unless these are very many, and blocks of several lengths where there are rows enough."""
-    found = [_rows_training_rows(data, spacing)] if data.rows <= SAMPLE_ROWS * spacing else []
+    found = [_view_of_rows(data, spacing)] if data.rows <= SAMPLE_ROWS * spacing else []
     for count in _BLOCK_COUNTS:
         block_rows = data.rows // count
         if block_rows < _SHORTEST_BLOCK:
@@ -172,7 +151,7 @@ def views(data: SeriesData, spacing: int) -> list[View]:
     return found
 
 
-def _rows_training_rows(data: SeriesData, spacing: int) -> View:
+def _view_of_rows(data: SeriesData, spacing: int) -> View:
     edges, steps = block_edges(data, spacing)
     parts = []
     for start in range(0, data.rows, READ_ROWS):
@@ -235,7 +214,9 @@ def _window_lengths(rows: int, task: _Task) -> list[int]:
     return sorted({length for length in short + long if length >= 4})
 
 
-def _choice(found: Sequence[Candidate], agreed: Consensus, expected: float | None, model: ModelConfig) -> Choice:
+def _choice(
+    found: Sequence[Candidate], agreed: Consensus, expected: float | None, model: ModelConfig
+) -> tuple[ModelConfig, Start]:
     """The consensus as a start for training, in the view whose own labelling came closest to it.
 
     Training is told the expected dwell, in rows of that view, or else the one of the consensus.
@@ -254,9 +235,9 @@ def _choice(found: Sequence[Candidate], agreed: Consensus, expected: float | Non
     if expected is not None:
         dwell = max(1.0, expected / one.block_rows)
     if one.kind == "blocks":
-        return Choice(replace(model, summarize=one.block_rows), start, dwell, agreed.agreement)
+        return replace(model, summarize=one.block_rows), Start(start, dwell, agreed.agreement)
     start = _at_every_row(start, one.block_rows)
-    return Choice(replace(model, stride=one.block_rows), start, dwell * one.block_rows, agreed.agreement)
+    return replace(model, stride=one.block_rows), Start(start, dwell * one.block_rows, agreed.agreement)
 
 
 def _at_every_row(model: Parameters, spacing: int) -> Parameters:
@@ -298,7 +279,7 @@ def _right_model(data: SeriesData, regimes: int | None, config: TrainConfig, pro
     if plain.credible and regimes is None:
         plain = _by_bic(attempt, progress)
     if plain.credible and plain.model.regimes > 1:
-        rows = _rows_training_rows(data, 1)
+        rows = _view_of_rows(data, 1)
         found = _fitted(_Task(rows, plain.model, config.seed, data, None))
         if not found:
             return None

@@ -12,14 +12,15 @@ from gmvae_cli.selection import multiscale, sampling_rate
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.data_check import check
 from gmvae_cli.training.sampling import SAMPLE_ROWS, require_rows
+from gmvae_cli.training.trained_model import Start
 
 OnNote = Callable[[Note], None]
 
 
 def make_choices(
     config: TrainConfig, data: SeriesData, progress: Progress, on_note: OnNote | None = None
-) -> tuple[TrainConfig, multiscale.Choice | None]:
-    """Return a configuration that leaves nothing open, and where every time scale was compared, what was found.
+) -> tuple[TrainConfig, Start]:
+    """Return a configuration that leaves nothing open, and where training starts.
 
     Args:
         on_note: called with each property of the data that may mislead the comparison, before it starts.
@@ -28,19 +29,20 @@ def make_choices(
     """
     search, model = config.search, config.model
     if search is None:
-        return config, None
+        return config, Start(dwell=dwell_rows(config, data))
     if search.time_scale is None:
         require_rows(training_rows(data, model), config)  # the comparison takes long and would end at the same error
         if on_note is not None:
             for note in data_notes(data, config):
                 on_note(note)
-        choice = multiscale.choose(data, search.regimes, dwell_rows(config, data), config, progress)
-        return replace(config, model=choice.model, search=None), choice
+        chosen, start = multiscale.choose(data, search.regimes, dwell_rows(config, data), config, progress)
+        return replace(config, model=chosen, search=None), start
     if search.block_rows is None:
         model = replace(model, summarize=sampling_rate.rows_per_block(data.rows))
     if search.stride is None and model.summarize == 1:
         model = replace(model, stride=sampling_rate.stride(data))
-    return replace(config, model=model, search=None), None
+    config = replace(config, model=model, search=None)
+    return config, Start(dwell=dwell_rows(config, data))
 
 
 def data_notes(data: SeriesData, config: TrainConfig) -> list[Note]:

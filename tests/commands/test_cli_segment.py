@@ -1,10 +1,13 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.csv
 import pytest
 
 from gmvae_cli.checkpoint import load
+from gmvae_cli.files.table_reader import CsvTable
+from gmvae_cli.inference.posterior import Inference
 
 
 @pytest.fixture
@@ -76,6 +79,36 @@ def test_what_misleads_is_said_before_the_search_and_once(run, recorded, tmp_pat
     assert whole.count("follows a trend") == 1
 
 
+def test_the_file_is_parsed_twice_and_labelled_once(run, recorded, tmp_path, monkeypatch):
+    """Once to learn and once to write beside its cells; a second sweep numbers the regimes."""
+    passes, sweeps = [], []
+    blocks, sweep = CsvTable.blocks, Inference._sweep
+
+    def counted_blocks(self, columns=None):
+        yield from blocks(self, columns)
+        passes.append(columns)  # a whole pass, not a look at the first block
+
+    def counted_sweep(self, *arguments):
+        sweeps.append(self)
+        return sweep(self, *arguments)
+
+    monkeypatch.setattr(CsvTable, "blocks", counted_blocks)
+    monkeypatch.setattr(Inference, "_sweep", counted_sweep)
+    out, picture, model = (tmp_path / name for name in ("o.csv", "o.png", "o.safetensors"))
+    options = ["--regimes", 2, "--plot", picture, "--model", model]
+    assert run("segment", recorded, "--output", out, *options).exit_code == 0
+    assert len(passes) == 2
+
+
+def test_the_picture_is_that_of_the_labelled_file(run, recorded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("segment", recorded, "--output", "o.csv", "--regimes", 2, "--plot", "a.png").exit_code == 0
+    assert run("plot", "o.csv", "--output", "b.png").exit_code == 0
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+    assert run("segment", recorded, "--output", "-", "--regimes", 2, "--plot", "c.png").exit_code == 0
+    assert Path("c.png").stat().st_size > 0
+
+
 @pytest.mark.slow
 def test_spikes_are_named_and_heavy_tails_look_past_them(run, tmp_path):
     """With Normal noise likelihood spends a regime on them."""
@@ -144,11 +177,12 @@ def test_too_few_rows_are_refused_before_the_search(refusal, tmp_path):
 @pytest.mark.parametrize(
     ("options", "status", "words"),
     [
-        pytest.param(["--output", "-", "--plot", "a.png"], 2, "--plot draws the labelled file", id="picture of stdout"),
         pytest.param(["--output", "o.xyz"], 2, "ends in none of .csv", id="unknown table"),
         pytest.param(["--output", "recorded.csv", "--model", "recorded.csv"], 2, "the same file", id="one for two"),
         pytest.param(["--output", "no/o.csv"], 1, "there is no folder 'no'", id="no folder"),
-        pytest.param(["--output", "o.csv", "--regimes", "many"], 2, "must be auto or a number", id="regimes in words"),
+        pytest.param(
+            ["--output", "o.csv", "--regimes", "many"], 2, "must be auto or a whole number", id="regimes in words"
+        ),
         pytest.param(["--output", "o.csv", "--regimes", "0"], 2, "must be at least 1", id="no regimes"),
         pytest.param(["--output", "o.csv", "--plot", "a.bmp"], 2, "ends in none of .png", id="unknown picture"),
     ],

@@ -29,9 +29,9 @@ def test_waveforms_are_told_apart_by_the_views_that_agree(generator):
     """ARI above 0.9; the plain model of the rows, chosen by likelihood, divides the waveforms and gets below 0.3."""
     values, true = waveforms(generator)
     with SeriesData.from_arrays(values) as data:
-        choice = multiscale.choose(data, 2, None, TrainConfig(), silent)
-        lagged_rows = training_rows(data, choice.model)
-        labels = labels_of(lagged_rows, choice.initial)
+        model, start = multiscale.choose(data, 2, None, TrainConfig(), silent)
+        lagged_rows = training_rows(data, model)
+        labels = labels_of(lagged_rows, start.initial)
         plain = training_rows(data, ModelConfig(regimes=2))
         likeliest = fit(plain, TrainConfig(model=ModelConfig(regimes=2), steps=10), None, silent).parameters
         flickering = labels_of(plain, likeliest)
@@ -46,23 +46,23 @@ def test_a_model_that_is_right_is_left_to_likelihood():
     process = simulation.random_process(3, 4, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
     values, _ = recovery.drawn(process, 6_000, rng)
     with SeriesData.from_arrays(values) as data:
-        choice = multiscale.choose(data, 3, None, TrainConfig(), silent)
-    assert (choice.agreement, choice.model.stride, choice.model.summarize) == (None, 1, 1)
-    assert float(choice.initial.evidence_scale) == 1
+        model, start = multiscale.choose(data, 3, None, TrainConfig(), silent)
+    assert (start.agreement, model.stride, model.summarize) == (None, 1, 1)
+    assert float(start.initial.evidence_scale) == 1
 
 
 def test_training_is_told_the_whole_dwell_that_the_user_expects(generator):
     """Also where windows of half of it were clustered, and where a model of the rows is right."""
     values, _ = waveforms(generator)
     with SeriesData.from_arrays(values) as data:
-        choice = multiscale.choose(data, 2, 1_000, TrainConfig(), silent)
-    assert choice.dwell * choice.model.summarize == 1_000
+        model, start = multiscale.choose(data, 2, 1_000, TrainConfig(), silent)
+    assert start.dwell * model.summarize == 1_000
     rng = np.random.default_rng(0)
     process = simulation.random_process(2, 2, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
     values, _ = recovery.drawn(process, 2_000, rng)
     with SeriesData.from_arrays(values) as data:
-        choice = multiscale.choose(data, 2, 80, TrainConfig(), silent)
-    assert (choice.agreement, choice.dwell) == (None, 80)
+        _, start = multiscale.choose(data, 2, 80, TrainConfig(), silent)
+    assert (start.agreement, start.dwell) == (None, 80)
 
 
 def test_one_autoregression_is_one_regime():
@@ -70,8 +70,8 @@ def test_one_autoregression_is_one_regime():
     process = simulation.random_process(1, 2, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
     values, _ = recovery.drawn(process, 4_000, rng)
     with SeriesData.from_arrays(values) as data:
-        choice = multiscale.choose(data, None, None, TrainConfig(), silent)
-    assert choice.model.regimes == 1
+        model, _ = multiscale.choose(data, None, None, TrainConfig(), silent)
+    assert model.regimes == 1
 
 
 def test_every_view_stands_for_every_row():
@@ -111,6 +111,6 @@ def test_any_expected_dwell_meets_any_number_of_rows(rows, dwell):
     true = np.arange(rows) * 6 // rows % 2
     noise = np.random.default_rng(0).uniform(size=(rows, 1 if rows < 10 else 10)) ** 4
     with SeriesData.from_arrays(noise + 3 * true[:, None]) as data:
-        choice = multiscale.choose(data, None, dwell, TrainConfig(), silent)
-        assert choice.model.regimes <= max(1, rows // 13)
-        assert rows < 100_000 or choice.model.regimes > 1
+        model, _ = multiscale.choose(data, None, dwell, TrainConfig(), silent)
+        assert model.regimes <= max(1, rows // 13)
+        assert rows < 100_000 or model.regimes > 1

@@ -1,0 +1,99 @@
+"""The numbers of regimes: by decreasing share of the rows, or as in an older model."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gmvae_cli.checkpoint import Checkpoint
+from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.inference import apply
+from gmvae_cli.metrics import partition
+from gmvae_cli.model import ar_dynamics
+from gmvae_cli.system.progress import Progress
+
+_SAME_SHARE = 0.01  # shares this close are no order; the regime that appears first comes first
+
+
+def number_regimes(
+    trained: Checkpoint, reference: Checkpoint | None, data: SeriesData, device: str, progress: Progress
+) -> tuple[Checkpoint, NDArray[np.int64]]:
+    """Number the regimes of a model by share, or like those of a reference model of the same channels.
+
+    Returns:
+        the model, and (K,) how many rows each regime labels.
+    """
+    K = trained.model.regimes
+    counts, first = np.zeros(K, np.int64), np.full(K, data.rows)
+    overlap = np.zeros((K, reference.model.regimes if reference else 1), np.int64)
+    with apply.infer(data, trained, "smooth", device, progress=progress) as inferred:
+        start = 0
+        for block in inferred.blocks():
+            present, at = np.unique(block.regimes, return_index=True)
+            first[present] = np.minimum(first[present], start + at)
+            counts += np.bincount(block.regimes, minlength=K)
+            start += len(block.regimes)
+        if reference is not None:
+            with apply.infer(data, reference, "smooth", device, progress=progress) as older:
+                for ours, theirs in zip(inferred.blocks(), older.blocks(), strict=True):
+                    np.add.at(overlap, (ours.regimes, theirs.regimes), 1)
+    order = order_by_share(counts, first) if reference is None else order_as_in(reference, trained, overlap)
+    return _permuted(trained, torch.as_tensor(order)), counts[order]
+
+
+def _permuted(trained: Checkpoint, order: torch.Tensor) -> Checkpoint:
+    """The same model with regime order[k] numbered k."""
+    encoder = dict(trained.encoder or {})
+    last = max(name for name in encoder if name.endswith("weight")).removesuffix("weight")
+    for name in (f"{last}weight", f"{last}bias"):
+        encoder[name] = encoder[name][order]
+    assert trained.standard_errors is not None
+    parameters, errors = trained.parameters.permuted(order), trained.standard_errors[order]
+    return replace(trained, parameters=parameters, encoder=encoder, standard_errors=errors)
+
+
+def order_by_share(counts: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Order regimes by decreasing share; those of nearly equal share by their first appearance.
+
+    Args:
+        counts: (K,) rows of each regime. first: (K,) first row of each regime.
+    Returns:
+        (K,) old numbers in their new order.
+    """
+    order = np.argsort(-counts, kind="stable")
+    leaders = -counts[order] / max(counts.sum(), 1)
+    groups, leader = np.zeros(len(order), np.int64), leaders[0]
+    for place in range(1, len(order)):
+        near = leaders[place] - leader < _SAME_SHARE
+        groups[place] = groups[place - 1] + (0 if near else 1)
+        leader = leader if near else leaders[place]
+    return order[np.lexsort((first[order], groups))]
+
+
+def order_as_in(reference: Checkpoint, trained: Checkpoint, overlap: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Order regimes like those of a reference model that they correspond to.
+
+    The rows that two regimes share decide, and between regimes that share none the similarity of their predictions.
+
+    Args:
+        overlap: (K, K of the reference) rows that both models label so.
+    Returns:
+        (K,) old numbers in their new order.
+    """
+    K = len(overlap)
+    union = overlap.sum(1, keepdims=True) + overlap.sum(0, keepdims=True) - overlap
+    likeness = overlap / np.maximum(union, 1)
+    if all(getattr(reference.model, name) == getattr(trained.model, name) for name in ("lags", "stride", "summarize")):
+        lags = trained.model.lags
+        ours, theirs = (model.parameters.with_intercept(lags) for model in (trained, reference))
+        theirs = theirs.rescaled(lags, reference.mean, reference.scale, trained.mean, trained.scale)
+        emissions = ours.emission, theirs.emission
+        weights = torch.cat([emission.weights for emission in emissions])
+        tril = torch.cat([emission.scale_tril.expand(len(emission.weights), -1, -1) for emission in emissions])
+        distance = ar_dynamics.divergence(weights, tril)[:K, K:].numpy()
+        likeness = likeness + 0.01 / (1 + distance)
+    numbers = partition.match(likeness[:, :K])
+    free = iter(sorted(set(range(K)) - {number for number in numbers if number >= 0}))
+    named = np.array([number if number >= 0 else next(free) for number in numbers])
+    return np.argsort(named)

@@ -1,0 +1,165 @@
+"""From the rows of a recording to a model ready to be saved: fitted, numbered, scored, with warnings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gmvae_cli.checkpoint import Checkpoint
+from gmvae_cli.config import TrainConfig
+from gmvae_cli.core import Encoder, Parameters
+from gmvae_cli.data.lagged_rows import LaggedRows, training_rows
+from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.errors import Note
+from gmvae_cli.files.column_roles import Layout
+from gmvae_cli.inference.posterior import Inference
+from gmvae_cli.system.device import device_of
+from gmvae_cli.system.progress import Progress
+from gmvae_cli.training import diagnostics
+from gmvae_cli.training.fit import Fit, fit
+from gmvae_cli.training.numbering import number_regimes
+from gmvae_cli.training.resume import NOTHING, ResumeLog
+
+PACKAGES = ("torch", "numpy", "pyarrow")  # whose versions decide the bytes of a model
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where training begins.
+
+    Args:
+        initial: parameters in the units of `training_rows`; None: training looks for its own.
+        dwell: rows of the model that a visit is expected to last, None where nothing is known.
+        agreement: root mean square ARI of a consensus that `initial` comes from with the labellings that it was made
+            of; None where likelihood alone decides.
+    """
+
+    initial: Parameters | None = None
+    dwell: float | None = None
+    agreement: float | None = None
+
+    @property
+    def skip_annealing(self) -> bool:
+        """Whether training stays where it starts: at a consensus, which steps on the likelihood would leave."""
+        return self.agreement is not None
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model with its training summary inside, and the run that made it.
+
+    Args:
+        scores: `held_out_scores`, with `shares` and `expected_dwell` (rows) of the regimes.
+        notes: warnings, also in the checkpoint's summary.
+    """
+
+    checkpoint: Checkpoint
+    fit: Fit
+    scores: dict[str, Any]
+    notes: list[Note]
+
+
+def train_model(
+    data: SeriesData,
+    layout: Layout,
+    config: TrainConfig,
+    start: Start,
+    progress: Progress,
+    notes: Sequence[tuple[str, str]],
+    resume_log: ResumeLog = NOTHING,
+    reference: Checkpoint | None = None,
+) -> TrainedModel:
+    """Train a model on a recording.
+
+    Args:
+        config: leaves nothing to the data. layout: the columns of the file, kept in the model.
+        notes: on the data, which come before those on the model.
+        resume_log: work that an interrupted run has done. reference: number the regimes as in this model.
+    Raises:
+        SeriesError: too few usable rows for the model.
+    """
+    lagged_rows = training_rows(data, config.model, device_of(config.device))
+    result = fit(
+        lagged_rows, config, start.dwell, progress, start.initial, resume_log, skip_annealing=start.skip_annealing
+    )
+    trained = checkpoint_of(result.parameters, result.encoder, lagged_rows, data.channels, result.standard_errors)
+    trained, counts = number_regimes(trained, reference, data, config.device, progress)
+    scores = held_out_scores(trained, result, lagged_rows)
+    scores |= {"shares": (counts / counts.sum()).tolist(), "expected_dwell": trained.expected_dwell}
+    about_model = diagnostics.on_model(trained, scores, lagged_rows.data.mean)
+    if start.agreement is not None:
+        about_training = diagnostics.on_agreement(start.agreement)
+    else:
+        about_training = diagnostics.on_training(scores, result)
+    warnings = [Note(*note) for note in (*notes, *about_model, *about_training)]
+    summary = scores | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
+    summary |= _origin(layout, data, config) | {"warnings": [note.to_json() for note in warnings]}
+    return TrainedModel(replace(trained, training=summary), result, scores, warnings)
+
+
+def checkpoint_of(
+    parameters: Parameters,
+    encoder: Encoder,
+    lagged_rows: LaggedRows,
+    channels: tuple[str, ...],
+    standard_errors: Tensor | None = None,
+) -> Checkpoint:
+    """Put parameters and encoder together with the columns and units that they belong to."""
+    std_epsilon = lagged_rows.data.std_epsilon
+    return Checkpoint(
+        model=lagged_rows.model,
+        channels=channels,
+        mean=torch.as_tensor(lagged_rows.mean),
+        scale=torch.as_tensor(lagged_rows.scale),
+        parameters=parameters,
+        encoder={name: value.detach().cpu() for name, value in encoder.state_dict().items()},
+        standard_errors=standard_errors,
+        std_epsilon=None if std_epsilon is None else torch.as_tensor(std_epsilon),
+    )
+
+
+def held_out_scores(trained: Checkpoint, result: Fit, lagged_rows: LaggedRows) -> dict[str, Any]:
+    """Score the model before its last passes on the rows that it never saw; without such rows the model on all.
+
+    Returns:
+        `elbo_per_row`, `log_likelihood_per_row`, `amortisation_gap` (nats per usable row, standardised units, evidence
+        scale 1), `log_likelihood_per_row_data_units`; None where no row is usable. `evaluated_on`: which rows.
+    """
+    lagged_rows, judged = replace(lagged_rows, dtype=torch.float64), trained
+    if result.validation:
+        judged = checkpoint_of(*result.validated, lagged_rows, trained.channels)
+        lagged_rows = replace(lagged_rows, ranges=result.validation)
+    encoder = judged.build_encoder("model")
+    with (
+        Inference.over(lagged_rows, judged, "smooth", evidence_scale=1.0) as exact,
+        Inference.over(lagged_rows, judged, "encoder", encoder, evidence_scale=1.0) as amortised,
+    ):
+        rows, total = exact.usable * lagged_rows.model.summarize, amortised.elbo()
+        log_likelihood = exact.log_likelihood / rows if rows else None
+        elbo = total / rows if rows and total is not None else None
+        in_data_units = (exact.log_likelihood - exact.log_volume) / rows if rows else None
+    known = log_likelihood is not None and elbo is not None
+    return {
+        "elbo_per_row": elbo,
+        "log_likelihood_per_row": log_likelihood,
+        "log_likelihood_per_row_data_units": in_data_units,
+        "amortisation_gap": log_likelihood - elbo if known else None,  # type: ignore[operator]
+        "evaluated_on": "validation" if result.validation else "train",
+    }
+
+
+def _origin(layout: Layout, data: SeriesData, config: TrainConfig) -> dict[str, Any]:
+    """Facts about the file that later runs on other files use."""
+    return {
+        "rows": data.rows,
+        "series_count": data.num_series,
+        "time": layout.time,
+        "series": layout.series,
+        "step": data.step,
+        "time_unit": data.time_unit,
+        "estimator": config.estimator,
+        "versions": {name: version(name) for name in ("gmvae", *PACKAGES)},
+    }
