@@ -15,6 +15,15 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
+def pytest_runtest_setup(item):
+    """Skip the tests of a GPU where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device on this machine")
+
+
 @pytest.fixture(autouse=True)
 def denormal_numbers():
     """A command flushes denormal numbers to zero for its whole process; the next test has them again."""
@@ -55,6 +64,12 @@ def refusal(run):
 def generator():
     """Seeded chance."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def few_counts(monkeypatch):
+    """A comparison of time scales tries 1 to 3 regimes, in a quarter of the time that 1 to 9 take."""
+    monkeypatch.setattr("gmvae_cli.selection.multiscale._COUNTS", range(2, 4))
 
 
 @pytest.fixture

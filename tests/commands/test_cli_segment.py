@@ -66,8 +66,8 @@ def test_an_expected_dwell_leads(run, recorded, tmp_path):
     assert min(found["expected_dwell"]) > 200
 
 
-def test_what_misleads_is_said_before_the_search_and_once(run, recorded, tmp_path, monkeypatch):
-    recorded.write_text("\n".join(["x0", *(f"{x / 100 + x % 7:.3f}" for x in range(3_000)), ""]))
+def test_what_misleads_is_said_before_the_search_and_once(run, recorded, tmp_path, monkeypatch, few_counts):
+    recorded.write_text("\n".join(["x0", *(f"{x / 30 + x % 7:.3f}" for x in range(900)), ""]))
     whole = run("segment", recorded, "--output", tmp_path / "o.csv", "--regimes", 2).stderr
 
     def interrupted(*arguments):
@@ -126,7 +126,7 @@ def test_spikes_are_named_and_heavy_tails_look_past_them(run, tmp_path):
 
 def test_regimes_that_no_time_scales_agree_on_are_doubted(run, recorded, tmp_path):
     """Skewed noise all through: some labelling is found, and said to hang in the air."""
-    rows = np.random.default_rng(0).exponential(size=3_000)
+    rows = np.random.default_rng(0).exponential(size=2_000)
     recorded.write_text("\n".join(["x0", *(f"{x:.5f}" for x in rows), ""]))
     result = run("segment", recorded, "--output", tmp_path / "o.csv", "--json")
     found = json.loads(result.stdout)

@@ -62,6 +62,9 @@ def test_one_regime_is_scored_as_least_squares_on_the_other_blocks(lagged_rows, 
         expected = (-0.5 * np.log(2 * np.pi * variance) - residuals**2 / (2 * variance)).mean() + np.log(x.std())
         assert scored.block_scores[block] == pytest.approx(expected, abs=2e-3)
     assert (scored.num_free_parameters, scored.agreement, scored.smallest_share) == (3, 1, 1)
+    weights, *_ = np.linalg.lstsq(h, y, rcond=None)
+    variance = ((y - h @ weights) ** 2).mean() / x.var()  # BIC is of standardised columns
+    assert scored.bic == pytest.approx(3 * np.log(999) + 999 * (np.log(2 * np.pi * variance) + 1), abs=0.1)
 
 
 def test_candidates_of_all_lags_are_scored_on_the_same_rows(lagged_rows, generator):

@@ -69,6 +69,8 @@ def test_identical_rows_leave_a_covariance():
 def test_laws_are_normalised_counts():
     counts = torch.tensor([[8.0, 2.0], [0.0, 0.0]], dtype=torch.float64)
     np.testing.assert_allclose(update_transition(counts), [[8.1 / 10.2, 2.1 / 10.2], [0.5, 0.5]])
+    prior = torch.tensor([[9.0, 1.0], [1.0, 9.0]], dtype=torch.float64)
+    np.testing.assert_allclose(update_transition(counts, prior), [[17.1 / 20.2, 3.1 / 20.2], [1.1 / 10.2, 9.1 / 10.2]])
     np.testing.assert_allclose(update_iid(torch.tensor([3.0, 1.0]), fixed=True), [0.5, 0.5])
     np.testing.assert_allclose(update_iid(torch.tensor([30.0, 10.0]), fixed=False), [0.75, 0.25], atol=1e-2)
 

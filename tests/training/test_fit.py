@@ -96,6 +96,30 @@ def test_the_same_seed_gives_the_same_model(prior):
     assert not all(torch.equal(value, states[2][name]) for name, value in states[0].items())
 
 
+def test_the_seed_decides_where_training_starts():
+    """Of one restart on noise, nothing annealed or polished: another seed ends in another model."""
+    data = SeriesData.from_arrays(np.random.default_rng(0).normal(size=(600, 2)))
+    found = []
+    for seed in (3, 3, 4):
+        config = TrainConfig(model=ModelConfig(regimes=2), seed=seed, restarts=1, polish=0)
+        lagged_rows = LaggedRows(data, config.model, data.mean, data.scale)
+        found.append(fit(lagged_rows, config, None, silent, skip_annealing=True).parameters.emission.weights)
+    assert torch.equal(found[0], found[1])
+    assert float((found[0] - found[2]).abs().max()) > 1e-3
+
+
+def test_a_start_from_a_consensus_is_not_annealed():
+    data = SeriesData.from_arrays(np.random.default_rng(0).normal(size=(400, 1)))
+    config = TrainConfig(model=ModelConfig(regimes=2), restarts=1, polish=0)
+    lagged_rows = LaggedRows(data, config.model, data.mean, data.scale)
+    stages = set()
+    for skip in (True, False):
+        stages.clear()
+        done = fit(lagged_rows, config, None, lambda stage, *_: stages.add(stage), skip_annealing=skip)
+        assert (done.steps == 0) == skip
+        assert ("anneal" in stages) == (not skip)
+
+
 def test_training_leaves_the_callers_chance_alone():
     torch.manual_seed(0)
     before = torch.get_rng_state()

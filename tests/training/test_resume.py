@@ -326,7 +326,7 @@ def test_sigterm_reaches_a_run_in_a_process_of_its_own(series):
         pytest.param(["select", "few.csv", "--regimes", "1"], id="select"),
     ],
 )
-def test_commands_that_cannot_resume_leave_nothing_to_resume(run, tmp_path, monkeypatch, command):
+def test_commands_that_cannot_resume_leave_nothing_to_resume(run, tmp_path, monkeypatch, few_counts, command):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 

@@ -1,0 +1,427 @@
+"""Deliberate mistakes, each of which must turn a test red: `make mutants`.
+
+A mutation is one replacement in one module. It is made in a copy of the package in a temporary folder, which the tests
+named beside it import through PYTHONPATH; the working tree is never touched. The tests run once on the code as it is,
+where all must pass, and once for each mutation, where one must fail. `test_mutants.py` keeps the list in step with the
+code: every old text occurs exactly once and every test exists.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = "gmvae_cli"
+SECONDS = 300  # for the tests of one mutation
+PASSED, FAILED = 0, 1  # exit statuses of pytest; others mean that no test was judged
+
+
+class Mutation(NamedTuple):
+    """One mistake: in `module` of the package `old` becomes `new`, and one of `tests` (below tests/) must fail."""
+
+    mistake: str
+    module: str
+    old: str
+    new: str
+    tests: Sequence[str]
+
+
+MUTATIONS: tuple[Mutation, ...] = (
+    # --- model
+    Mutation(
+        "the ELBO adds the KL divergence",
+        "core.py",
+        "return reconstruction / self.evidence_scale - kl",
+        "return reconstruction / self.evidence_scale + kl",
+        ["test_core.py::test_elbo_is_the_log_marginal_where_the_evidence_is_the_decoder"],
+    ),
+    Mutation(
+        "the temperature stays where it starts",
+        "core.py",
+        "progress = min(step / max(num_steps - 1, 1), 1.0)",
+        "progress = 0.0",
+        ["test_core.py::test_temperature_falls_from_start_to_end"],
+    ),
+    Mutation(
+        "the Gumbel noise has the wrong sign",
+        "core.py",
+        "return ((log_probs + noise) / temperature).softmax(-1)",
+        "return ((log_probs - noise) / temperature).softmax(-1)",
+        ["test_core.py::test_relaxed_regimes_follow_the_law_when_cold"],
+    ),
+    Mutation(
+        "a permutation leaves the columns of the transition matrix",
+        "core.py",
+        "transition_matrix[..., order, :][..., order]",
+        "transition_matrix[..., order, :]",
+        ["test_core.py::test_permuting_regimes_only_permutes"],
+    ),
+    Mutation(
+        "a hole of n rows moves the chain by one",
+        "model/lattice.py",
+        "np.maximum(unique, 0))",
+        "np.minimum(np.maximum(unique, 0), 1))",
+        ["model/test_forward_backward.py::test_smoother_equals_enumeration_for_every_block_size"],
+    ),
+    Mutation(
+        "the smoother forgets the rows after",
+        "model/forward_backward.py",
+        "ratio.mul_(message).clamp_(max=ceiling)",
+        "ratio.clamp_(max=ceiling)",
+        ["model/test_forward_backward.py::test_smoother_equals_enumeration_for_every_block_size"],
+    ),
+    Mutation(
+        "the gradient of the chain lacks its mean",
+        "model/chain_autograd.py",
+        "grad_potentials = probs * (conditional + excess)",
+        "grad_potentials = probs * conditional",
+        ["model/test_chain_autograd.py"],
+    ),
+    Mutation(
+        "of equally good predecessors the last one leads",
+        "model/viterbi.py",
+        "psi.masked_fill_(candidate > best, regime)",
+        "psi.masked_fill_(candidate >= best, regime)",
+        ["model/test_forward_backward.py::test_viterbi_breaks_ties_to_the_lowest_regime"],
+    ),
+    Mutation(
+        "all rows weigh alike under Student t noise",
+        "model/student_t.py",
+        "mean = excess + 1",
+        "mean = excess * 0 + 1",
+        ["model/test_student_t.py::test_weights_are_the_moments_of_a_scale_mixture"],
+    ),
+    Mutation(
+        "an outlier spoils the rows that it is a lag of",
+        "model/student_t.py",
+        "return inverse[..., lag_index.rows].amax(-2)",
+        "return torch.ones_like(inverse[..., lag_index.rows].amax(-2))",
+        ["model/test_student_t.py::test_rows_are_doubted_by_the_weight_of_their_lags_for_every_block_size"],
+    ),
+    Mutation(
+        "a prior that is fixed is learned",
+        "model/moments.py",
+        "counts = torch.ones_like(occupancy) if fixed else occupancy + _TRANSITION_COUNT",
+        "counts = occupancy + _TRANSITION_COUNT",
+        ["model/test_moments.py::test_laws_are_normalised_counts"],
+    ),
+    Mutation(
+        "the expected dwell is no prior",
+        "model/moments.py",
+        "(_TRANSITION_COUNT if prior_counts is None else prior_counts + _TRANSITION_COUNT)",
+        "_TRANSITION_COUNT",
+        ["model/test_moments.py::test_laws_are_normalised_counts"],
+    ),
+    Mutation(
+        "the evidence scale is always one",
+        "model/evidence_scale.py",
+        "times[restart] = 1.0 + 2.0 * float(kept.sum())",
+        "times[restart] = 1.0",
+        ["model/test_evidence_scale.py::test_scale_of_coloured_errors_is_the_autocorrelation_time"],
+    ),
+    # --- training
+    Mutation(
+        "annealing returns at once",
+        "training/gradient.py",
+        'for step in range(optimizer.resume(resume_log, "anneal", generator), steps):',
+        'for step in range(optimizer.resume(resume_log, "anneal", generator), 0):',
+        ["training/test_gradient.py::test_annealing_raises_the_elbo"],
+    ),
+    Mutation(
+        "the encoder learns nothing",
+        "training/gradient.py",
+        "for step in range(optimizer.resume(resume_log, phase, generator), steps):",
+        "for step in range(optimizer.resume(resume_log, phase, generator), 0):",
+        ["training/test_gradient.py::test_the_encoder_learns_the_exact_posterior"],
+    ),
+    Mutation(
+        "windows are clustered by their level",
+        "training/initialization.py",
+        '"d...m,d...n->...mn", matrix, matrix)',
+        '"d...m,d...n->...mn", matrix, matrix * (torch.arange(size) < len(matrix)))',
+        ["training/test_initialization.py::test_windows_are_clustered_by_their_dynamics"],
+    ),
+    Mutation(
+        "empty regimes stay empty",
+        "training/em.py",
+        "if not bool(empty.any()):",
+        "if True:",
+        ["training/test_em.py::test_an_empty_regime_takes_the_rows_that_are_explained_worst"],
+    ),
+    Mutation(
+        "training ignores the seed",
+        "training/fit.py",
+        "generator = torch.Generator().manual_seed(config.seed)\n    sample",
+        "generator = torch.Generator().manual_seed(0)\n    sample",
+        ["training/test_fit.py::test_the_seed_decides_where_training_starts"],
+    ),
+    Mutation(
+        "annealing is never skipped",
+        "training/fit.py",
+        "steps = 0 if skip_annealing else",
+        "steps =",
+        ["training/test_fit.py::test_a_start_from_a_consensus_is_not_annealed"],
+    ),
+    # --- selection
+    Mutation(
+        "the best candidate is chosen, not the smallest within one standard error",
+        "selection/cross_validation.py",
+        "if mean[index] <= error[index]]",
+        "if mean[index] <= 0]",
+        ["commands/test_cli_select.py::test_the_smallest_within_one_standard_error_of_the_best_is_chosen"],
+    ),
+    Mutation(
+        "BIC rewards parameters",
+        "selection/cross_validation.py",
+        "bic = num_free_parameters * np.log(statistics.usable_rows) -",
+        "bic = -num_free_parameters * np.log(statistics.usable_rows) -",
+        ["commands/test_cli_select.py::test_one_regime_is_scored_as_least_squares_on_the_other_blocks"],
+    ),
+    Mutation(
+        "held-out rows are trained on",
+        "selection/cross_validation.py",
+        "start = int(edges[block + 1]) + gap",
+        "start = int(edges[block]) + gap",
+        ["commands/test_cli_select.py::test_training_rows_keep_their_distance_from_held_out_blocks"],
+    ),
+    Mutation(
+        "labellings that agree with none count as much as all others",
+        "selection/consensus.py",
+        "weights = np.square(np.maximum(agreements(labels), 0)).mean(1)[:, None, None]",
+        "weights = np.ones((len(labels), 1, 1))",
+        ["selection/test_consensus.py::test_labellings_that_agree_with_none_have_little_say"],
+    ),
+    # --- inference
+    Mutation(
+        "inference ignores the evidence scale",
+        "inference/scored_rows.py",
+        "return scores if self.evidence_scale == 1 else scores / self.evidence_scale",
+        "return scores",
+        ["model/test_evidence_scale.py::test_rows_are_predicted_unscaled_by_a_scaled_filter"],
+    ),
+    Mutation(
+        "log-likelihoods are in standardised units",
+        "inference/posterior.py",
+        "marginals - self._scorer.log_volume(rows), torch.nan)",
+        "marginals, torch.nan)",
+        ["model/test_evidence_scale.py::test_rows_are_predicted_unscaled_by_a_scaled_filter"],
+    ),
+    Mutation(
+        "a segment's stop is its last row",
+        "inference/segment_table.py",
+        '"stop": last + 1 - origin',
+        '"stop": last - origin',
+        ["commands/test_cli_infer.py::test_segments_list_every_visit"],
+    ),
+    Mutation(
+        "the mean probability of a segment is divided by one row too many",
+        "inference/segment_table.py",
+        '"mean_prob": spans["prob_sum"].to_numpy() / rows',
+        '"mean_prob": spans["prob_sum"].to_numpy() / (rows + 1)',
+        ["commands/test_cli_infer.py::test_segments_list_every_visit"],
+    ),
+    # --- data and files
+    Mutation(
+        "columns are divided by their variance",
+        "data/series_data.py",
+        "scale = np.sqrt(self._squares / np.maximum(self.observed, 1))",
+        "scale = self._squares / np.maximum(self.observed, 1)",
+        ["data/test_series_data.py::test_mean_and_scale_are_stable_far_from_zero"],
+    ),
+    Mutation(
+        "--max-gap breaks nothing",
+        "data/steps.py",
+        "np.where(rows > self.max_gap, 0, rows)",
+        "rows",
+        ["data/test_series_data.py::test_holes_and_breaks_in_a_jittered_clock"],
+    ),
+    Mutation(
+        "lags look across a break",
+        "data/lagged_rows.py",
+        "breaks = np.where(steps != 1, np.arange(first, stop), first)",
+        "breaks = np.full(stop - first, first)",
+        ["data/test_lagged_rows.py::test_a_row_has_evidence_only_with_all_its_lags_in_one_stretch"],
+    ),
+    Mutation(
+        "infinite cells are taken",
+        "files/validation.py",
+        "infinite = magnitude > LARGEST",
+        "infinite = magnitude > np.inf",
+        ["files/test_series_reader.py::test_a_bad_file_is_an_error_of_one_line"],
+    ),
+    Mutation(
+        "messages count rows from zero",
+        "files/row_blocks.py",
+        'return lambda row: f"{name}: row {first_row + row + 1}"',
+        'return lambda row: f"{name}: row {first_row + row}"',
+        ["files/test_series_reader.py::test_a_bad_file_is_an_error_of_one_line"],
+    ),
+    Mutation(
+        "a finished file keeps its temporary name",
+        "files/atomic.py",
+        "os.replace(temporary, target)",
+        "pass",
+        ["files/test_table_writer.py::test_compressed_csv_has_the_same_bytes_each_time"],
+    ),
+    Mutation(
+        "a failed run leaves what it wrote",
+        "files/atomic.py",
+        'temporary = target.with_name(f".{target.name}.part")',
+        "temporary = target",
+        ["files/test_table_writer.py::test_a_failed_run_leaves_the_old_file"],
+    ),
+    Mutation(
+        "a model may hold NaN",
+        "files/tensor_file.py",
+        "if not bool(torch.isfinite(tensor).all()):",
+        "if False:",
+        ["test_checkpoint.py::test_damaged_models_are_refused_in_one_line"],
+    ),
+    # --- metrics
+    Mutation(
+        "change points must meet exactly on one side",
+        "metrics/change_points.py",
+        'latest = np.searchsorted(more, fewer + tolerance, side="right").tolist()',
+        'latest = np.searchsorted(more, fewer, side="right").tolist()',
+        ["metrics/test_change_points.py::test_change_scores_equal_the_largest_matching"],
+    ),
+    Mutation(
+        "labels are matched badly",
+        "metrics/partition.py",
+        "linear_sum_assignment(utility, maximize=True)",
+        "linear_sum_assignment(utility, maximize=False)",
+        ["metrics/test_partition.py::test_accuracy_equals_the_best_of_all_matchings"],
+    ),
+    Mutation(
+        "the ARI is not adjusted for chance",
+        "metrics/partition.py",
+        "ratio = (together * pairs - chance) /",
+        "ratio = (together * pairs) /",
+        ["metrics/test_partition.py::test_partition_scores_equal_the_formulas_on_counts"],
+    ),
+    # --- commands and command line
+    Mutation(
+        "--init is ignored",
+        "commands/train.py",
+        "older = load(config.init) if config.init else None",
+        "older = None",
+        ["commands/test_cli_train.py::test_init_starts_from_an_older_model"],
+    ),
+    Mutation(
+        "--align-to is ignored",
+        "commands/train.py",
+        "reference = load(config.align_to) if config.align_to else None",
+        "reference = None",
+        ["commands/test_cli_train.py::test_align_to_keeps_the_numbers_of_an_older_model"],
+    ),
+    Mutation(
+        "regimes are not numbered by share",
+        "commands/train.py",
+        "return order[np.lexsort((first[order], groups))]",
+        "return np.arange(len(order))",
+        ["commands/test_cli_train.py::test_align_to_keeps_the_numbers_of_an_older_model"],
+    ),
+    Mutation(
+        "a missed gate is status 0",
+        "cli/app.py",
+        "raise typer.Exit(1 if failures else 3)",
+        "raise typer.Exit(1 if failures else 0)",
+        ["commands/test_batch.py::test_a_gate_is_missed_after_the_result_is_written"],
+    ),
+    Mutation(
+        "a gate is met by what falls short",
+        "commands/gates.py",
+        "if excess <= 0:",
+        "if excess <= 1:",
+        ["commands/test_cli_evaluate.py::test_gates"],
+    ),
+    Mutation(
+        "JSON holds NaN",
+        "cli/formatting.py",
+        "return value if math.isfinite(value) else None",
+        "return value",
+        ["cli/test_report.py::test_json_is_one_object_without_nan"],
+    ),
+)
+
+
+def mutated(mutation: Mutation, text: str) -> str:
+    """The module's text with the mistake in it; ValueError where the old text does not occur exactly once."""
+    count = text.count(mutation.old)
+    if count != 1:
+        raise ValueError(f"{mutation.module}: {count} times, not once: {mutation.old}")
+    return text.replace(mutation.old, mutation.new)
+
+
+def copied(folder: str, mutation: Mutation | None = None) -> None:
+    """Copy the package into a folder, with a mistake in one module or with none."""
+    shutil.copytree(ROOT / PACKAGE, Path(folder) / PACKAGE)
+    if mutation is not None:
+        module = Path(folder) / PACKAGE / mutation.module
+        module.write_text(mutated(mutation, module.read_text()))
+
+
+def outcome(folder: str, tests: Sequence[str]) -> tuple[int, str]:
+    """Run tests with the package of a folder: pytest's exit status (-1: out of time), and what it printed."""
+    env = os.environ | {"PYTHONPATH": folder, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    location = f"from importlib.util import find_spec; print(find_spec({PACKAGE!r}).origin)"
+    origin = subprocess.run([sys.executable, "-P", "-c", location], env=env, check=True, capture_output=True, text=True)
+    assert origin.stdout.startswith(folder), origin.stdout
+    options = ["-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
+    command = [sys.executable, "-P", "-m", "pytest", *options, *(f"tests/{test}" for test in tests)]
+    try:
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return -1, f"no answer in {SECONDS} seconds"
+    return done.returncode, done.stdout + done.stderr
+
+
+def verdict(mutation: Mutation) -> tuple[str, str]:
+    """Judge a mutation: "killed", "survived" or "not judged"; and why."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            copied(folder, mutation)
+        except ValueError as problem:
+            return "not judged", str(problem)
+        status, text = outcome(folder, mutation.tests)
+    if status == FAILED:
+        return "killed", next((line for line in text.splitlines() if re.match("(FAILED|ERROR) ", line)), "")
+    return ("survived", "") if status == PASSED else ("not judged", text.strip())
+
+
+def judged(mutation: Mutation) -> bool:
+    """Print the verdict on a mutation; whether it was killed."""
+    started = time.perf_counter()
+    word, reason = verdict(mutation)
+    print(f"{word:10} {time.perf_counter() - started:5.1f} s  {mutation.mistake} ({mutation.module})", flush=True)
+    if word == "not judged":
+        print(reason, flush=True)
+    return word == "killed"
+
+
+def main(words: Sequence[str]) -> int:
+    """Judge all mutations, or those whose mistake or module holds one of the words; the exit status."""
+    chosen = [one for one in MUTATIONS if not words or any(word in f"{one.mistake} {one.module}" for word in words)]
+    tests = sorted({test for mutation in chosen for test in mutation.tests})
+    with tempfile.TemporaryDirectory() as folder:
+        copied(folder)
+        status, text = outcome(folder, tests)
+    if status != PASSED:
+        print(f"the tests fail without any mutation\n{text}")
+        return 1
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2) as workers:
+        killed = sum(workers.map(judged, chosen))
+    print(f"{killed} of {len(chosen)} killed")
+    return 0 if killed == len(chosen) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
