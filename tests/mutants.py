@@ -151,10 +151,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "empty regimes stay empty",
-        "training/em.py",
+        "training/initialization.py",
         "if not bool(empty.any()):",
         "if True:",
-        ["training/test_em.py::test_an_empty_regime_takes_the_rows_that_are_explained_worst"],
+        ["training/test_initialization.py::test_an_empty_regime_takes_the_rows_that_are_explained_worst"],
     ),
     Mutation(
         "training ignores the seed",
@@ -248,7 +248,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "data/lagged_rows.py",
         "breaks = np.where(steps != 1, np.arange(first, stop), first)",
         "breaks = np.full(stop - first, first)",
-        ["data/test_lagged_rows.py::test_a_row_has_evidence_only_with_all_its_lags_in_one_stretch"],
+        ["data/test_lagged_rows.py::test_a_row_is_usable_only_with_all_its_lags_in_one_stretch"],
     ),
     Mutation(
         "infinite cells are taken",

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from gmvae_cli.config import ModelConfig, TrainConfig
-from gmvae_cli.core import GMVAE
+from gmvae_cli.core import GMVAE, Parameters
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.model.ar_density import Emission, log_likelihoods
@@ -27,7 +27,7 @@ def started(weights):
     """A model of two regimes with these AR weights, unit noise and visits of 50 rows; its encoder knows nothing yet."""
     emission = Emission(torch.tensor([[[weight, 0.0]] for weight in weights]).double(), torch.ones(2, 1, 1).double())
     torch.manual_seed(0)
-    return GMVAE(emission, Chain(torch.full((2,), 0.5), persistent(2, 50)), ModelConfig(regimes=2))
+    return GMVAE(Parameters(emission, Chain(torch.full((2,), 0.5), persistent(2, 50))), ModelConfig(regimes=2))
 
 
 def elbo_per_row(model, rows):

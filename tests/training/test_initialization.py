@@ -1,10 +1,18 @@
 import numpy as np
+import pytest
+import recovery
 import torch
 
 from gmvae_cli.config import ModelConfig
+from gmvae_cli.core import Parameters
+from gmvae_cli.data.lagged_rows import LaggedRows
+from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.model.ar_density import Emission
+from gmvae_cli.model.chain import Chain, persistent
 from gmvae_cli.model.moments import weighted_moments, window_moments
 from gmvae_cli.training.em import EM
-from gmvae_cli.training.initialization import cluster_windows, short_runs
+from gmvae_cli.training.expectation import collect, smoothed_labels
+from gmvae_cli.training.initialization import cluster_windows, reinitialize_empty, short_runs
 
 
 def switching(T, dwell, seed=0):
@@ -55,3 +63,35 @@ def test_short_runs_find_regimes_that_do_not_persist():
     best = int(log_marginal.argmax())
     np.testing.assert_allclose(np.sort(emission.weights[best, :, 0, 0]), [-0.9, 0.9], atol=0.1)
     np.testing.assert_allclose(law[best], [0.5, 0.5], atol=0.1)
+
+
+@pytest.fixture
+def levels(generator):
+    """300 rows at level 0, 300 at 8 and 300 at 0: the EM of two regimes over them, the rows, and their true regimes."""
+    true = np.repeat([0, 1, 0], 300)
+    model = ModelConfig(regimes=2)
+    with SeriesData.from_arrays(8.0 * true[:, None] + generator.normal(size=(900, 1))) as data:
+        rows = LaggedRows(data, model, np.zeros(1), np.ones(1), torch.float64).rows(0, 900)
+    return EM.over(rows, model, 1, None), rows, true
+
+
+def constant(levels):
+    """Regimes at these levels, without lags, of unit noise; visits last 100 rows. One restart."""
+    weights = torch.tensor([[[0.0, level]] for level in levels]).double()
+    chain = Chain(torch.full((2,), 0.5).double(), persistent(2, 100))
+    return Parameters(Emission(weights, torch.ones(2, 1, 1).double()), chain)[None]
+
+
+def test_an_empty_regime_takes_the_rows_that_are_explained_worst(levels):
+    """Regime 0 explains the rows at level 0; regime 1 lies where there is no row, and none of its rows comes back."""
+    em, rows, true = levels
+    lost = constant([0.0, 1e6])
+    assert float(collect(rows, lost, False).statistics.occupancy[0, 1]) < 1e-6
+    assert set(smoothed_labels(rows, lost[0], False)) == {0}
+    assert recovery.ari(true, smoothed_labels(rows, reinitialize_empty(em, rows, lost)[0], False)) > 0.99
+
+
+def test_regimes_that_have_rows_stay_as_they_are(levels):
+    em, rows, _ = levels
+    started = constant([0.0, 8.0])
+    assert reinitialize_empty(em, rows, started) is started
