@@ -58,12 +58,14 @@ MESSAGES = {
     "text_time.csv": "row 1: column 'date' holds 'Monday', neither a number nor a date like 2024-01-31 12:30:00; "
     "--no-time takes the rows as they come",
     "thousands.csv": "row 3: column 'x0' holds '1.234,5', not a number; an empty cell means missing",
+    "thousands_whole.csv": "row 2: column 'x0' holds '1.234', not a number; an empty cell means missing",
     "truncated.csv.gz": "cannot be read (Compressed file ended before the end-of-stream marker was reached)",
     "two_times.csv": "2 columns are named 't'; rename all but one",
     "utf16.csv": "is UTF-16, not UTF-8; convert it, for example with: iconv -f UTF-16 -t UTF-8",
 }
 CONFIGS = {
     "thousands.csv": COMMA,
+    "thousands_whole.csv": COMMA,
     "decimal_comma_unsaid.csv": SEMICOLON,
     "decimal_comma.csv": COMMA,
     "odd/semicolons.csv": SEMICOLON,

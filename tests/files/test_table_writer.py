@@ -139,6 +139,19 @@ def test_a_full_disk_is_one_line_and_a_closed_pipe_passes(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_the_temporary_file_that_another_run_makes_after_our_rename_is_left_alone(tmp_path, monkeypatch):
+    def replace_and_start_another(source, target):
+        replace(source, target)
+        source.write_text("the other run's")
+
+    replace = os.replace
+    monkeypatch.setattr("gmvae_cli.files.atomic.os.replace", replace_and_start_another)
+    with atomic(str(tmp_path / "a.csv")) as temporary, open(temporary, "w") as file:
+        file.write("ours")
+    assert (tmp_path / "a.csv").read_text() == "ours"
+    assert (tmp_path / ".a.csv.part").read_text() == "the other run's"
+
+
 def test_a_link_keeps_pointing_and_a_device_stays_one(tmp_path):
     (tmp_path / "real.csv").write_text("old")
     (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
