@@ -41,25 +41,38 @@ def gmvae(
     install_completion: completion.Install = None,
     show_completion: completion.Show = None,
 ) -> None:
-    """Find the regimes of a time series: when each one held, how sure that is, and how each one behaves."""
+    """Find the regimes of a time series: when each holds, how sure that is, and how each behaves."""
 
 
 @command
-def simulate(
-    output: options.SimulatedOutput,
-    config: options.Simulation,
+def segment(
+    input_file: options.OneInput,
+    output: options.OneOutput,
+    config: options.Segmentation,
+    labels: options.Labels,
+    files: options.Files,
     *,
-    truth: options.TruthOut = None,
+    plot: options.FigureToo = None,
+    model: options.ModelOfSegment = None,
+    segments: options.SegmentsToo = None,
+    dry_run: options.DryRun = False,
     shown: options.Shown,
 ) -> None:
-    """Draw a switching autoregressive series with its true regimes."""
+    """Find the regimes of a raw file and label its rows, in one step."""
+    labels = InferConfig(posterior=labels.posterior, device=config.device)
     with shown as terminal:
         terminal.require_free_stdout(output)
-        paths.require_models(config.model)
-        paths.require_outputs(output, truth)
-        from gmvae_cli.commands.simulate import simulate
+        paths.require_inputs([input_file])
+        paths.require_outputs(output, plot, model, segments)
+        from gmvae_cli.commands.dry_run import plan_training
+        from gmvae_cli.commands.segment import Targets, segment
 
-        report.simulate(simulate(output, config, truth, terminal), terminal)
+        if dry_run:
+            report.plan(plan_training([input_file], config, files, terminal), terminal)
+        else:
+            targets = Targets(output=output, segments=segments, plot=plot, model=model)
+            result = segment(input_file, targets, config, labels, files, terminal, terminal.warning)
+            report.segment(result, terminal)
 
 
 @command
@@ -138,37 +151,6 @@ def select(
 
 
 @command
-def segment(
-    input_file: options.OneInput,
-    output: options.OneOutput,
-    config: options.Segmentation,
-    labels: options.Labels,
-    files: options.Files,
-    *,
-    plot: options.FigureToo = None,
-    model: options.ModelOfSegment = None,
-    segments: options.SegmentsToo = None,
-    dry_run: options.DryRun = False,
-    shown: options.Shown,
-) -> None:
-    """Find the regimes of a recording in one step: from a raw file to labels."""
-    labels = InferConfig(posterior=labels.posterior, device=config.device)
-    with shown as terminal:
-        terminal.require_free_stdout(output)
-        paths.require_inputs([input_file])
-        paths.require_outputs(output, plot, model, segments)
-        from gmvae_cli.commands.dry_run import plan_training
-        from gmvae_cli.commands.segment import Targets, segment
-
-        if dry_run:
-            report.plan(plan_training([input_file], config, files, terminal), terminal)
-        else:
-            targets = Targets(output=output, segments=segments, plot=plot, model=model)
-            result = segment(input_file, targets, config, labels, files, terminal, terminal.warning)
-            report.segment(result, terminal)
-
-
-@command
 def evaluate(
     input_file: options.LabelledInput,
     config: options.Evaluation,
@@ -212,6 +194,24 @@ def plot(
         from gmvae_cli.commands.plot import plot
 
         report.plot(plot(input_file, output, files, terminal), terminal)
+
+
+@command
+def simulate(
+    output: options.SimulatedOutput,
+    config: options.Simulation,
+    *,
+    truth: options.TruthOut = None,
+    shown: options.Shown,
+) -> None:
+    """Draw a switching autoregressive series with its true regimes."""
+    with shown as terminal:
+        terminal.require_free_stdout(output)
+        paths.require_models(config.model)
+        paths.require_outputs(output, truth)
+        from gmvae_cli.commands.simulate import simulate
+
+        report.simulate(simulate(output, config, truth, terminal), terminal)
 
 
 def _exit(failures: Any, missed: Any = ()) -> None:

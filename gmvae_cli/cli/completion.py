@@ -43,8 +43,7 @@ def _option(name: str, help_text: str, callback: Any) -> Any:
 
 _Shell = Literal["bash", "zsh", "fish"]
 Install = Annotated[
-    _Shell | None, _option(_INSTALL, "Install completion for bash, zsh or fish; else your own.", _install)
+    _Shell | None,
+    _option(_INSTALL, "Install completion for bash, zsh or fish; by default for the login shell.", _install),
 ]
-Show = Annotated[
-    _Shell | None, _option(_SHOW, "Print the completion script of bash, zsh or fish; else your own.", _show)
-]
+Show = Annotated[_Shell | None, _option(_SHOW, "Print the completion script instead of installing it.", _show)]

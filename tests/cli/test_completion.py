@@ -64,7 +64,7 @@ def test_an_unknown_shell_is_wrong_usage(refusal, monkeypatch):
 @pytest.mark.parametrize(
     ("typed", "completions"),
     [
-        (["gmvae", "se"], ["select", "segment"]),
+        (["gmvae", "se"], ["segment", "select"]),
         (["gmvae", "train", "--rest"], ["--restarts"]),
         (["gmvae", "train", "--prior", ""], ["markov", "iid"]),
         (["gmvae", "train", "a"], []),
