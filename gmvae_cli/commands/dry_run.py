@@ -1,4 +1,4 @@
-"""Plans of runs (`--dry-run`): rows, memory, scratch space and time, found by reading altable."""
+"""Plans of runs (`--dry-run`): rows, memory, scratch space and time, found by reading alone."""
 
 import os
 import shutil

@@ -54,7 +54,7 @@ class Columns:
         return Columns(**joined, sums=np.concatenate(padded))
 
     def at_width(self, width: float) -> "Columns":
-        """Merge columns until none starts within `width` of the one before, on a grid of that width."""
+        """Merge the columns that start in one cell of a grid of this width."""
         starts = _starts(self.first, width)
         return self if len(starts) == len(self) else self.merged(starts)
 
