@@ -83,7 +83,7 @@ class LabelTotals:
     """Counts over labelled rows, of one table or of many.
 
     Attributes:
-        counts: (K,) rows of each regime. segments: of all tables; a segment that goes on in the next file of a table counts once.
+        counts: (K,) rows of each regime. segments: one that goes on in the next file of a table counts once.
         log_likelihood: sum over the `usable_rows`, nats in data units. ribbon: regimes along the rows, for a terminal.
         notes: warnings about the tables, in order.
     """
