@@ -10,7 +10,7 @@ from gmvae_cli.data.steps import duration_rows
 from gmvae_cli.errors import Note
 from gmvae_cli.selection import multiscale, sampling_rate
 from gmvae_cli.system.progress import Progress
-from gmvae_cli.training.data_check import check
+from gmvae_cli.training.diagnostics import check_data
 from gmvae_cli.training.sampling import SAMPLE_ROWS, require_rows
 from gmvae_cli.training.trained_model import Start
 
@@ -50,7 +50,7 @@ def data_notes(data: SeriesData, config: TrainConfig) -> list[Note]:
     values, _ = data.read(0, min(data.rows, SAMPLE_ROWS))
     model = config.model
     regimes = 0 if config.search is not None and config.search.regimes is None else model.regimes
-    notes = [Note(*note) for note in check(values, data.channels, sampling_rate.stride(data), regimes, model.lags)]
+    notes = check_data(values, data.channels, sampling_rate.stride(data), regimes, model.lags)
     return [note for note in notes if note.code != "heavy_tails" or model.noise == "normal"]
 
 

@@ -13,7 +13,8 @@ from gmvae_cli.metrics import partition
 from gmvae_cli.model import ar_dynamics
 from gmvae_cli.system.progress import Progress
 
-_SAME_SHARE = 0.01  # shares this close are no order; the regime that appears first comes first
+_SAME_SHARE = 0.01  # shares that differ by less, as those of two seeds do, order nothing: the regime seen first leads
+_TIE_BREAKER = 0.01  # weight of similar predictions, which decide only where regimes share no rows
 
 
 def number_regimes(
@@ -39,13 +40,13 @@ def number_regimes(
                 for ours, theirs in zip(inferred.blocks(), older.blocks(), strict=True):
                     np.add.at(overlap, (ours.regimes, theirs.regimes), 1)
     order = order_by_share(counts, first) if reference is None else order_as_in(reference, trained, overlap)
-    return _permuted(trained, torch.as_tensor(order)), counts[order]
+    return permuted(trained, torch.as_tensor(order)), counts[order]
 
 
-def _permuted(trained: Checkpoint, order: torch.Tensor) -> Checkpoint:
+def permuted(trained: Checkpoint, order: torch.Tensor) -> Checkpoint:
     """The same model with regime order[k] numbered k."""
     encoder = dict(trained.encoder or {})
-    last = max(name for name in encoder if name.endswith("weight")).removesuffix("weight")
+    last = [name for name in encoder if name.endswith("weight")][-1].removesuffix("weight")  # in order of the layers
     for name in (f"{last}weight", f"{last}bias"):
         encoder[name] = encoder[name][order]
     assert trained.standard_errors is not None
@@ -92,7 +93,7 @@ def order_as_in(reference: Checkpoint, trained: Checkpoint, overlap: NDArray[np.
         weights = torch.cat([emission.weights for emission in emissions])
         tril = torch.cat([emission.scale_tril.expand(len(emission.weights), -1, -1) for emission in emissions])
         distance = ar_dynamics.divergence(weights, tril)[:K, K:].numpy()
-        likeness = likeness + 0.01 / (1 + distance)
+        likeness = likeness + _TIE_BREAKER / (1 + distance)
     numbers = partition.match(likeness[:, :K])
     free = iter(sorted(set(range(K)) - {number for number in numbers if number >= 0}))
     named = np.array([number if number >= 0 else next(free) for number in numbers])

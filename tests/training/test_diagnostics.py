@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from gmvae_cli.training.data_check import check
+from gmvae_cli.training.diagnostics import check_data
 
 
 def codes(values, stride=1, regimes=2, lags=1):
     names = tuple(f"x{index}" for index in range(values.shape[1]))
-    notes = check(values, names, stride, regimes, lags)
+    notes = check_data(values, names, stride, regimes, lags)
     assert all(sentence == sentence.strip() and not sentence.endswith(".") for _, sentence in notes)
     return [code for code, _ in notes]
 
@@ -58,4 +58,4 @@ def test_one_row_that_differs_is_no_trend_and_no_unit_root(odd):
     """Also where it is the first or the last: a numpy warning would be an error here."""
     values = np.zeros((1_000, 1))
     values[odd] = 1.0
-    assert check(values, ("a",), 1, 2, 1) == []
+    assert check_data(values, ("a",), 1, 2, 1) == []
