@@ -1,4 +1,7 @@
-"""Tasks in worker processes, and items computed ahead in a thread. The work is at the top: workers import this file."""
+"""Tasks in worker processes, and items computed ahead in a thread. The work is at the top: workers import this file.
+
+Tasks that must be ended wait for ever, so a test that comes to its end has ended them.
+"""
 
 import multiprocessing
 import os
@@ -18,8 +21,8 @@ def square_and_process(number):
 
 
 def sleep_and_name(task):
-    seconds, name = task
-    time.sleep(seconds)
+    seconds, name = task  # None: for ever
+    threading.Event().wait(seconds)
     return name
 
 
@@ -32,13 +35,13 @@ def fail_on_three(number):
 def hang_or_fail(number):
     if number == 0:
         raise ValueError("the first task failed")
-    time.sleep(300)
+    threading.Event().wait()
 
 
 def die_on_one(number):
     if number == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(300)
+    threading.Event().wait()
 
 
 @pytest.fixture
@@ -101,25 +104,19 @@ def test_an_error_of_a_task_keeps_its_type_and_message(processors, count):
 
 
 def test_an_error_ends_the_other_workers_at_once(processors):
-    started = time.monotonic()
     with pytest.raises(ValueError, match="the first task failed"):
         list(in_processes(hang_or_fail, range(4)))
-    assert time.monotonic() - started < 150, "the others sleep for 300 seconds"
 
 
 def test_a_killed_worker_is_one_line_and_ends_the_others(processors):
-    started = time.monotonic()
     with pytest.raises(GmvaeError, match="a worker process was killed, possibly because memory ran out"):
         list(in_processes(die_on_one, range(4)))
-    assert time.monotonic() - started < 150, "the others sleep for 300 seconds"
 
 
 def test_an_abandoned_iteration_ends_its_workers(processors):
-    started = time.monotonic()
-    results = in_processes(sleep_and_name, [(0, "first"), (300, "never"), (300, "never")])
+    results = in_processes(sleep_and_name, [(0, "first"), (None, "never"), (None, "never")])
     assert next(results) == (0, "first")
     results.close()
-    assert time.monotonic() - started < 150, "the others sleep for 300 seconds"
 
 
 def test_interrupts_reach_this_process_again_afterwards(processors):
