@@ -127,6 +127,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         "times[restart] = 1.0",
         ["model/test_evidence_scale.py::test_scale_of_coloured_errors_is_the_autocorrelation_time"],
     ),
+    Mutation(
+        "a simulated chain moves by the transposed matrix",
+        "model/simulation.py",
+        "thresholds = np.cumsum(chain, axis=1)[:, : K - 1]",
+        "thresholds = np.cumsum(chain.T, axis=1)[:, : K - 1]",
+        ["model/test_simulation.py::test_regime_path_equals_loop"],
+    ),
+    Mutation(
+        "the oldest lag comes first",
+        "model/ar_density.py",
+        "for p in range(num_lags + 1)]",
+        "for p in [0, *range(num_lags, 0, -1)]]",
+        ["model/test_ar_density.py::test_context_puts_lag_one_first_and_the_intercept_last"],
+    ),
     # --- training
     Mutation(
         "annealing returns at once",
@@ -198,6 +212,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         "weights = np.square(np.maximum(agreements(labels), 0)).mean(1)[:, None, None]",
         "weights = np.ones((len(labels), 1, 1))",
         ["selection/test_consensus.py::test_labellings_that_agree_with_none_have_little_say"],
+    ),
+    Mutation(
+        "a search for the number of regimes rewards parameters",
+        "selection/multiscale.py",
+        "* np.log(count) - 2 * likelihood",
+        "* -np.log(count) - 2 * likelihood",
+        ["selection/test_multiscale.py::test_one_autoregression_is_one_regime"],
     ),
     # --- inference
     Mutation(
@@ -285,6 +306,43 @@ MUTATIONS: tuple[Mutation, ...] = (
         "if False:",
         ["test_checkpoint.py::test_damaged_models_are_refused_in_one_line"],
     ),
+    Mutation(
+        "messages count rows from the start of their block",
+        "files/row_blocks.py",
+        "row += rows.num_rows",
+        "row = rows.num_rows",
+        ["files/test_series_reader.py::test_text_far_below_the_first_block_is_named_by_its_row"],
+    ),
+    Mutation(
+        "a decimal comma is none",
+        "files/cells.py",
+        'column = pc.replace_substring(column, decimal, ".")',
+        "pass",
+        ["files/test_series_reader.py::test_odd_file_holds_the_same_three_rows"],
+    ),
+    Mutation(
+        "a time that repeats is taken",
+        "files/validation.py",
+        "(elapsed <= 0) & ~starts",
+        "(elapsed < 0) & ~starts",
+        ["files/test_series_reader.py::test_a_bad_file_is_an_error_of_one_line"],
+    ),
+    Mutation(
+        "two runs write one file at once",
+        "files/atomic.py",
+        "fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        [
+            "commands/test_whole_files.py::test_of_two_runs_with_one_target_the_second_is_refused_and_the_first_wins_whole"
+        ],
+    ),
+    Mutation(
+        "an output may be the input",
+        "files/atomic.py",
+        'for path in inputs if path != "-"}',
+        "for path in ()}",
+        ["commands/test_cli_train.py::test_outputs_never_overwrite_an_input_or_one_another"],
+    ),
     # --- metrics
     Mutation(
         "change points must meet exactly on one side",
@@ -324,10 +382,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "regimes are not numbered by share",
-        "commands/train.py",
+        "training/numbering.py",
         "return order[np.lexsort((first[order], groups))]",
         "return np.arange(len(order))",
-        ["commands/test_cli_train.py::test_align_to_keeps_the_numbers_of_an_older_model"],
+        ["training/test_numbering.py::test_regimes_are_ordered_by_share_and_by_first_appearance"],
     ),
     Mutation(
         "a missed gate is status 0",
