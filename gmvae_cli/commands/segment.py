@@ -4,16 +4,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from gmvae_cli.checkpoint import Checkpoint, write
+from gmvae_cli.checkpoint import write
 from gmvae_cli.config import InferConfig, SeriesConfig, TrainConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import Note
 from gmvae_cli.files.atomic import atomic, require_apart
 from gmvae_cli.files.series_reader import SeriesReader, open_series
-from gmvae_cli.inference.label_table import LabelTotals, open_outputs, scratch_folder, table_labels
-from gmvae_cli.inference.labelled_rows import LabelledRows
+from gmvae_cli.inference.label_table import LabelTotals, OnRows, open_outputs, scratch_folder, table_labels
 from gmvae_cli.metrics.segments import Ribbon
 from gmvae_cli.plotting import figure
 from gmvae_cli.plotting.plot_data import PlotDataBuilder, drawn_channels
@@ -105,12 +103,12 @@ def segment(
         if model is not None:
             write(model, checkpoint)
         totals = LabelTotals(checkpoint.model.regimes)
-        sketch = None if picture is None else _Sketch(reader, data, checkpoint, targets.output)
+        drawing = None if picture is None else _drawing(reader, targets.output, checkpoint.model.regimes)
         with table_labels(data, checkpoint, labels, totals, directory=folder, progress=progress) as labelled:
-            labelled.write(reader, outputs, None if sketch is None else sketch.add)
-        if picture is not None and sketch is not None and targets.plot is not None:
+            labelled.write(reader, outputs, None if drawing is None else _drawn(data, drawing))
+        if picture is not None and drawing is not None and targets.plot is not None:
             progress("draw", 0, 1)
-            figure.save(picture, figure.format_of(targets.plot), sketch.builder.build(data))
+            figure.save(picture, figure.format_of(targets.plot), drawing.build(data))
     known = {note.code for note in trained.notes}
     later = [note for note in [*totals.notes, *totals.notes_on_fit(checkpoint)] if note.code not in known]
     return SegmentResult(
@@ -144,19 +142,11 @@ def _optional(path: str | None) -> Iterator[str | None]:
         yield temporary
 
 
-class _Sketch:
-    """Collects what a picture shows while the rows are written."""
+def _drawing(reader: SeriesReader, output: str, num_regimes: int) -> PlotDataBuilder:
+    """Return a builder of the picture that `plot` would draw of the output."""
+    name = reader.name if output == "-" else output
+    return PlotDataBuilder(name, reader.layout, drawn_channels(reader.layout, []), num_regimes, reader.config.decimal)
 
-    def __init__(self, reader: SeriesReader, data: SeriesData, checkpoint: Checkpoint, output: str) -> None:
-        self._data, self._row = data, 0
-        notes: list[Note] = []
-        self._num_drawn = len(drawn_channels(reader.layout, notes))
-        channels = data.channels[: self._num_drawn]
-        name = reader.name if output == "-" else output
-        self.builder = PlotDataBuilder(name, reader.layout, channels, checkpoint.model.regimes, reader.config.decimal)
 
-    def add(self, cells: Any, block: LabelledRows) -> None:
-        """Take in the next rows: the cells of the file, and their labels."""
-        values, steps = self._data.read(self._row, self._row + len(block))
-        self._row += len(block)
-        self.builder.add(cells, values[:, : self._num_drawn], steps, block.regimes, block.probs)
+def _drawn(data: SeriesData, drawing: PlotDataBuilder) -> OnRows:
+    return lambda cells, rows: drawing.add_from(data, cells, rows.regimes, rows.probs)

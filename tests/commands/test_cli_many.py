@@ -139,7 +139,7 @@ def test_dry_run_names_each_bad_file_as_the_run_would(run, tmp_path, truth, two_
     assert planned["failures"] == done["failures"]
     assert (planned["files"], planned["rows"], planned["series"]) == (5, done["rows"], 3)
     terminal = run(*arguments[:-1], "--dry-run")
-    assert "5, 2 of which cannot be used" in terminal.stdout
+    assert "5, 2 of them cannot be used" in terminal.stdout
 
 
 def test_dry_run_takes_good_files_with_a_series_column_as_one_table(run, tmp_path, truth, two_series):
