@@ -1,1 +1,1 @@
-"""The mathematics: densities, the chain, moments; tensors in, tensors out."""
+"""The mathematics: chain and its exact sweeps, autoregressive densities, moments and updates, simulation."""

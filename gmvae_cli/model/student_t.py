@@ -1,11 +1,12 @@
-"""Student t noise: its density, what a row weighs, and doubt about rows whose lags were outliers.
+"""Student t noise: its density, the weights of rows, and the inflation of the scale after lags that were outliers.
 
     x_t = Pi_k h_t + L_k e_t / sqrt(w_t v_t),   e_t ~ Normal(0, I),   w_t ~ Gamma(nu / 2, nu / 2)
 
-An outlier does harm twice: in its own row, which w_t makes harmless, and as a lag of the next rows, where it would
-speak for the regimes that look least at their lags, and outweigh all other rows in the regression. So v_t is the weight
-of the row of the lag in the regime that explained it best, 1 for an ordinary one. That is a function of the past, so
-x_t | past, z_t = k stays a Student t density, with the scale matrix Sigma_k / v_t. Updates hold v as it is.
+with D channels and nu degrees of freedom. An outlier does harm twice: in its own row, which its weight w_t makes
+harmless, and as a lag of the next rows, where it would favour the regimes with the smallest lag weights, and dominate
+the regression. So v_t is the smallest over the lags of the weight that the lag's row has in the regime that explains it
+best, and 1 where all of them are inliers. That is a function of the past, so x_t | past, z_t = k keeps a Student t
+density, with the scale matrix Sigma_k / v_t. Updates take v as given. 1 / v_t is called the lag inflation.
 """
 
 from collections.abc import Sequence
@@ -14,15 +15,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-DEGREES = (1.0, 1000.0)  # of freedom: from Cauchy tails to what no series tells from Normal
+# Of freedom: from the tails of a Cauchy law to an excess kurtosis of 6 / 996, which only millions of rows tell from 0
+DEGREES = (1.0, 1000.0)
 
 
 class LagIndex(NamedTuple):
-    """Where rows find the rows of their lags.
+    """Where the rows of the lags of n rows y are, for P lags a stride of s rows apart.
 
     Args:
-        lead: (M, m) rows [x, h] before the first.
-        rows: (P, n) int64, row t - ps in [lead, y]; -1 where it is not known, or has no evidence and so no weight.
+        history: (M, m) rows [x, h] before the first.
+        rows: (P, n) int64, row t - ps as a column of [history, y]; -1 where it is not at hand, or not usable and so
+            without a weight.
     """
 
     history: Tensor
@@ -30,13 +33,13 @@ class LagIndex(NamedTuple):
 
     @classmethod
     def of(cls, y: Tensor, usable: Tensor, num_lags: int, stride: int) -> "LagIndex":
-        """Of consecutive rows y (M, n) with evidence where mask (n,)."""
+        """Index consecutive rows y (M, n), of which those marked in (n,) are usable, and none is known before them."""
         count = torch.arange(y.shape[1], device=y.device)
         rows = count - stride * torch.arange(1, num_lags + 1, device=y.device)[:, None]
         return cls(y[:, :0], torch.where((rows >= 0) & usable[rows.clamp_min(0)], rows, -1))
 
     def cut(self, y: Tensor, start: int, stop: int) -> "LagIndex":
-        """Of the rows [start, stop) of y alone."""
+        """Index the rows [start, stop) of y alone; all before them become history, as far as it is needed."""
         rows, first = self.rows[:, start:stop], self.history.shape[1] + start
         known = rows[rows >= 0]
         low = min(first, int(known.min())) if len(known) else first
@@ -45,9 +48,9 @@ class LagIndex(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Sequence["LagIndex"]) -> "LagIndex":
-        """Of several stretches after one another."""
-        leads = sum(part.history.shape[1] for part in parts)
-        before, offset, rows = 0, leads, []
+        """Index several stretches of rows, put one after the other."""
+        total = sum(part.history.shape[1] for part in parts)
+        before, offset, rows = 0, total, []
         for part in parts:
             m, n = part.history.shape[1], part.rows.shape[1]
             moved = torch.where(part.rows < m, part.rows + before, part.rows - m + offset)
@@ -57,24 +60,27 @@ class LagIndex(NamedTuple):
 
 
 def bounded(squares: Tensor) -> Tensor:
-    """A square beyond all numbers is an outlier like any other; infinity would end as NaN."""
+    """Replace infinite squares by the largest number: they are outliers like any other, and would end as NaN."""
     return squares.clamp_max(torch.finfo(squares.dtype).max)
 
 
 def lag_inflation(squares: Tensor, degrees: Tensor, num_channels: int, lag_index: LagIndex) -> Tensor:
-    """1 / v_t of the rows behind the lead, (..., n): the largest over their lags, 1 where nothing is known of them.
+    """1 / v_t = max(1, max over lags of min over k of (nu + r^2) / (nu + D)), r^2 that of the lag's row: (..., n).
+
+    It is 1 where no lag's row is at hand.
 
     Args:
-        squares: (..., K, m + n) squared whitened residuals r^2 of [lead, y]. degrees: (..., 1).
+        squares: (..., K, m + n) squared whitened residuals r^2 of [history, y]. degrees: (..., 1).
+        lag_index: of the n rows y.
     """
-    best = bounded(squares.amin(-2))
+    best = bounded(squares.amin(-2))  # (..., m + n)
     inverse = ((degrees.to(best) + best) / (degrees.to(best) + num_channels)).clamp_min(1)
-    inverse = torch.cat([inverse, torch.ones_like(inverse[..., :1])], dim=-1)  # where -1 leads
+    inverse = torch.cat([inverse, torch.ones_like(inverse[..., :1])], dim=-1)  # to which -1 points
     return inverse[..., lag_index.rows].amax(-2)
 
 
 def log_ratio(squares: Tensor, degrees: Tensor, lag_inflation: Tensor | None) -> Tensor:
-    """log(1 + v r^2 / nu), (..., K, n)."""
+    """log(1 + v r^2 / nu): squares r^2 (..., K, n), degrees (..., 1), lag inflation 1 / v (..., n) -> (..., K, n)."""
     ratio = bounded(squares) / degrees.to(squares)[..., None]
     return ratio.log1p() if lag_inflation is None else (ratio / lag_inflation[..., None, :]).log1p()
 
@@ -82,13 +88,19 @@ def log_ratio(squares: Tensor, degrees: Tensor, lag_inflation: Tensor | None) ->
 def log_density(
     squares: Tensor, log_det: Tensor, degrees: Tensor, num_channels: int, lag_inflation: Tensor | None = None
 ) -> Tensor:
-    """log t = log G((nu + D) / 2) - log G(nu / 2) - D / 2 log(pi nu / v) - log |L| - (nu + D) / 2 log(1 + v r^2 / nu).
+    """Log density of the multivariate t law, nats.
+
+    log t = log G((nu + D) / 2) - log G(nu / 2) - D / 2 log(pi nu / v) - log |L| - (nu + D) / 2 log(1 + v r^2 / nu)
+
+    with the gamma function G                                        [Kotz and Nadarajah 2004, "Multivariate t", ch. 1]
 
     Args:
         squares: (..., K, n) r^2. log_det: (..., K) log |L_k| + D / 2 log 2 pi. degrees: (..., 1).
-        doubts: (..., n) 1 / v.
+        lag_inflation: (..., n) 1 / v; None: 1.
+    Returns:
+        (..., K, n).
     """
-    half = 0.5 * degrees.double()
+    half = 0.5 * degrees.double()  # (..., 1)
     gammas = torch.lgamma(half + 0.5 * num_channels) - torch.lgamma(half) - 0.5 * num_channels * half.log()
     peak, power = (gammas - log_det).to(squares), (half + 0.5 * num_channels).to(squares)
     scores = peak[..., None] - power[..., None] * log_ratio(squares, degrees, lag_inflation)
@@ -96,10 +108,10 @@ def log_density(
 
 
 class Weights(NamedTuple):
-    """What rows weigh in each regime, each (..., K, n).
+    """Weights of rows in each regime, and their part in the update of nu; each (..., K, n).
 
     Args:
-        total: E[w_t v_t | x, h, k], by which moments are weighted. mean: E[w_t | ..].
+        total: E[w_t v_t | x_t, h_t, z_t = k], by which moments are weighted. mean: E[w_t | x_t, h_t, z_t = k].
         slope, curvature: first and second derivative of the row's log density in nu.
     """
 
@@ -110,10 +122,13 @@ class Weights(NamedTuple):
 
 
 def row_weights(squares: Tensor, degrees: Tensor, num_channels: int, lag_inflation: Tensor | None) -> Weights:
-    """E[w | x, h, k] = (nu + D) / (nu + v r^2), below w, and what the update of nu sums.
+    """Expected weights w = E[w_t | x_t, h_t, z_t = k] = (nu + D) / (nu + v r^2), and derivatives of log t in nu.
 
     d/dnu log t = (a(nu / 2) - a((nu + D) / 2) + 1 + log w - w) / 2  with a(u) = log u - digamma(u), and
     dw/dnu = w (1 - w) / (nu + D)                                            [Liu and Rubin 1995, Statistica Sinica 5]
+
+    Args:
+        squares: (..., K, n) r^2. degrees: (..., 1). lag_inflation: (..., n) 1 / v; None: 1.
     """
     half, whole = 0.5 * degrees, 0.5 * (degrees + num_channels)
     log_mean = (whole / half).log().to(squares)[..., None] - log_ratio(squares, degrees, lag_inflation)
@@ -127,12 +142,14 @@ def row_weights(squares: Tensor, degrees: Tensor, num_channels: int, lag_inflati
 
 
 def update_degrees(degrees: Tensor, slope: Tensor, curvature: Tensor) -> Tensor:
-    """A Newton step in 1 / nu, in which the expected log-likelihood is nearly quadratic, at most by a factor of 2.
+    """Take a Newton step in 1 / nu, in which the expected log-likelihood is nearly quadratic, at most by a factor of 2.
 
-    The EM algorithm's own step takes hundreds of passes where nu is large.     [ECME: Liu, Rubin 1994, Biometrika 81]
+    The EM algorithm's own step takes hundreds of passes where nu is large; this one looks at log t itself, in which the
+    weights are integrated out.                                               [ECME: Liu and Rubin 1994, Biometrika 81]
 
     Args:
-        degrees: (..., 1) as they were. slope, curvature: (..., 1) of the expected log-likelihood in nu, over all rows.
+        degrees: (..., 1) as they were.
+        slope, curvature: (..., 1) first and second derivative of the expected log-likelihood of all rows in nu.
     Returns:
         (..., 1) within `DEGREES`.
     """
