@@ -209,6 +209,18 @@ def test_text_far_below_the_first_block_is_named_by_its_row(tmp_path):
         record(write(tmp_path / "b.csv", "t,x0\n" + rows + "300000,1\n1,2,3\n"))
 
 
+def test_the_first_row_that_cannot_be_used_is_named_whatever_its_column(tmp_path):
+    path = write(tmp_path / "a.csv", "t,x0,x1\n0,1,2\n1,2,inf\n2,n/a,3\n2,4,5\n")
+    with pytest.raises(SeriesError, match=r"row 2: column 'x1' holds 'inf'"):
+        record(path)
+
+
+def test_a_time_that_is_nan_is_empty(tmp_path):
+    pq.write_table(pa.table({"t": [0.0, NAN, 2.0], "x0": [1.0, 2.0, 3.0]}), tmp_path / "a.parquet")
+    with pytest.raises(SeriesError, match=r"row 2: column 't' is empty; every row needs a time"):
+        record(tmp_path / "a.parquet")
+
+
 def test_empty_column_is_left_aside_with_a_note(tmp_path):
     path = write(tmp_path / "a.csv", "x0,x1\n1,\n2,\n")
     _, _, data = record(path)

@@ -91,6 +91,7 @@ def test_compressed_csv_has_the_same_bytes_each_time(tmp_path):
     for name in ("a.csv.gz", "b.csv.gz"):
         write(tmp_path / name, pa.table({"a": [1, 2]}))
     assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()
+    assert (tmp_path / "a.csv.gz").read_bytes()[4:8] == bytes(4), "no time inside"
     assert gzip.decompress((tmp_path / "a.csv.gz").read_bytes()) == b"a\n1\n2\n"
 
 
