@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import ConfigError, SeriesError
-from gmvae_cli.files.atomic import atomic
+from gmvae_cli.files.atomic import atomic, require_apart
 from gmvae_cli.files.series_reader import open_series
 from gmvae_cli.files.table_writer import writer
 
@@ -129,6 +129,18 @@ def test_impossible_targets_are_errors_before_work(tmp_path):
             pytest.fail("the block was entered")
     with pytest.raises(ConfigError, match=r"a.xlsx: the name ends in none of .csv, .csv.gz, .tsv, .parquet"):
         write(tmp_path / "a.xlsx")
+
+
+def test_outputs_that_are_one_file_or_an_input_are_errors_however_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.csv").symlink_to("a.csv")
+    require_apart({"--output": "a.csv", "--segments": "b.csv", "--plot": None}, ["-", "c.csv"])
+    with pytest.raises(ConfigError, match=r"--segments is './a.csv', the same file as --output; name another one"):
+        require_apart({"--output": "a.csv", "--segments": "./a.csv"})
+    with pytest.raises(ConfigError, match=r"--output is 'link.csv', the same file as the input 'a.csv'"):
+        require_apart({"--output": "link.csv"}, ["a.csv"])
+    with pytest.raises(ConfigError, match=r"--segments is '-', but needs the name of a file"):
+        require_apart({"--segments": "-"})
 
 
 def test_a_full_disk_is_one_line_and_a_closed_pipe_passes(tmp_path):
