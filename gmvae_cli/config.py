@@ -22,6 +22,8 @@ _MOST_CONTEXT_ROWS = 1_000_000  # that a prediction looks back on; more is a sli
 _MOST_WEIGHTS = 100_000_000  # of the encoder, 400 MB in single precision
 _FEWEST_BATCH_ROWS = 64  # in which one minibatch in 27 has no row of a regime of 5 %
 
+_FIXED_BY_A_MODEL = ("regimes", "channels", "lags", "prior", "dwell", "covariance", "intercept")
+
 Gate = tuple[str, float]  # a figure of the result and its limit
 INFER_GATES = ("log_likelihood_per_row", "log_likelihood_above_training")
 EVALUATE_GATES = (
@@ -318,6 +320,9 @@ class SimulateConfig:
         _one_of("covariance", self.covariance, Covariance)
         _below_one("missing", self.missing)
         _below_one("outliers", self.outliers)
+        for option in _FIXED_BY_A_MODEL if self.model is not None else ():
+            if getattr(self, option) != getattr(SimulateConfig, option):
+                raise ConfigError(f"--model fixes --{option}; leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)

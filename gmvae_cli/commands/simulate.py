@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from gmvae_cli.config import ModelConfig, SimulateConfig
-from gmvae_cli.errors import CheckpointError, ConfigError
+from gmvae_cli.errors import CheckpointError
 from gmvae_cli.files.atomic import atomic, require_apart
 from gmvae_cli.files.table_writer import writer
 from gmvae_cli.metrics.segments import runs
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # Keys of independent random streams, so that emptying cells, say, leaves the rows as they were
 _REGIMES, _ROWS, _DAMAGE = range(3)
-_FIXED_BY_A_MODEL = ("regimes", "channels", "lags", "prior", "dwell", "covariance", "intercept")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +117,6 @@ def _random(config: SimulateConfig) -> _Source:
 
 
 def _trained(config: SimulateConfig) -> _Source:
-    for option in _FIXED_BY_A_MODEL:
-        if getattr(config, option) != getattr(SimulateConfig, option):
-            raise ConfigError(f"--model fixes --{option}; leave it out")
     from gmvae_cli import checkpoint
 
     assert config.model is not None
