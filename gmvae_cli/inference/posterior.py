@@ -8,19 +8,16 @@ from collections.abc import Iterator
 from typing import NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
 
 from gmvae_cli.checkpoint import Checkpoint
 from gmvae_cli.config import Posterior
 from gmvae_cli.core import Encoder
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.inference.best_path import BestPath
-from gmvae_cli.inference.block_messages import BlockMessages
+from gmvae_cli.inference.block_posterior import BlockPosterior
 from gmvae_cli.inference.labelled_rows import LabelledRows
 from gmvae_cli.inference.scored_rows import BLOCK_ROWS, RowScorer, ScoredRows
 from gmvae_cli.model.chain import Chain
-from gmvae_cli.model.evidence_scale import unscaled_marginal
-from gmvae_cli.model.forward_backward import Forward
 from gmvae_cli.model.lattice import Lattice
 from gmvae_cli.system.concurrency import prefetch
 from gmvae_cli.system.progress import Progress, silent
@@ -51,20 +48,11 @@ class Inference(Closing):
         log_volume: to be subtracted from it, or from the ELBO, for data units; nats.
     """
 
-    def __init__(self, scorer: RowScorer, checkpoint: Checkpoint, posterior: Posterior, directory: str | None) -> None:
-        device = scorer.lagged_rows.device
+    def __init__(self, scorer: RowScorer, blocks: BlockPosterior, path: BestPath | None) -> None:
         self.log_likelihood, self.log_volume = 0.0, 0.0
         self.usable = self.usable_rows = 0
         self._log_normaliser = 0.0  # log Z of the potentials
-        self._scorer, self._posterior = scorer, posterior
-        self._chain = Chain(*(part.to(device) for part in checkpoint.parameters.chain))
-        self._log_initial = self._chain.initial_probs.clamp_min(1e-300).log()  # finite for a probability of 0
-        self._iid_prior = checkpoint.model.prior == "iid"
-        # a filter labels a row without later rows, so the label of a block must not depend on the block itself
-        self._predicts = posterior == "filter" and scorer.lagged_rows.data.edges is not None
-        self._messages = BlockMessages(self._chain, directory)
-        self._exact_messages = BlockMessages(self._chain, directory)  # of the decoder, where the encoder has its own
-        self._path = BestPath(checkpoint.model.regimes, directory)
+        self._scorer, self._blocks, self._path = scorer, blocks, path
 
     @classmethod
     def over(
@@ -87,12 +75,17 @@ class Inference(Closing):
             directory: of scratch files; None takes TMPDIR. block_rows: it does not change the posterior.
             evidence_scale: what potentials are divided by; None: the model's own.
         """
-        needed = scratch_bytes(len(lagged_rows), checkpoint.model.regimes, posterior)
+        model, parameters, device = checkpoint.model, checkpoint.parameters, lagged_rows.device
+        needed = scratch_bytes(len(lagged_rows), model.regimes, posterior)
         if needed > MEMORY_BYTES:
             require_free(directory, needed)
-        scale = float(checkpoint.parameters.evidence_scale) if evidence_scale is None else evidence_scale
-        scorer = RowScorer(lagged_rows, checkpoint, encoder, scale, directory, block_rows)
-        inference = cls(scorer, checkpoint, posterior, directory)
+        scale = float(parameters.evidence_scale) if evidence_scale is None else evidence_scale
+        chain, iid_prior = Chain(*(part.to(device) for part in parameters.chain)), model.prior == "iid"
+        inference = cls(
+            RowScorer(lagged_rows, checkpoint, encoder, scale, directory, block_rows),
+            BlockPosterior(chain, iid_prior, posterior, lagged_rows.data.edges is not None, scale, directory),
+            BestPath(model.regimes, directory) if posterior == "viterbi" and not iid_prior else None,
+        )
         try:
             inference._sweep(progress)
         except BaseException:
@@ -102,8 +95,10 @@ class Inference(Closing):
 
     def close(self) -> None:
         """Free the scratch space."""
-        for owner in (self._messages, self._exact_messages, self._path, self._scorer):
-            owner.close()
+        self._scorer.close()
+        self._blocks.close()
+        if self._path is not None:
+            self._path.close()
 
     def blocks(self) -> Iterator[LabelledRows]:
         """Yield all rows of the file in order, labelled; a block has `block_rows` rows of the series."""
@@ -115,11 +110,11 @@ class Inference(Closing):
 
         sum_t sum_k q_t(k) (log p(x_t | h_t, k) - l_t(k)) + log Z(l)
         """
-        if self._posterior != "encoder":
+        if self._scorer.encoder is None:
             return None
         total = self._log_normaliser
         for index, block in enumerate(self._scored()):
-            total += float((self._block_posterior(index, block)[0] * (block.log_likelihoods - block.potentials)).sum())
+            total += float((self._blocks.of(index, block)[0] * (block.log_likelihoods - block.potentials)).sum())
         return total
 
     # --- the sweep -----------------------------------------------------------------------------------------------
@@ -129,23 +124,14 @@ class Inference(Closing):
         """Sum the log-likelihood, and keep messages at the edges of blocks and the best path."""
         stop, total = 0, len(self._scorer.lagged_rows)
         for index, (block, lattice) in enumerate(self._prefetched(self._with_path(self._laid()))):
-            if lattice is None:
-                marginal = self._row_marginals(block.log_likelihoods).sum()
-                normaliser = marginal if self._scorer.encoder is None else self._row_marginals(block.potentials).sum()
-            else:
-                lattice.exponentiate()
-                marginal = normaliser = self._messages.add(lattice)
-                if self._posterior == "encoder":
-                    exact = self._lattice(index, block, self._scorer.scaled(block.log_likelihoods))
-                    exact.exponentiate()
-                    marginal = self._exact_messages.add(exact)
-            self.log_likelihood += float(marginal)
-            self._log_normaliser += float(normaliser)
+            marginal, normaliser = self._blocks.add(index, block, lattice)
+            self.log_likelihood += marginal
+            self._log_normaliser += normaliser
             self._count(index, block)
             stop += len(block.rows)
             progress("forward", stop, total)
-        self._messages.run_backward()
-        if self._posterior == "viterbi" and not self._iid_prior:
+        self._blocks.run_backward()
+        if self._path is not None:
             self._path.trace_back(self._scorer.ranges)
 
     def _count(self, index: int, block: ScoredRows) -> None:
@@ -163,19 +149,15 @@ class Inference(Closing):
     def _laid(self) -> Iterator[_Laid]:
         """Yield all blocks with the lattice of their potentials."""
         for index, block in enumerate(self._prefetched(self._scored())):
-            yield _Laid(block, None if self._iid_prior else self._lattice(index, block, block.potentials))
+            yield _Laid(block, self._blocks.lattice(index, block))
 
     @torch.no_grad()
     def _with_path(self, blocks: Iterator[_Laid]) -> Iterator[_Laid]:
         """Yield the same blocks, after the best path, if it is wanted, was extended by each."""
         for block in blocks:
-            if self._posterior == "viterbi" and block.lattice is not None:
+            if self._path is not None and block.lattice is not None:
                 self._path.extend(block.lattice)
             yield block
-
-    def _lattice(self, index: int, block: ScoredRows, scores: Tensor) -> Lattice:
-        """Return the lattice of scores (n, K) of a block."""
-        return Lattice(scores[None], block.rows.steps, self._chain, None, start=not index)
 
     def _prefetched(self, blocks: Iterator[Item]) -> Iterator[Item]:
         """Compute each item in a thread while the previous one is used, if there are several blocks."""
@@ -188,40 +170,12 @@ class Inference(Closing):
         """Label the rows of a block, or where they are blocks themselves the file's rows of these."""
         block = self._scorer.score(index)
         rows = block.rows
-        probs, marginals = self._block_posterior(index, block)
+        probs, marginals = self._blocks.of(index, block)
         log_likelihood = torch.where(rows.usable, marginals - self._scorer.log_volume(rows), torch.nan)
-        if self._posterior == "viterbi" and not self._iid_prior:
+        if self._path is not None:
             regimes = self._path.read(*self._scorer.ranges[index])
         else:
             regimes = probs.mT.argmax(0).cpu().numpy()
         labelled = LabelledRows(regimes, probs.cpu().numpy(), log_likelihood.cpu().numpy(), rows.steps == 0)
         file_rows = self._scorer.lagged_rows.file_rows(*self._scorer.ranges[index])
         return labelled if file_rows is None else labelled.expanded(file_rows)
-
-    def _block_posterior(self, index: int, block: ScoredRows) -> tuple[Tensor, Tensor]:
-        """Return regime probabilities (n, K), and log p(x_t | past) of each row (n,) nats, standardised units."""
-        rows, scores, potentials = block
-        if self._iid_prior:
-            known = torch.zeros_like(potentials) if self._predicts else potentials
-            return (self._log_initial + known).log_softmax(-1).exp(), self._row_marginals(scores)
-        sweep = self._messages.filter(index, potentials, rows.steps)
-        exact = sweep
-        if self._posterior == "encoder":
-            exact = self._exact_messages.filter(index, self._scorer.scaled(scores), rows.steps)
-        marginals = self._chain_marginals(exact, scores)
-        if self._predicts:
-            return self._messages.predict(index, sweep.filtered_probs[0], rows.steps), marginals
-        probs = sweep.filtered_probs[0] if self._posterior == "filter" else self._messages.smooth(index, sweep)
-        return probs, marginals
-
-    def _row_marginals(self, scores: Tensor) -> Tensor:
-        """Return (n,) log sum_k p(z_t = k) exp(score_tk) of independent rows, nats."""
-        return (self._log_initial + scores).logsumexp(-1)
-
-    def _chain_marginals(self, sweep: Forward, log_likelihoods: Tensor) -> Tensor:
-        """Return (n,) log sum_k p(z_t = k | past) p(x_t | h_t, k), nats, from a filter of scaled log-likelihoods."""
-        marginals = sweep.row_log_likelihoods[0]
-        if self._scorer.evidence_scale == 1:
-            return marginals
-        remainder = (log_likelihoods - self._scorer.scaled(log_likelihoods)).mT
-        return unscaled_marginal(marginals, sweep.filtered_probs[0].mT, remainder)

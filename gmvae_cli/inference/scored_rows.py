@@ -36,6 +36,11 @@ class ScoredRows(NamedTuple):
     potentials: Tensor
 
 
+def scaled(scores: Tensor, evidence_scale: float) -> Tensor:
+    """Divide scores by the evidence scale."""
+    return scores if evidence_scale == 1 else scores / evidence_scale
+
+
 class RowScorer(Closing):
     """Decoder and, for the amortised posterior, encoder of a model, applied to any block of rows.
 
@@ -83,11 +88,7 @@ class RowScorer(Closing):
                 self._stored.append(potentials.cpu().numpy())
             else:
                 potentials = torch.as_tensor(self._stored.read(start, stop), device=scores.device)
-        return ScoredRows(rows, scores, self.scaled(potentials))
-
-    def scaled(self, scores: Tensor) -> Tensor:
-        """Divide scores by the evidence scale."""
-        return scores if self.evidence_scale == 1 else scores / self.evidence_scale
+        return ScoredRows(rows, scores, scaled(potentials, self.evidence_scale))
 
     def log_volume(self, rows: Rows) -> Tensor:
         """Return (n,) the sum of log scale over the observed channels: standardised minus data log-likelihood, nats."""
