@@ -69,6 +69,17 @@ class Expectation(NamedTuple):
     probs: Tensor
 
 
+class LabelCounts(NamedTuple):
+    """Rows that have each regime as their most likely one.
+
+    Args:
+        rows: (K,) int64. first: (K,) int64, the first of them; the largest int64 for a regime without rows.
+    """
+
+    rows: Tensor
+    first: Tensor
+
+
 class _Posterior(NamedTuple):
     """Posterior of the regimes: probs (R, K, n), pair_sums (R, K, K), message (R, K) or None.
 
@@ -164,43 +175,74 @@ def expect_all(
     progress: Progress,
     resume_log: ResumeLog = NOTHING,
     number: int = 0,
-) -> Statistics:
-    """Run the E-step over all rows of a recording, a block at a time.
+) -> tuple[Statistics, LabelCounts]:
+    """Run the E-step over all rows of a recording, a block at a time, and count the labels that it gives.
 
     Args:
         parameters: without restarts; the statistics have one leading dimension of 1.
         number: of the pass, for the resume log, which keeps the sums so far.
     """
     restarts = parameters[None]
-    total, message = _recalled(lagged_rows, restarts, iid_prior, resume_log, number)
-    for rows in lagged_rows.blocks(first=0 if total is None else total.rows):
-        part, message, _ = collect(rows, restarts, iid_prior, message)
-        total = part if total is None else total + part
-        finished = total.rows == len(lagged_rows)
-        total, message = _sums_of(resume_log.record("pass", _state_of(total, message, number), finished=finished))
-        progress("polish", total.rows, len(lagged_rows))
-    assert total is not None
-    return total
+    sums = _recalled(lagged_rows, restarts, iid_prior, resume_log, number)
+    for rows in lagged_rows.blocks(first=0 if sums is None else sums.statistics.rows):
+        start = 0 if sums is None else sums.statistics.rows
+        statistics, message, probs = collect(rows, restarts, iid_prior, None if sums is None else sums.message)
+        labels = count_labels(probs[0], start, lagged_rows.file_rows(start, start + len(rows)))
+        if sums is not None:
+            statistics = sums.statistics + statistics
+            labels = LabelCounts(sums.labels.rows + labels.rows, sums.labels.first.minimum(labels.first))
+        finished = statistics.rows == len(lagged_rows)
+        state = _state_of(_Sums(statistics, message, labels), number)
+        sums = _sums_of(resume_log.record("pass", state, finished=finished))
+        progress("polish", statistics.rows, len(lagged_rows))
+    assert sums is not None
+    return sums.statistics, sums.labels
+
+
+def count_labels(probs: Tensor, start: int, file_rows: NDArray[np.int64] | None) -> LabelCounts:
+    """Count the most likely regimes of consecutive rows.
+
+    Args:
+        probs: (K, n). start: number of the first row. file_rows: (n,) rows of the file in each block; None: rows are
+            not blocks.
+    """
+    K, n = probs.shape
+    labels = probs.argmax(0).cpu()  # (n,)
+    weights = None if file_rows is None else torch.as_tensor(file_rows)
+    rows = torch.bincount(labels, weights, minlength=K).long()
+    first = torch.full((K,), torch.iinfo(torch.int64).max)
+    return LabelCounts(rows, first.scatter_reduce(0, labels, torch.arange(start, start + n), "amin"))
+
+
+class _Sums(NamedTuple):
+    """What a pass over the first rows leaves behind: message (1, K) as in `Expectation`."""
+
+    statistics: Statistics
+    message: Tensor | None
+    labels: LabelCounts
 
 
 def _recalled(
     lagged_rows: LaggedRows, restarts: Parameters, iid_prior: bool, resume_log: ResumeLog, number: int
-) -> tuple[Statistics | None, Tensor | None]:
-    """The sums over the first rows and the message behind them, if the resume log has them of this pass."""
-    example = collect(lagged_rows.rows(0, min(2, len(lagged_rows))), restarts, iid_prior)
-    state = resume_log.recall("pass", _state_of(example.statistics, example.message, number))
-    return (None, None) if state is None or int(state["number"]) != number else _sums_of(state)
+) -> _Sums | None:
+    """The sums over the first rows, if the resume log has them of this pass."""
+    statistics, message, probs = collect(lagged_rows.rows(0, min(2, len(lagged_rows))), restarts, iid_prior)
+    example = _state_of(_Sums(statistics, message, count_labels(probs[0], 0, None)), number)
+    state = resume_log.recall("pass", example)
+    return None if state is None or int(state["number"]) != number else _sums_of(state)
 
 
-def _state_of(total: Statistics, message: Tensor | None, number: int) -> State:
-    state = {name: torch.as_tensor(value) for name, value in vars(total).items()} | {"number": torch.tensor(number)}
-    return state if message is None else state | {"message": message}
+def _state_of(sums: _Sums, number: int) -> State:
+    state = {name: torch.as_tensor(value) for name, value in vars(sums.statistics).items()}
+    state |= {"number": torch.tensor(number), "label_rows": sums.labels.rows, "label_first": sums.labels.first}
+    return state if sums.message is None else state | {"message": sums.message}
 
 
-def _sums_of(state: State) -> tuple[Statistics, Tensor | None]:
+def _sums_of(state: State) -> _Sums:
     kinds = {field.name: field.type for field in fields(Statistics)}
     values = {name: int(state[name]) if kind is int else state[name] for name, kind in kinds.items()}
-    return Statistics(**values), state.get("message")  # type: ignore[arg-type]
+    labels = LabelCounts(state["label_rows"], state["label_first"])
+    return _Sums(Statistics(**values), state.get("message"), labels)  # type: ignore[arg-type]
 
 
 def smoothed_labels(rows: Rows, parameters: Parameters, iid_prior: bool) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ from gmvae_cli.core import GMVAE, Encoder, Parameters
 from gmvae_cli.data.lagged_rows import LaggedRows, Rows
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.em import EM, TOLERANCE
-from gmvae_cli.training.expectation import Statistics, collect, expect_all
+from gmvae_cli.training.expectation import LabelCounts, Statistics, collect, count_labels, expect_all
 from gmvae_cli.training.gradient import anneal, fit_encoder
 from gmvae_cli.training.initialization import START_ROWS, best_start
 from gmvae_cli.training.resume import NOTHING, ResumeLog, State, parameters_of, state_of
@@ -46,6 +46,7 @@ class Fit:
         gain: nats a row that the last EM pass gained; converged: whether it is below the tolerance.
         steps: gradient steps of the annealing.
         standard_errors: (K, P, D, D) of the AR weights, as in `ar_dynamics`.
+        labels: how many rows the last E-step gives each regime.
     """
 
     parameters: Parameters
@@ -56,6 +57,7 @@ class Fit:
     converged: bool
     steps: int
     standard_errors: Tensor
+    labels: LabelCounts
 
 
 def fit(
@@ -98,14 +100,20 @@ def fit(
     fit_encoder(model, sample.rows, _ENCODER_STEPS, generator, progress, resume_log=resume_log)
     validated = (_contiguous(best), deepcopy(model.encoder))
     if config.polish and (sample.held_out is not None or len(sample.rows) < len(lagged_rows)):
-        best, gain, statistics = _last_passes(em, lagged_rows, best, config.polish, progress, resume_log)
+        best, gain, statistics, labels = _last_passes(em, lagged_rows, best, config.polish, progress, resume_log)
         model.set_parameters(best)
         steps_left = _ENCODER_STEPS // 3
         fit_encoder(model, sample.rows, steps_left, generator, progress, _LAST_ENCODER_LR, resume_log, "last encoder")
     else:
-        statistics = collect(sample.rows, best[None], em.iid_prior).statistics
+        statistics, _, probs = collect(sample.rows, best[None], em.iid_prior)
+        if len(sample.rows) == len(lagged_rows):
+            labels = count_labels(probs[0], 0, lagged_rows.file_rows(0, len(lagged_rows)))
+        else:
+            _, labels = expect_all(lagged_rows, best, em.iid_prior, progress)
     errors = em.standard_errors(statistics, best)
-    return Fit(_contiguous(best), model.encoder, validated, sample.validation, gain, gain < TOLERANCE, steps, errors)
+    converged = gain < TOLERANCE
+    parameters = _contiguous(best)
+    return Fit(parameters, model.encoder, validated, sample.validation, gain, converged, steps, errors, labels)
 
 
 def fit_em_only(rows: Rows, config: TrainConfig, num_channels: int, seed: int, progress: Progress) -> Parameters:
@@ -185,22 +193,22 @@ def _polished(em: EM, annealed: GMVAE, start: Parameters, sample: Sample, passes
 
 def _last_passes(
     em: EM, lagged_rows: LaggedRows, start: Parameters, limit: int, progress: Progress, resume_log: ResumeLog
-) -> tuple[Parameters, float, Statistics]:
+) -> tuple[Parameters, float, Statistics, LabelCounts]:
     """Run at least two EM passes over all rows, more while they gain.
 
     Returns:
-        the parameters, the last gain, nats a row, and the statistics of all rows under the parameters.
+        the parameters, the last gain, nats a row, and the statistics and labels of all rows under the parameters.
     """
     first = _pass_state(start, 0, math.nan, math.inf)
     state = resume_log.recall("all rows", first) or first
     while True:
         state = resume_log.record("all rows", state)
         parameters, done, (before, gain) = parameters_of(state), int(state["done"]), state["figures"].tolist()
-        statistics = expect_all(lagged_rows, parameters, em.iid_prior, progress, resume_log, done)
+        statistics, labels = expect_all(lagged_rows, parameters, em.iid_prior, progress, resume_log, done)
         now = float(statistics.log_marginal[0]) / statistics.usable_rows
         gain = gain if math.isnan(before) else abs(now - before)
         if done >= min(_FINAL_PASSES, limit) and (gain < TOLERANCE or done == limit):
-            return parameters, gain, statistics
+            return parameters, gain, statistics, labels
         state = _pass_state(em.update(statistics, parameters[None])[0], done + 1, now, gain)
 
 

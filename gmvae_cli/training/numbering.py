@@ -12,35 +12,48 @@ from gmvae_cli.inference import apply
 from gmvae_cli.metrics import partition
 from gmvae_cli.model import ar_dynamics
 from gmvae_cli.system.progress import Progress
+from gmvae_cli.training.expectation import LabelCounts
 
 _SAME_SHARE = 0.01  # shares that differ by less, as those of two seeds do, order nothing: the regime seen first leads
 _TIE_BREAKER = 0.01  # weight of similar predictions, which decide only where regimes share no rows
 
 
 def number_regimes(
-    trained: Checkpoint, reference: Checkpoint | None, data: SeriesData, device: str, progress: Progress
+    trained: Checkpoint,
+    labels: LabelCounts,
+    reference: Checkpoint | None,
+    data: SeriesData,
+    device: str,
+    progress: Progress,
 ) -> tuple[Checkpoint, NDArray[np.int64]]:
     """Number the regimes of a model by share, or like those of a reference model of the same channels.
 
+    Args:
+        labels: of all rows, as the last E-step of training gives them: the file is not labelled once more for it.
+        data: labelled by both models where there is a reference.
     Returns:
         the model, and (K,) how many rows each regime labels.
     """
-    K = trained.model.regimes
-    counts, first = np.zeros(K, np.int64), np.full(K, data.rows)
-    overlap = np.zeros((K, reference.model.regimes if reference else 1), np.int64)
-    with apply.infer(data, trained, "smooth", device, progress=progress) as inferred:
-        start = 0
-        for block in inferred.blocks():
-            present, at = np.unique(block.regimes, return_index=True)
-            first[present] = np.minimum(first[present], start + at)
-            counts += np.bincount(block.regimes, minlength=K)
-            start += len(block.regimes)
-        if reference is not None:
-            with apply.infer(data, reference, "smooth", device, progress=progress) as older:
-                for ours, theirs in zip(inferred.blocks(), older.blocks(), strict=True):
-                    np.add.at(overlap, (ours.regimes, theirs.regimes), 1)
-    order = order_by_share(counts, first) if reference is None else order_as_in(reference, trained, overlap)
+    counts = labels.rows.numpy()
+    if reference is None:
+        order = order_by_share(counts, labels.first.numpy())
+    else:
+        order = order_as_in(reference, trained, _overlap(trained, reference, data, device, progress))
     return permuted(trained, torch.as_tensor(order)), counts[order]
+
+
+def _overlap(
+    trained: Checkpoint, reference: Checkpoint, data: SeriesData, device: str, progress: Progress
+) -> NDArray[np.int64]:
+    """(K, K of the reference) rows that both models label so."""
+    overlap = np.zeros((trained.model.regimes, reference.model.regimes), np.int64)
+    with (
+        apply.infer(data, trained, "smooth", device, progress=progress) as inferred,
+        apply.infer(data, reference, "smooth", device, progress=progress) as older,
+    ):
+        for ours, theirs in zip(inferred.blocks(), older.blocks(), strict=True):
+            np.add.at(overlap, (ours.regimes, theirs.regimes), 1)
+    return overlap
 
 
 def permuted(trained: Checkpoint, order: torch.Tensor) -> Checkpoint:

@@ -68,7 +68,7 @@ def train_model(
     config: TrainConfig,
     start: Start,
     progress: Progress,
-    notes: Sequence[tuple[str, str]],
+    notes: Sequence[Note],
     resume_log: ResumeLog = NOTHING,
     reference: Checkpoint | None = None,
 ) -> TrainedModel:
@@ -86,7 +86,7 @@ def train_model(
         lagged_rows, config, start.dwell, progress, start.initial, resume_log, skip_annealing=start.skip_annealing
     )
     trained = checkpoint_of(result.parameters, result.encoder, lagged_rows, data.channels, result.standard_errors)
-    trained, counts = number_regimes(trained, reference, data, config.device, progress)
+    trained, counts = number_regimes(trained, result.labels, reference, data, config.device, progress)
     scores = held_out_scores(trained, result, lagged_rows)
     scores |= {"shares": (counts / counts.sum()).tolist(), "expected_dwell": trained.expected_dwell}
     about_model = diagnostics.on_model(trained, scores, lagged_rows.data.mean)
@@ -94,7 +94,7 @@ def train_model(
         about_training = diagnostics.on_agreement(start.agreement)
     else:
         about_training = diagnostics.on_training(scores, result)
-    warnings = [Note(*note) for note in (*notes, *about_model, *about_training)]
+    warnings = [*notes, *about_model, *about_training]
     summary = scores | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
     summary |= _origin(layout, data, config) | {"warnings": [note.to_json() for note in warnings]}
     return TrainedModel(replace(trained, training=summary), result, scores, warnings)

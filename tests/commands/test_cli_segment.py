@@ -7,7 +7,7 @@ import pytest
 
 from gmvae_cli.checkpoint import load
 from gmvae_cli.files.table_reader import CsvTable
-from gmvae_cli.inference.posterior import Inference
+from gmvae_cli.inference import apply
 
 
 @pytest.fixture
@@ -80,24 +80,24 @@ def test_what_misleads_is_said_before_the_search_and_once(run, recorded, tmp_pat
 
 
 def test_the_file_is_parsed_twice_and_labelled_once(run, recorded, tmp_path, monkeypatch):
-    """Once to learn and once to write beside its cells; a second sweep numbers the regimes."""
-    passes, sweeps = [], []
-    blocks, sweep = CsvTable.blocks, Inference._sweep
+    """Parsed to learn, and to write beside its cells; the regimes are numbered by what training knows of the rows."""
+    passes, labellings = [], []
+    blocks, infer = CsvTable.blocks, apply.infer
 
     def counted_blocks(self, columns=None):
         yield from blocks(self, columns)
         passes.append(columns)  # a whole pass, not a look at the first block
 
-    def counted_sweep(self, *arguments):
-        sweeps.append(self)
-        return sweep(self, *arguments)
+    def counted_infer(*arguments, **options):
+        labellings.append(arguments)
+        return infer(*arguments, **options)
 
     monkeypatch.setattr(CsvTable, "blocks", counted_blocks)
-    monkeypatch.setattr(Inference, "_sweep", counted_sweep)
-    out, picture, model = (tmp_path / name for name in ("o.csv", "o.png", "o.safetensors"))
-    options = ["--regimes", 2, "--plot", picture, "--model", model]
-    assert run("segment", recorded, "--output", out, *options).exit_code == 0
+    monkeypatch.setattr(apply, "infer", counted_infer)
+    options = ["--regimes", 2, "--plot", tmp_path / "o.png", "--model", tmp_path / "o.safetensors"]
+    assert run("segment", recorded, "--output", tmp_path / "o.csv", *options).exit_code == 0
     assert len(passes) == 2
+    assert len(labellings) == 1
 
 
 def test_the_picture_is_that_of_the_labelled_file(run, recorded, tmp_path, monkeypatch):

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -30,3 +31,14 @@ def test_renaming_regimes_permutes_the_potentials_of_an_encoder_of_any_depth(lay
     y, observed = torch.randn(7, 5, generator=torch.Generator().manual_seed(0)), torch.ones(2, 5)
     potentials = before.build_encoder("m")(y, observed)
     torch.testing.assert_close(permuted(before, order).build_encoder("m")(y, observed), potentials[:, order])
+
+
+@pytest.mark.parametrize("options", [[], ["--summarize", 8], ["--noise", "student"]], ids=["rows", "blocks", "student"])
+def test_shares_are_those_of_the_labels_that_infer_writes(run, tmp_path, options):
+    """The last E-step counts them in float32; 5,000 rows hold no tie so close."""
+    series, model, out = (str(tmp_path / name) for name in ("s.csv", "m.safetensors", "o.csv"))
+    run("simulate", series, "--steps", 5_000, "--dwell", 100, "--seed", 2)
+    trained = json.loads(run("train", series, "--model", model, "--steps", 5, *options, "--json").stdout)
+    labelled = json.loads(run("infer", series, "--model", model, "--output", out, "--json").stdout)
+    assert trained["shares"] == pytest.approx(labelled["shares"], abs=1e-12)
+    assert trained["shares"] == sorted(trained["shares"], reverse=True)

@@ -331,7 +331,7 @@ def test_commands_that_cannot_resume_leave_nothing_to_resume(run, tmp_path, monk
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("gmvae_cli.commands.train.fit", interrupted)
+    monkeypatch.setattr("gmvae_cli.training.trained_model.fit", interrupted)
     rows = np.random.default_rng(0).normal(size=300)
     Path("few.csv").write_text("x0\n" + "\n".join(f"{x:.4f}" for x in rows) + "\n")
     result = run(*command, "--model", "m.safetensors", "--quiet")
