@@ -18,7 +18,7 @@ from gmvae_cli.plotting.plot_data import PlotDataBuilder, drawn_channels
 from gmvae_cli.selection.search import OnNote, data_notes, make_choices
 from gmvae_cli.system.device import configure_process
 from gmvae_cli.system.progress import Progress
-from gmvae_cli.training.trained_model import train_model
+from gmvae_cli.training.trained_model import TrainedModel, train_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +109,18 @@ def segment(
         if picture is not None and drawing is not None and targets.plot is not None:
             progress("draw", 0, 1)
             figure.save(picture, figure.format_of(targets.plot), drawing.build(data))
+    return _result(data, trained, start.agreement, totals, targets, time.perf_counter() - started)
+
+
+def _result(
+    data: SeriesData,
+    trained: TrainedModel,
+    agreement: float | None,
+    totals: LabelTotals,
+    targets: Targets,
+    seconds: float,
+) -> SegmentResult:
+    checkpoint = trained.checkpoint
     known = {note.code for note in trained.notes}
     later = [note for note in [*totals.notes, *totals.notes_on_fit(checkpoint)] if note.code not in known]
     return SegmentResult(
@@ -121,9 +133,9 @@ def segment(
         stride=checkpoint.model.stride,
         summarize=checkpoint.model.summarize,
         evidence_scale=float(checkpoint.parameters.evidence_scale),
-        agreement=start.agreement,
+        agreement=agreement,
         log_likelihood_per_row=totals.log_likelihood_per_row,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         warnings=[*trained.notes, *later],
         output=targets.output,
         model=targets.model,

@@ -22,7 +22,7 @@ from gmvae_cli.selection.search import make_choices
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.resume import ResumeFile
-from gmvae_cli.training.trained_model import PACKAGES, train_model
+from gmvae_cli.training.trained_model import PACKAGES, TrainedModel, train_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,26 +98,33 @@ def train(
         notes.append(Note("no_resume_file", sentence))
     seconds = time.perf_counter() - started
     return TrainResult(
-        rows=data.rows,
-        regimes=config.model.regimes,
-        channels=list(data.channels),
-        evidence_scale=float(trained.fit.parameters.evidence_scale),
-        stride=config.model.stride,
-        summarize=config.model.summarize,
+        **_facts(data, config, trained),
         agreement=start.agreement,
-        steps=trained.fit.steps,
         seconds=seconds,
         rows_per_second=data.rows / seconds,
-        converged=trained.fit.converged,
         warnings=notes,
         model=model_path,
-        series=data.num_series,
-        holes=data.holes,
-        breaks=data.breaks,
-        missing=int(data.missing.sum()),
         resumed=resumed,
-        **trained.scores,
     )
+
+
+def _facts(data: SeriesData, config: TrainConfig, trained: TrainedModel) -> dict[str, Any]:
+    """The part of the result that two runs with the same input and options share."""
+    return {
+        "rows": data.rows,
+        "regimes": config.model.regimes,
+        "channels": list(data.channels),
+        "evidence_scale": float(trained.fit.parameters.evidence_scale),
+        "stride": config.model.stride,
+        "summarize": config.model.summarize,
+        "steps": trained.fit.steps,
+        "converged": trained.fit.converged,
+        "series": data.num_series,
+        "holes": data.holes,
+        "breaks": data.breaks,
+        "missing": int(data.missing.sum()),
+        **trained.scores,
+    }
 
 
 def _identity(data: SeriesData, config: TrainConfig, series: SeriesConfig, device: torch.device) -> dict[str, Any]:
