@@ -224,7 +224,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "inference ignores the evidence scale",
         "inference/scored_rows.py",
-        "return scores if self.evidence_scale == 1 else scores / self.evidence_scale",
+        "return scores if evidence_scale == 1 else scores / evidence_scale",
         "return scores",
         ["model/test_evidence_scale.py::test_rows_are_predicted_unscaled_by_a_scaled_filter"],
     ),
