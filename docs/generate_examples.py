@@ -1,7 +1,8 @@
 """What the console blocks show below their commands: `python docs/generate_examples.py [FILE.md ...]` writes it anew.
 
 Commands run in a folder with a copy of sample_data/. What a document leaves out stays out: a last line `...` stands for
-the rest of what a command prints, and warnings are shown where the document shows warnings.
+the rest of what a command prints, and warnings are shown where the document shows warnings. A line about the time that
+something took stays as it was.
 """
 
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 REST = "..."
 SPOKEN = ("warning: ", "note: ")  # lines of stderr
+TIMED = ("time ", "training ")
 _CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _STEP = re.compile(r"^\$ ((?:[^\n]*\\\n)*[^\n]*)\n", re.MULTILINE)
 
@@ -41,7 +43,9 @@ def run(command: str, folder: Path) -> tuple[str, str]:
 
 def shown(output: str, stdout: str, stderr: str) -> str:
     """What a document shows, brought up to date."""
+    timed = {line.split()[0]: line for line in output.splitlines() if line.startswith(TIMED)}
     lines = [line.rstrip() for line in stdout.strip("\n").splitlines()] if output else []
+    lines = [timed.get(line.split()[0], line) if line.startswith(TIMED) else line for line in lines]
     said = any(line.startswith(SPOKEN) for line in output.splitlines())
     warnings = [line for line in stderr.splitlines() if said and line.startswith(SPOKEN)]
     if output.rstrip("\n").endswith(REST):
