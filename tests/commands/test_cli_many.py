@@ -138,6 +138,9 @@ def test_dry_run_names_each_bad_file_as_the_run_would(run, tmp_path, truth, two_
     planned, done = json.loads(dry.stdout), json.loads(real.stdout)
     assert planned["failures"] == done["failures"]
     assert (planned["files"], planned["rows"], planned["series"]) == (5, done["rows"], 3)
+    alone = json.loads(run("infer", tmp_path / "in/a.csv", *arguments[2:], "--dry-run").stdout)
+    for name in ("scratch_bytes", "memory_bytes"):
+        assert planned[name] == alone[name], "tables are worked on in turn"
     terminal = run(*arguments[:-1], "--dry-run")
     assert "5, 2 of them cannot be used" in terminal.stdout
 
