@@ -85,6 +85,14 @@ def test_results_come_as_they_finish_under_their_positions(processors):
     assert sorted(results) == [(0, "slow"), (1, "quick"), (2, "quicker")]
 
 
+def test_processors_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
+    assert concurrency.num_processors() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert concurrency.num_processors() == 1, "where nobody knows"
+
+
 def test_no_more_processes_than_processors_or_tasks(processors, monkeypatch):
     sizes = []
     pool = concurrency._process_pool

@@ -75,6 +75,22 @@ def test_full_disk_is_one_line(monkeypatch):
             rows.append(np.ones((1, 1)))
 
 
+def test_a_disk_that_cannot_be_read_is_one_line(monkeypatch):
+    class Broken:
+        def seek(self, start):
+            raise OSError(5, "Input/output error")
+
+        def close(self):
+            pass
+
+    with Scratch(1) as rows:
+        rows.append(np.ones((1, 1)))
+        rows._file.close()
+        monkeypatch.setattr(rows, "_file", Broken())
+        with pytest.raises(GmvaeError, match="Input/output error"):
+            rows.read(0, 1)
+
+
 def test_missing_folder_is_one_line(tmp_path):
     with Scratch(1, directory=str(tmp_path / "no"), memory_bytes=8) as rows, pytest.raises(GmvaeError, match="No such"):
         rows.append(np.ones((100, 1)))
