@@ -104,7 +104,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "model/student_t.py",
         "return inverse[..., lag_index.rows].amax(-2)",
         "return torch.ones_like(inverse[..., lag_index.rows].amax(-2))",
-        ["model/test_student_t.py::test_rows_are_doubted_by_the_weight_of_their_lags_for_every_block_size"],
+        ["model/test_student_t.py::test_rows_are_inflated_by_the_weight_of_their_lags_for_every_block_size"],
     ),
     Mutation(
         "a prior that is fixed is learned",

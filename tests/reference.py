@@ -13,7 +13,7 @@ def move(pi, A, step):
 
 
 def enumerate_paths(log_likelihoods, pi, A, steps):
-    """All K^T paths: (log evidence, smoothed (T, K), pair sums (K, K) of rows with step 1, {path: log joint})."""
+    """All K^T paths: (log marginal, smoothed (T, K), pair sums (K, K) of rows with step 1, {path: log joint})."""
     T, K = log_likelihoods.shape
     joint = {}
     for path in itertools.product(range(K), repeat=T):
@@ -22,15 +22,15 @@ def enumerate_paths(log_likelihoods, pi, A, steps):
             for t in range(1, T):
                 total += np.log(move(pi, A, steps[t])[path[t - 1], path[t]]) + log_likelihoods[t, path[t]]
         joint[path] = total
-    evidence = np.logaddexp.reduce(list(joint.values()))
+    log_marginal = np.logaddexp.reduce(list(joint.values()))
     smoothed, pairs = np.zeros((T, K)), np.zeros((K, K))
     for path, total in joint.items():
-        weight = np.exp(total - evidence)
+        weight = np.exp(total - log_marginal)
         smoothed[np.arange(T), path] += weight
         for t in range(1, T):
             if steps[t] == 1:
                 pairs[path[t - 1], path[t]] += weight
-    return evidence, smoothed, pairs, joint
+    return log_marginal, smoothed, pairs, joint
 
 
 def filter_rows(log_likelihoods, pi, A, steps):

@@ -42,6 +42,15 @@ def test_restarts_are_models_side_by_side():
         torch.testing.assert_close(log_likelihoods(y, both)[index], log_likelihoods(y, model))
 
 
+def test_many_rows_are_scored_piece_by_piece():
+    """More than a cache holds, against the way that gradients take, in one product."""
+    rng = np.random.default_rng(2)
+    emission = random_parameters(rng, 2, 2, 1).emission
+    y = torch.as_tensor(rng.normal(size=(5, 20_000)))
+    whole = log_likelihoods(y.clone().requires_grad_(), emission).detach()
+    torch.testing.assert_close(log_likelihoods(y, emission), whole)
+
+
 def test_patterns_group_the_partly_observed_rows():
     observed = random_observed(np.random.default_rng(0), 3, 60)
     found = patterns(observed)

@@ -27,10 +27,10 @@ def draw(seed, scale=2.0, holes=True):
 @pytest.mark.parametrize("seed", range(24))
 def test_smoother_equals_enumeration_for_every_block_size(seed):
     scores, pi, A, steps = draw(seed, holes=seed % 2 == 0)
-    evidence, smoothed, pairs, _ = enumerate_paths(scores, pi, A, steps)
+    log_marginal, smoothed, pairs, _ = enumerate_paths(scores, pi, A, steps)
     for block_rows in range(1, len(scores) + 1):
         found = forward_backward.smooth(torch.as_tensor(scores), chain(pi, A), steps, block_rows)
-        assert float(found.log_marginal) == pytest.approx(evidence, abs=1e-9)
+        assert float(found.log_marginal) == pytest.approx(log_marginal, abs=1e-9)
         np.testing.assert_allclose(found.smoothed_probs, smoothed, rtol=0, atol=1e-9)
         np.testing.assert_allclose(found.pair_sums, pairs, rtol=0, atol=1e-9)
 
@@ -131,7 +131,7 @@ def test_a_million_rows_with_scores_scaled_by_100_have_no_nan(dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_hard_zeros_give_no_nan(dtype):
-    """A chain that only moves on, against evidence that wants to go back."""
+    """A chain that only moves on, against log-likelihoods that favour going back."""
     A = torch.tensor([[0.9, 0.1, 0], [0, 0.9, 0.1], [0, 0, 1]], dtype=dtype)
     scores = torch.zeros(300, 3, dtype=dtype)
     scores[:100, 2], scores[100:200, 1], scores[200:, 0] = 50, 50, 50

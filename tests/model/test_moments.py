@@ -50,6 +50,34 @@ def test_update_is_weighted_least_squares(shared):
     np.testing.assert_allclose(found.scale_tril @ found.scale_tril.mT, np.stack(covariances), rtol=1e-4, atol=1e-5)
 
 
+def test_a_regime_sees_one_pooled_row_beside_its_own():
+    """By least squares over both, rows of the pooled data with weight 1 / n."""
+    rng = np.random.default_rng(3)
+    own, pooled_rows = rng.normal(size=(5, 12)), rng.normal(size=(5, 300))
+    pooled_rows[:2] += pooled_rows[2:4]
+    pooled = torch.as_tensor(pooled_rows @ pooled_rows.T / 300)
+    emission = update_emission(torch.as_tensor(own @ own.T)[None], torch.tensor([12.0]), pooled, 2, False)
+    every = np.concatenate([own, pooled_rows / 300**0.5], axis=1)
+    weights = np.linalg.lstsq(every[2:].T, every[:2].T, rcond=None)[0].T
+    residual = every[:2] - weights @ every[2:]
+    np.testing.assert_allclose(emission.weights[0], weights, atol=1e-8)
+    covariance = emission.scale_tril[0] @ emission.scale_tril[0].T
+    np.testing.assert_allclose(covariance, residual @ residual.T / 13, atol=1e-5)
+
+
+@pytest.mark.parametrize("noise", [0.3, 0.0], ids=["pooled residual", "nothing but the pooled variance"])
+def test_covariance_of_a_regime_without_errors_is_a_share_of_the_pooled_one(noise):
+    rng = np.random.default_rng(4)
+    h, errors = 100 * rng.normal(size=500), 100 * noise * rng.normal(size=500)
+    pooled_rows, own = np.stack([h + errors, h]), np.stack([h, h])
+    pooled = torch.as_tensor(pooled_rows @ pooled_rows.T / 500)
+    counts = torch.tensor([500.0], dtype=torch.float64)
+    emission = update_emission(torch.as_tensor(own @ own.T)[None], counts, pooled, 1, False, pseudo_rows=1e-12)
+    slope = (pooled_rows[0] @ h) / (h @ h)
+    expected = 1e-6 * np.mean((pooled_rows[0] - slope * h) ** 2) + 1e-8 * np.mean(pooled_rows[0] ** 2)
+    assert float(emission.scale_tril) ** 2 == pytest.approx(expected, rel=1e-3)
+
+
 def test_an_empty_regime_gets_the_pooled_regression():
     rng = np.random.default_rng(2)
     y = torch.as_tensor(rng.normal(size=(2, 500)))

@@ -74,7 +74,7 @@ def test_partly_and_wholly_observed_rows_have_the_density_of_scipy(nu, D, shared
 
 
 def expected_row(values, steps, emission, t, model, weighed):
-    """Row by row, by scipy: (K,) log-likelihoods of row t, None without evidence; notes in `weighed` its own weight."""
+    """Row by row, by scipy: (K,) log-likelihoods of row t, None if not usable; notes in `weighed` its own weight."""
     D, P, s = values.shape[1], model.lags, model.stride
     lagged = [t - p * s for p in range(1, P + 1)]
     if lagged[-1] < 0 or any(steps[u] != 1 for u in range(lagged[-1] + 1, t + 1)):
@@ -97,7 +97,7 @@ def expected_row(values, steps, emission, t, model, weighed):
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 2), st.integers(1, 2), st.integers(1, 40))
-def test_rows_are_doubted_by_the_weight_of_their_lags_for_every_block_size(seed, lags, stride, block_rows):
+def test_rows_are_inflated_by_the_weight_of_their_lags_for_every_block_size(seed, lags, stride, block_rows):
     values, steps = spiked(seed, 60, 2)
     source, emission = lagged_rows(values, steps, lags=lags, stride=stride), heavy(seed, 2, 2, lags)
     blocks = list(source.blocks(block_rows))
@@ -120,7 +120,7 @@ def test_stretches_keep_the_past_that_they_had():
     middle = both.rows(20, 50)
     torch.testing.assert_close(log_likelihoods(middle.y, emission, middle.partial, middle.lag_index), joined[:, 20:50])
     plain = log_likelihoods(both.y, emission, both.partial)
-    assert float((joined - plain)[:, both.usable].abs().max()) > 1, "some row was doubted"
+    assert float((joined - plain)[:, both.usable].abs().max()) > 1, "some lag was an outlier"
 
 
 def test_a_value_beyond_all_numbers_is_an_outlier():
@@ -182,7 +182,7 @@ def test_light_tails_end_at_the_upper_bound():
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_an_update_never_lowers_the_likelihood_while_nothing_is_doubted(shared):
+def test_an_update_never_lowers_the_likelihood_while_no_lag_is_an_outlier(shared):
     """Over partly observed rows with heavy tails, from random parameters."""
     rng = np.random.default_rng(7)
     y = context(torch.as_tensor(rng.standard_t(2, size=(3, 400))), 1, 1, True)
@@ -205,7 +205,7 @@ def test_an_update_never_lowers_the_likelihood_while_nothing_is_doubted(shared):
 
 
 def test_one_regime_is_the_maximum_that_scipy_finds():
-    """Weights, scale and degrees of x_t = 0.6 x_t-1 + 1 + t noise with spikes; doubts held at those of the answer."""
+    """Weights, scale and degrees of x_t = 0.6 x_t-1 + 1 + t noise with spikes; lag inflation as in the answer."""
     rng = np.random.default_rng(2)
     x = np.zeros(3_000)
     noise = 0.5 * rng.standard_t(4, size=3_000)
