@@ -90,6 +90,6 @@ def _nearest(points: Labels, others: Labels) -> Labels:
 
 
 def _within(rows: Labels, start: int, stop: int) -> Labels:
-    """The rows in [start, stop), counted from its start."""
+    """The sorted rows that lie in [start, stop)."""
     first, last = np.searchsorted(rows, [start, stop])
-    return rows[first:last] - start
+    return rows[first:last]

@@ -66,7 +66,14 @@ def test_adjusted_rand_of_a_billion_rows_loses_no_digit():
     )
     chance = true * predicted / pairs
     expected = float((together - chance) / ((true + predicted) / 2 - chance))
-    assert float(partition.adjusted_rand(counts)) == pytest.approx(expected, rel=1e-14)
+    assert float(partition.adjusted_rand(counts)) == pytest.approx(expected, rel=1e-14, abs=0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_adjusted_rand_of_equal_partitions_of_many_rows_is_exactly_one(seed):
+    """Where rounding of numerator and denominator would say 1 - 1e-16 every other time."""
+    sizes = np.random.default_rng(seed).integers(1, 10**6, size=3)
+    assert partition.adjusted_rand(np.diag(sizes)) == 1
 
 
 @pytest.mark.parametrize("counts", [[[5]], [[1, 0], [0, 1]]], ids=["one label each", "every row its own label"])

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -74,6 +75,35 @@ def test_dominant_period_of_a_second_order_oscillation():
     found = ar_dynamics.dominant_period(lags[:, :, None, None])
     assert float(found[0]) == pytest.approx(period, rel=1e-6)
     assert found[1].isnan()
+
+
+def test_a_double_real_root_does_not_turn_whatever_rounding_makes_of_it():
+    """Of every fourth of these an eigenvalue solver makes a pair with an imaginary part near 1e-8."""
+    roots = torch.linspace(0.3, 0.98, 137, dtype=torch.float64)
+    lags = torch.stack([2 * roots, -roots.square()], dim=1)
+    assert bool((torch.linalg.eigvals(ar_dynamics.companion(lags[:, :, None, None])).imag.abs() > 0).any())
+    assert bool(ar_dynamics.dominant_period(lags[:, :, None, None]).isnan().all())
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_divergence_is_the_mean_over_contexts_of_both_kullback_leibler_divergences(shared):
+    """By torch.distributions, over contexts whose mean square is the identity."""
+    generator = torch.Generator().manual_seed(0)
+    K, D, C = 3, 2, 5
+    weights = torch.randn(K, D, C, generator=generator, dtype=torch.float64)
+    tril = torch.randn(1 if shared else K, D, D, generator=generator, dtype=torch.float64).tril()
+    tril.diagonal(dim1=1, dim2=2).abs_().add_(0.5)
+    contexts = C**0.5 * torch.eye(C, dtype=torch.float64)
+    laws = [
+        torch.distributions.MultivariateNormal(contexts @ weights[k].T, scale_tril=tril[0 if shared else k])
+        for k in range(K)
+    ]
+    divergence = ar_dynamics.divergence(weights, tril)
+    for i, j in itertools.product(range(K), repeat=2):
+        expected = sum(
+            torch.distributions.kl_divergence(*pair).mean() for pair in ((laws[i], laws[j]), (laws[j], laws[i]))
+        )
+        assert float(divergence[i, j]) == pytest.approx(float(expected), abs=1e-10)
 
 
 def test_standard_errors_are_those_of_least_squares(generator):

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.signal import lfilter
 
-from gmvae_cli.selection.sampling_rate import rows_per_block, stride_of
+from gmvae_cli.selection.sampling_rate import predicted_share, rows_per_block, stride_of
 
 
 def coloured(rho, shape, rng):
@@ -45,3 +45,11 @@ def test_stride_looks_across_no_break():
 @pytest.mark.parametrize(("rows", "length"), [(100, 1), (2_399, 1), (2_400, 4), (60_000, 100)])
 def test_blocks_number_about_six_hundred_or_are_rows(rows, length):
     assert rows_per_block(rows) == length
+
+
+def test_the_level_of_a_channel_is_not_taken_for_prediction():
+    x = torch.as_tensor(coloured(0.5, (2, 2_000), np.random.default_rng(0)))
+    level = torch.tensor([[30.0], [-5.0]], dtype=torch.float64)
+    share = predicted_share(x, follows(2_000), 1)
+    assert share == pytest.approx(0.25, abs=0.05)
+    assert predicted_share(x + level, follows(2_000), 1) == pytest.approx(share, rel=1e-9)
