@@ -1,5 +1,8 @@
+import importlib
 import itertools
 import math
+import operator
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +14,7 @@ from random_models import random_parameters
 from reference import random_chain
 from scipy.stats import multivariate_t
 
+from gmvae_cli import core
 from gmvae_cli.config import ModelConfig, TrainConfig
 from gmvae_cli.core import GMVAE, relaxed_regimes, temperature_at
 from gmvae_cli.model.ar_density import context, log_likelihoods
@@ -42,6 +46,22 @@ def log_marginal(model, y):
     if model.config.prior == "iid":
         return float((scores + chain.initial_probs.log()[:, None]).logsumexp(0).sum())
     return float(smooth(scores.mT, chain).log_marginal)
+
+
+MAP = re.findall(r"^ {4}(\S.*?) {2,}([\w.]+):([\w.]+)$", core.__doc__, re.MULTILINE)
+
+
+def test_the_map_from_formulas_to_functions_is_long_and_names_each_formula_once():
+    formulas = [formula for formula, _, _ in MAP]
+    assert len(formulas) == len(set(formulas)) == core.__doc__.split("gmvae_cli`:")[1].strip().count("\n") + 1
+    assert len(formulas) > 35
+
+
+@pytest.mark.parametrize(("formula", "module", "name"), MAP)
+def test_the_map_from_formulas_names_functions_that_exist(formula, module, name):
+    found = operator.attrgetter(name)(importlib.import_module(f"gmvae_cli.{module}"))
+    assert callable(found), formula
+    assert found.__module__ == f"gmvae_cli.{module}", f"{formula}: {name} is defined in {found.__module__}"
 
 
 @settings(max_examples=40, deadline=None)
