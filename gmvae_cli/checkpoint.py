@@ -21,7 +21,7 @@ from gmvae_cli.model.student_t import DEGREES
 
 FORMAT = 2
 _ENCODER = "encoder."
-_LARGEST = 1e15  # what decoder and encoder of standardised columns can hold; farther out sums overflow
+_LARGEST = 1e15  # of decoder and encoder, for standardised columns; beyond it sums overflow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Checkpoint:
         encoder: its state, or None (a simulated truth has none).
         training: a JSON-able summary of how it was trained.
         standard_errors: (K, P, D, D) of the AR weights in standardised units, or None (a simulated truth is exact).
-        floor: (columns,) as in `summaries` where blocks are modelled, and D is twice the number of columns; else None.
+        std_epsilon: (columns,) as in `block_features` where blocks are modelled (D is then twice the columns), or None.
     """
 
     model: ModelConfig
@@ -49,17 +49,21 @@ class Checkpoint:
 
     @property
     def modelled(self) -> tuple[str, ...]:
-        """What the tensors' channels are: columns, or summaries of columns."""
+        """Names of the tensors' channels: columns, or features of columns where blocks are modelled."""
         return self.channels if self.model.summarize == 1 else feature_names(self.channels)
 
     @property
     def expected_dwell(self) -> list[float]:
-        """Rows that a visit to each regime is expected to last; infinite where it never ends."""
+        """Expected rows of a visit to each regime; infinite where it never ends."""
         dwell: list[float] = (expected_dwell(self.parameters.chain.transition_matrix) * self.model.summarize).tolist()
         return dwell
 
     def build_encoder(self, path: str) -> Encoder:
-        """The encoder as a module; CheckpointError if the file has none."""
+        """Build the encoder as a module.
+
+        Raises:
+            CheckpointError: the file has none.
+        """
         if self.encoder is None:
             raise CheckpointError(f"{path}: this model has no encoder; use --posterior smooth, viterbi or filter")
         encoder = Encoder(len(self.modelled), self.model)
@@ -117,12 +121,12 @@ def _parameters(tensors: Mapping[str, Tensor], model: ModelConfig) -> Parameters
 
 
 def _described(model: ModelConfig) -> dict[str, Any]:
-    """The header's words for a model; what came after the first models is said only where it is not as it was then."""
+    """The header's entries for a model; noise is left out where it is Normal, as in files older than that option."""
     return {name: value for name, value in asdict(model).items() if (name, value) != ("noise", "normal")}
 
 
 def _defined(value: Any) -> Any:
-    """The value with null for whatever is infinite or NaN, which JSON does not know."""
+    """Replace infinity and NaN, which JSON lacks, by null."""
     if isinstance(value, dict):
         return {name: _defined(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -172,7 +176,7 @@ def _header(path: str, header: Any) -> tuple[ModelConfig, tuple[str, ...], dict[
 
 
 def _check_training(training: Any, model: ModelConfig) -> None:
-    """Refuse a summary that a report could not print."""
+    """Reject a training summary that a report could not print."""
     if not isinstance(training, dict):
         raise ValueError("its training summary is no object")
     for name, value in training.items():
@@ -275,7 +279,7 @@ def _check_shapes(
 
 
 def _check_values(path: str, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse what no training writes: other types, NaN, laws that do not sum to one, no covariance."""
+    """Reject other types, NaN, probabilities that do not sum to one, and matrices that are no covariance."""
     for name, tensor in tensors.items():
         if tensor.dtype != torch.float64:
             raise CheckpointError(f"{path}: tensor '{name}' is {tensor.dtype}, but must be float64")

@@ -27,10 +27,10 @@ TOLERANCE = 1e-6  # nats a row; a pass that gains less has converged: labels and
 _COUNTED_STARTS = (
     20  # series from which the initial law is counted: with fewer, tomorrow's file is forced to start alike
 )
-_DWELL_VISITS = 20  # visits a regime that an expected dwell weighs as much as: more than most recordings hold
-FIRST_DEGREES = 5.0  # of freedom, to begin with: tails heavy enough to leave outliers out, and a finite covariance
-_STANDING = 0.02  # relative change of the evidence scale below which it stands: its standard error is far larger
-_ROUNDS = 8  # of EM and evidence scale in turn, at most; three to five are usual
+_DWELL_VISITS = 20  # visits a regime that an expected dwell weighs as much as: the user knows it
+FIRST_DEGREES = 5.0  # of freedom, to begin with: heavy tails, and still a finite covariance; EM updates them
+_STANDING = 0.02  # relative change of the evidence scale below which it stands
+_ROUNDS = 8  # of EM and evidence scale in turn, at most
 
 
 @dataclass(frozen=True)

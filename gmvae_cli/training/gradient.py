@@ -1,4 +1,4 @@
-"""Gradient training: Adam on the ELBO over minibatches of chunks, temperature annealed; and the encoder alone."""
+"""Gradient training: Adam on the ELBO over minibatches of chunks while the temperature falls; and the encoder alone."""
 
 import math
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from gmvae_cli.model.ar_density import lag_inflation, log_likelihoods
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.resume import NOTHING, ResumeLog, State
 
-_CHUNK = 64  # rows in a training chunk
-_CLIP = 10.0  # norm of the gradient of the loss, in nats a row
-_ENCODER_LR = 0.03
-_ENCODER_ROWS = 2048
+_CHUNK = 64  # rows in a training chunk: 32 chunks take 4 ms a step and 128 take 5 ms, so many short ones are best
+_CLIP = 10.0  # norm of the gradient of the loss, nats a row; it keeps one odd minibatch from ending in NaN
+_ENCODER_LR = 0.03  # ten times that of annealing, because the decoder is fixed meanwhile
+_ENCODER_ROWS = 2048  # rows of a step of the encoder alone
 
 
 class Adam:
@@ -32,7 +32,7 @@ class Adam:
 
     @torch.no_grad()
     def step(self, gradients: tuple[Tensor, ...], lr: float) -> None:
-        """Move the parameters, in place."""
+        """Move the parameters in place, by gradients of their shapes."""
         norm = torch.stack(torch._foreach_norm(gradients)).norm()
         gradients = torch._foreach_mul(gradients, (_CLIP / norm.clamp_min(_CLIP)))
         first, second = self.betas
@@ -45,20 +45,20 @@ class Adam:
         torch._foreach_addcdiv_(self.parameters, self.means, denominators, -lr / (1 - first**self.steps))
 
     def state(self) -> State:
-        """All that the next step depends on, the parameters too."""
+        """Collect all that the next step depends on, the parameters too."""
         kinds = {"parameter": self.parameters, "mean": self.means, "square": self.squares}
         state = {f"{kind}.{i}": tensor for kind, tensors in kinds.items() for i, tensor in enumerate(tensors)}
         return state | {"steps": torch.tensor(self.steps)}
 
     @torch.no_grad()
     def resume(self, resume_log: ResumeLog, phase: str, generator: torch.Generator) -> int:
-        """Go back to where the journal has this phase; the steps that are done."""
-        here = self.state()
-        there = resume_log.recall(phase, here, generator)
-        if there is not None:
-            self.steps = int(there.pop("steps"))
-            for name, tensor in there.items():
-                here[name].copy_(tensor)
+        """Take over what the resume log has of this phase; the number of steps that are done."""
+        current = self.state()
+        recalled = resume_log.recall(phase, current, generator)
+        if recalled is not None:
+            self.steps = int(recalled.pop("steps"))
+            for name, tensor in recalled.items():
+                current[name].copy_(tensor)
         return self.steps
 
 
@@ -71,12 +71,13 @@ def anneal(
     progress: Progress,
     resume_log: ResumeLog = NOTHING,
 ) -> None:
-    """Encoder, decoder and prior together: Adam steps on -ELBO / rows, the learning rate falling to zero.
+    """Train encoder, decoder and prior together: Adam on -ELBO / rows, the learning rate falling to zero.
 
     Args:
         rows: held in memory; chunks are drawn from them at random and start from the stationary law. Partly observed
-            rows are left to the polish: here they count as rows without evidence. Doubts stay what they are at first.
+            rows are left to EM: here they count as unusable. The lag inflation stays as it is at first.
         config: its estimator says whether regimes are relaxed samples at the annealed temperature, or summed exactly.
+        steps: of the optimizer.
     """
     length = min(_CHUNK, len(rows))
     count = max(1, min(config.batch_rows, len(rows)) // length)
@@ -114,21 +115,25 @@ def fit_encoder(
     resume_log: ResumeLog = NOTHING,
     phase: str = "encoder",
 ) -> None:
-    """The encoder alone, towards the exact posterior of a decoder and a prior that stand still.
+    """Train the encoder alone, towards the exact posterior under a fixed decoder and a fixed prior.
 
     The encoder's optimum is the decoder's log-likelihood, up to a constant a row, whatever the prior. So each row is
-    matched by itself, by the cross-entropy from softmax(log pi + log p(x | h, z) / c) to softmax(log pi + l / c), with
-    c the evidence scale: through the chain, the ELBO has bad optima in which a persistent prior outvotes an encoder
-    that knows nothing yet.
+    matched by itself: minimise the cross-entropy of softmax(log pi + l / c) relative to
+    softmax(log pi + log p(x | h, z) / c), with c the evidence scale. Through the chain, the ELBO has bad optima in
+    which a persistent prior overrules an encoder that has not learned yet.
+
+    Args:
+        rows: held in memory; every step draws usable ones at random. lr: the first learning rate; it falls to zero.
+        phase: name of this phase in the resume log.
     """
     emission, chain = model.emission(), model.chain()
     emission, log_law = emission.to(rows.y), chain.initial_probs.clamp_min(1e-8).log().to(rows.y)
     parameters = list(model.encoder.parameters())
     optimizer = Adam(parameters)
     scores = log_likelihoods(rows.y, emission, rows.partial, rows.lag_index) / model.evidence_scale
-    present = rows.usable.nonzero()[:, 0]
+    usable = rows.usable.nonzero()[:, 0]
     for step in range(optimizer.resume(resume_log, phase, generator), steps):
-        index = present[torch.randint(len(present), (_ENCODER_ROWS,), generator=generator)]
+        index = usable[torch.randint(len(usable), (_ENCODER_ROWS,), generator=generator)]
         target = (log_law[:, None] + scores[:, index]).softmax(0).mT
         potentials = model.encoder(rows.y[:, index], rows.observed[:, index]) / model.evidence_scale
         guess = (log_law + potentials).log_softmax(-1)
@@ -139,5 +144,5 @@ def fit_encoder(
 
 
 def _falling(lr: float, step: int, steps: int) -> float:
-    """A learning rate that falls to zero along a cosine."""
+    """The learning rate of a step: it falls from lr to zero along a cosine."""
     return lr * 0.5 * (1 + math.cos(math.pi * step / steps))

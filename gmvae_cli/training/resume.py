@@ -1,8 +1,8 @@
-"""What a training run has done so far, phase by phase, kept in a file so that another run can go on from there.
+"""The resume log: what a training run has done so far, phase by phase, kept in a file so that another run goes on.
 
-Training is a function of its input, options and seed, so a phase that the journal does not know is simply run again,
-and one that it knows is put back as it was: the tensors at the end agree bit for bit. What comes out of the journal
-lies in fresh contiguous memory, and so does what `record` returns: a sum may depend on where its terms lie.
+Training is a function of its input, options and seed. So a phase that the log lacks is simply run again, and one that
+it holds is restored: the tensors at the end agree bit for bit. What the log returns, from `record` as from `recall`,
+lies in fresh contiguous memory, because the last bits of a sum depend on where its terms lie.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ from gmvae_cli.model.ar_density import Emission
 from gmvae_cli.model.chain import Chain
 
 FORMAT = 1
-SECONDS = 60.0  # the file is written this long after the last time, or after so many records, or as a phase ends
-RECORDS = 50
+SECONDS = 60.0  # between writes of the file at most, as long as records come: what an interruption costs
+RECORDS = 50  # between writes at most; the end of a phase writes as well
 _KIND = "gmvae resume"
 _GENERATOR = "generator"
 
@@ -34,16 +34,16 @@ State = dict[str, Tensor]
 
 
 class ResumeLog:
-    """One that forgets: for runs that nobody resumes. A context manager, as the one that a file keeps."""
+    """A log that keeps nothing, for runs that are never resumed; a context manager like `ResumeFile`."""
 
     problem = ""
 
     def load(self) -> bool:
-        """Take up what an earlier run has recorded; False where there is nothing."""
+        """Load the records of an earlier run; False where there are none."""
         return False
 
     def remove(self) -> None:
-        """The run is done: nothing is left to resume."""
+        """Delete the records of a run that is done."""
 
     def __enter__(self) -> Self:
         return self
@@ -51,22 +51,22 @@ class ResumeLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave what is known as it is."""
+        """Leave the records as they are."""
 
     def recall(self, phase: str, like: Mapping[str, Tensor], generator: Generator | None = None) -> State | None:
-        """What was recorded of a phase, or None; the generator is put back to where it was then.
+        """Return the recorded state of a phase, or None, and restore the generator to where it was then.
 
         Args:
             like: tensors of the names, shapes and types that the state must have.
         Raises:
-            CheckpointError: it has others.
+            CheckpointError: the state has other ones.
         """
         return None
 
     def record(
         self, phase: str, state: Mapping[str, Tensor], generator: Generator | None = None, *, finished: bool = True
     ) -> State:
-        """Keep the state of a phase in place of an earlier one; a copy of it, contiguous, to go on with."""
+        """Record the state of a phase in place of an earlier one; return a contiguous copy to go on with."""
         return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
 
 
@@ -74,12 +74,12 @@ NOTHING = ResumeLog()
 
 
 class ResumeFile(ResumeLog):
-    """A journal that a file keeps; a context manager that saves it when the work inside is interrupted.
+    """A resume log in a file; a context manager that writes it when the work inside is interrupted.
 
     A file that cannot be written never ends a run: `problem` says why, and the next record tries again.
 
     Args:
-        path: of the file. identity: JSON-able input, options and versions, all of which decide the result.
+        path: of the file. identity: JSON-able; the input, options and versions, which together determine the result.
     """
 
     def __init__(self, path: str, identity: Mapping[str, Any]) -> None:
@@ -89,10 +89,10 @@ class ResumeFile(ResumeLog):
         self._records, self._written = 0, time.monotonic()
 
     def load(self) -> bool:
-        """Take up what an earlier run has recorded; False where it left no file.
+        """Load the records of an earlier run; False where it left no file.
 
         Raises:
-            CheckpointError: a damaged file, or one of another input or of other options; the message says which.
+            CheckpointError: the file is damaged, or belongs to another input or to other options, which are named.
         """
         if not os.path.lexists(self.path):
             return False
@@ -129,14 +129,15 @@ class ResumeFile(ResumeLog):
         if known is None:
             return None
         state = {name: tensor.clone() for name, tensor in known.items() if name != _GENERATOR}
-        found, expected = ({name: (t.shape, t.dtype) for name, t in one.items()} for one in (state, like))
-        if found != expected:
+        if _layout(state) != _layout(like):
             raise CheckpointError(f"{self.path}: its phase '{phase}' does not fit this run; leave out --resume")
         if generator is not None:
             try:
                 generator.set_state(known[_GENERATOR].clone())
             except (KeyError, RuntimeError, TypeError) as problem:
-                raise CheckpointError(f"{self.path}: not a {_KIND} file, or a damaged one (chance)") from problem
+                raise CheckpointError(
+                    f"{self.path}: not a {_KIND} file, or a damaged one (random numbers)"
+                ) from problem
         return state
 
     def record(
@@ -144,8 +145,8 @@ class ResumeFile(ResumeLog):
     ) -> State:
         """As in `ResumeLog`."""
         copies = super().record(phase, state)
-        chance = {} if generator is None else {_GENERATOR: generator.get_state()}
-        self._states[phase] = copies | chance
+        generator_state = {} if generator is None else {_GENERATOR: generator.get_state()}
+        self._states[phase] = copies | generator_state
         self._records += 1
         if finished or self._records >= RECORDS or time.monotonic() - self._written >= SECONDS:
             with suppress(SeriesError):
@@ -173,8 +174,8 @@ class ResumeFile(ResumeLog):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        would_come_again = isinstance(error, (GmvaeError, OSError))  # unlike a signal
-        if error is not None and not would_come_again:
+        repeats = isinstance(error, (GmvaeError, OSError))  # unlike an interruption, it would end a resumed run too
+        if error is not None and not repeats:
             self.write()
             error.add_note(f"{self.path} keeps what is done, --resume goes on from there")
 
@@ -193,6 +194,10 @@ def parameters_of(state: State) -> Parameters:
         for part in ("emission.", "chain.")
     )
     return Parameters(Emission(**emission), Chain(**chain), state["evidence_scale"])
+
+
+def _layout(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -60,7 +60,7 @@ def whole(run, path, *options):
 
 @pytest.fixture
 def stops(run, monkeypatch):
-    """Train until the journal has taken so many records of a phase, then have a signal arrive."""
+    """Train until the resume log has taken so many records of a phase, then have a signal arrive."""
 
     def stops(path, phase, records, *options, error=KeyboardInterrupt):
         record, seen = ResumeFile.record, []
@@ -246,7 +246,7 @@ def with_digest(change):
         ),
         pytest.param(
             with_digest(lambda t: t.update({"anneal/generator": torch.zeros(3, dtype=torch.uint8)})),
-            r"damaged one \(chance\)",
+            r"damaged one \(random numbers\)",
             id="generator",
         ),
     ],
