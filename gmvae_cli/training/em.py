@@ -91,8 +91,6 @@ class EM:
         emission = Emission(weights, weights.new_zeros(1 if shared else K, D, D), degrees)
         return Parameters(emission, Chain(weights.new_zeros(K), weights.new_zeros(K, K)))
 
-    # --- M-step ------------------------------------------------------------------------------------------------------
-
     def regression(self, moments: Tensor, weight: Tensor, pseudo_rows: float = 1.0) -> Emission:
         """Fit Normal decoders to moments (..., K, M, M) of so many rows (..., K), as in `moments.update_emission`."""
         shared = self.config.covariance == "shared"
@@ -136,8 +134,6 @@ class EM:
         if self.student:
             weights = weighted_log_likelihoods(rows.y, emission, lag_index=rows.lag_index)[1]
         return evidence_scale(rows.y, rows.fully_observed, emission, probs, weights)
-
-    # --- passes ------------------------------------------------------------------------------------------------------
 
     def run_em(
         self, rows: Rows, parameters: Parameters, passes: int, calibrate: bool = False
