@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "batch.md").read_text()
 GMVAE = [sys.executable, "-m", "gmvae_cli"]
 SEVERAL = """
 import sys
@@ -45,8 +45,8 @@ def infer(run, *options, status=0):
 
 
 def block(language):
-    """The block of README.md in this language."""
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    """The block of the guide in this language."""
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
     return found
 
 
@@ -215,7 +215,7 @@ def test_a_locked_down_environment_is_enough(tmp_path, home):
 
 @pytest.fixture
 def on_path(tmp_path):
-    """A folder laid out as the README says, and an environment in which `gmvae` is a command."""
+    """A folder laid out as the guide says, and an environment in which `gmvae` is a command."""
     programs = tmp_path / "sensors" / ".venv" / "bin"
     programs.mkdir(parents=True)
     (programs / "gmvae").write_text(f'#!/bin/sh\nexec {" ".join(GMVAE)} "$@"\n')
@@ -259,7 +259,8 @@ def test_the_crontab_line_works_as_printed(run, on_path, simulated):
 @pytest.mark.slow
 def test_the_smoke_test_works_as_printed(on_path):
     folder, env = on_path
-    lines = re.findall(r"^```sh\n(gmvae simulate smoke.*?)^```$", README, re.MULTILINE | re.DOTALL)[0].splitlines()
+    (block,) = re.findall(r"^```console\n(\$ gmvae simulate smoke.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+    lines = re.findall(r"^\$ (.*)$", block, re.MULTILINE)
     assert len(lines) == 3
     for line in lines:
         subprocess.run(["/bin/sh", "-c", line], cwd=folder, env=env, check=True, capture_output=True)
