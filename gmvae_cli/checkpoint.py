@@ -152,8 +152,8 @@ def _expected_shapes(model: ModelConfig, num_channels: int) -> dict[str, tuple[i
 
 def _header(path: str, header: Any) -> tuple[ModelConfig, tuple[str, ...], dict[str, Any]]:
     if header["format"] != FORMAT:
-        found = json.dumps(header["format"])[:40]
-        raise CheckpointError(f"{path}: model format {found}, but this version reads format {FORMAT}; retrain")
+        number = json.dumps(header["format"])[:40]
+        raise CheckpointError(f"{path}: model format {number}, but this version reads format {FORMAT}; retrain")
     if set(header) != {"format", "model", "channels", "training"}:
         raise CheckpointError(f"{path}: unknown entries in the header; expected format, model, channels, training")
     channels, options, training = header["channels"], header["model"], header["training"]
@@ -216,8 +216,8 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "warnings": lambda value: (
         isinstance(value, list)
         and all(
-            isinstance(one, dict) and all(isinstance(one.get(key), str) for key in ("code", "sentence"))
-            for one in value
+            isinstance(note, dict) and all(isinstance(note.get(key), str) for key in ("code", "sentence"))
+            for note in value
         )
     ),
 }

@@ -182,10 +182,10 @@ def on_training(figures: dict[str, Any], result: Fit) -> list[Note]:
         )
         notes.append(Note("amortisation_gap", sentence))
     if not result.converged:
-        found = "the model was still changing when training stopped"
+        reason = "the model was still changing when training stopped"
         if not np.isfinite(result.gain):
-            found = "training stopped too early to tell whether the model had settled"
-        notes.append(Note("not_converged", f"{found}; try more --polish"))
+            reason = "training stopped too early to tell whether the model had settled"
+        notes.append(Note("not_converged", f"{reason}; try more --polish"))
     return notes
 
 
