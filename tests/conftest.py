@@ -69,7 +69,8 @@ def generator():
 @pytest.fixture
 def few_counts(monkeypatch):
     """A comparison of time scales tries 1 to 3 regimes, in a quarter of the time that 1 to 9 take."""
-    monkeypatch.setattr("gmvae_cli.selection.multiscale._COUNTS", range(2, 4))
+    for module in ("multiscale", "row_model"):
+        monkeypatch.setattr(f"gmvae_cli.selection.{module}.REGIME_COUNTS", range(2, 4))
 
 
 @pytest.fixture

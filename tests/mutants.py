@@ -215,9 +215,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "a search for the number of regimes rewards parameters",
-        "selection/multiscale.py",
-        "* np.log(count) - 2 * likelihood",
-        "* -np.log(count) - 2 * likelihood",
+        "selection/row_model.py",
+        "* np.log(usable) - 2 * log_likelihood",
+        "* -np.log(usable) - 2 * log_likelihood",
         ["selection/test_multiscale.py::test_one_autoregression_is_one_regime"],
     ),
     # --- inference

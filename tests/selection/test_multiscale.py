@@ -7,6 +7,7 @@ from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.model import simulation
 from gmvae_cli.selection import multiscale
+from gmvae_cli.selection.views import views
 from gmvae_cli.system.progress import silent
 from gmvae_cli.training.expectation import smoothed_labels
 from gmvae_cli.training.fit import fit
@@ -81,7 +82,7 @@ def test_every_view_stands_for_every_row():
     steps = rng.choice([1, 1, 1, 1, 1, 1, 4, 0], size=5_000, p=[0.2, 0.2, 0.2, 0.2, 0.1, 0.08, 0.01, 0.01])
     steps[0] = 0
     with SeriesData.from_arrays(values, steps) as data:
-        seen = multiscale.views(data, 2)
+        seen = views(data, 2)
     assert {one.kind for one in seen} == {"rows", "blocks", "rough"}
     for one in seen:
         assert one.edges[0] == 0 and one.edges[-1] == 5_000
@@ -95,13 +96,13 @@ def test_views_are_long_enough_for_the_regimes():
     """10 channels: a regime needs 13 rows, and 2 * (20 + 3) blocks; the last value of every second row is missing."""
     values = np.random.default_rng(3).normal(size=(3_000, 10))
     with SeriesData.from_arrays(values) as data:
-        rows, *blocks = multiscale.views(data, 1)
+        rows, *blocks = views(data, 1)
     assert [one.block_rows for one in blocks] == [10, 5]
     assert rows.supports(2_999 // 13) and not rows.supports(2_999 // 13 + 1)
     assert blocks[0].supports(299 // 46) and not blocks[0].supports(299 // 46 + 1)
     values[::2, -1] = np.nan
     with SeriesData.from_arrays(values) as data:
-        assert not multiscale.views(data, 1)[0].supports(1)
+        assert not views(data, 1)[0].supports(1)
 
 
 @pytest.mark.parametrize(
