@@ -18,12 +18,12 @@ def random_labels(seed):
 
 def spans(labels, starts):
     """(start, stop) of every segment, row by row."""
-    found, begin = [], 0
+    segments, begin = [], 0
     for row in range(1, len(labels) + 1):
         if row == len(labels) or row in starts or labels[row] != labels[row - 1]:
-            found.append((begin, row))
+            segments.append((begin, row))
             begin = row
-    return found
+    return segments
 
 
 def change_rows(labels):

@@ -64,11 +64,11 @@ def random_chain(rng, K):
 def adjusted_rand_index(counts):
     """Agreement on pairs of rows, 0 by chance, 1 for equal partitions, trivial ones too.  [Hubert and Arabie 1985]"""
     n = int(counts.sum())
-    both = _pairs(counts)
+    together = _pairs(counts)
     true, predicted = _pairs(counts.sum(axis=1)), _pairs(counts.sum(axis=0))
     expected = true * predicted / max(_pairs(np.array([n])), 1)
     largest = (true + predicted) / 2
-    return 1.0 if largest == expected else (both - expected) / (largest - expected)
+    return 1.0 if largest == expected else (together - expected) / (largest - expected)
 
 
 def normalized_mutual_information(counts):
@@ -131,7 +131,7 @@ def _expected_mutual_information(true, predicted):
             mean = a * b / n
             reach = 30 * (mean * (1 - a / n) * (1 - b / n)) ** 0.5 + 30
             lowest, highest = max(1, a + b - n, int(mean - reach)), min(a, b, int(mean + reach) + 1)
-            both = np.arange(lowest, highest + 1, dtype=np.float64)
-            log_probs = log_choose(a, both) + log_choose(n - a, b - both) - log_choose(n, b)
-            total += float((both / n * np.log(n * both / (a * b)) * np.exp(log_probs)).sum())
+            shared = np.arange(lowest, highest + 1, dtype=np.float64)
+            log_probs = log_choose(a, shared) + log_choose(n - a, b - shared) - log_choose(n, b)
+            total += float((shared / n * np.log(n * shared / (a * b)) * np.exp(log_probs)).sum())
     return total

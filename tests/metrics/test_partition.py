@@ -26,15 +26,15 @@ def test_partition_scores_equal_the_formulas_on_counts(seed):
         "ami": reference.adjusted_mutual_information(counts),
         "v_measure": reference.v_measure(counts),
     }
-    found = partition.partition_scores(counts)
-    assert found == pytest.approx(expected, abs=1e-9)
+    result = partition.partition_scores(counts)
+    assert result == pytest.approx(expected, abs=1e-9)
     for name, score in (
         ("ari", sklearn.metrics.adjusted_rand_score),
         ("nmi", sklearn.metrics.normalized_mutual_info_score),
         ("ami", sklearn.metrics.adjusted_mutual_info_score),
         ("v_measure", sklearn.metrics.v_measure_score),
     ):
-        assert found[name] == pytest.approx(score(true, predicted), abs=1e-9)
+        assert result[name] == pytest.approx(score(true, predicted), abs=1e-9)
 
 
 @settings(max_examples=30, deadline=None)
@@ -135,10 +135,10 @@ def test_a_segmentation_with_itself_is_perfect_under_any_names(seed, renamed):
     true = np.repeat(generator.integers(K, size=n), generator.integers(1, 6, size=n))[:n]
     predicted = generator.permutation(K)[true] if renamed else true
     counts, starts = partition.contingency(true, predicted, K, K), np.union1d([0], generator.integers(n, size=3))
-    both = edges(true, starts), edges(predicted, starts)
-    changes = change_points.pooled_change_scores(*both, starts, n, 0)
+    starting_rows = edges(true, starts), edges(predicted, starts)
+    changes = change_points.pooled_change_scores(*starting_rows, starts, n, 0)
     assert partition.partition_scores(counts) == dict.fromkeys(("ari", "nmi", "ami", "v_measure"), 1)
-    assert partition.accuracy(counts) == partition.macro_f1(counts) == partition.covering(*both, n) == 1
+    assert partition.accuracy(counts) == partition.macro_f1(counts) == partition.covering(*starting_rows, n) == 1
     assert (changes.precision, changes.recall, changes.f1, changes.hausdorff) == (1, 1, 1, 0)
 
 

@@ -12,13 +12,13 @@ LABELS = st.integers(0, 40).flatmap(lambda n: arrays(np.int64, n, elements=st.in
 
 def by_loop(labels, breaks, carry):
     """[start, stop) of every run, and whether the first one goes on."""
-    found = []
+    pairs = []
     for row, label in enumerate(labels):
         if row and label == labels[row - 1] and not breaks[row]:
-            found[-1][1] = row + 1
+            pairs[-1][1] = row + 1
         else:
-            found.append([row, row + 1])
-    return found, bool(len(labels) and labels[0] == carry and not breaks[0])
+            pairs.append([row, row + 1])
+    return pairs, bool(len(labels) and labels[0] == carry and not breaks[0])
 
 
 @settings(deadline=None)

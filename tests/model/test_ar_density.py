@@ -36,10 +36,10 @@ def test_context_of_too_few_rows_is_empty():
 def test_restarts_are_models_side_by_side():
     rng = np.random.default_rng(0)
     models = [random_parameters(rng, 3, 2, 1).emission for _ in range(4)]
-    both = Emission(torch.stack([m.weights for m in models]), torch.stack([m.scale_tril for m in models]))
+    stacked = Emission(torch.stack([m.weights for m in models]), torch.stack([m.scale_tril for m in models]))
     y = torch.as_tensor(rng.normal(size=(5, 30)))
     for index, model in enumerate(models):
-        torch.testing.assert_close(log_likelihoods(y, both)[index], log_likelihoods(y, model))
+        torch.testing.assert_close(log_likelihoods(y, stacked)[index], log_likelihoods(y, model))
 
 
 def test_many_rows_are_scored_piece_by_piece():
@@ -53,10 +53,10 @@ def test_many_rows_are_scored_piece_by_piece():
 
 def test_patterns_group_the_partly_observed_rows():
     observed = random_observed(np.random.default_rng(0), 3, 60)
-    found = patterns(observed)
-    rows = torch.cat([pattern.rows for pattern in found])
+    result = patterns(observed)
+    rows = torch.cat([pattern.rows for pattern in result])
     assert sorted(rows.tolist()) == [t for t in range(60) if 0 < observed[:, t].sum() < 3]
-    for pattern in found:
+    for pattern in result:
         for t in pattern.rows.tolist():
             assert observed[:, t].nonzero()[:, 0].tolist() == pattern.channels.tolist()
     assert patterns(torch.ones(2, 5, dtype=torch.bool)) == []
@@ -68,7 +68,7 @@ def test_partly_observed_rows_have_their_marginal_density():
     emission = random_parameters(rng, K, D, 1).emission
     y = np.concatenate([rng.normal(size=(2 * D, n)), np.ones((1, n))])
     observed = random_observed(rng, D, n)
-    found = log_likelihoods(torch.as_tensor(y), emission, patterns(observed))
+    result = log_likelihoods(torch.as_tensor(y), emission, patterns(observed))
     covariance = (emission.scale_tril @ emission.scale_tril.mT).numpy()
     for t in range(n):
         o = observed[:, t].numpy()
@@ -76,4 +76,4 @@ def test_partly_observed_rows_have_their_marginal_density():
             if o.any():
                 mean = (emission.weights[k].numpy() @ y[D:, t])[o]
                 expected = multivariate_normal(mean, covariance[k][np.ix_(o, o)]).logpdf(y[:D, t][o])
-                assert float(found[k, t]) == pytest.approx(expected, rel=1e-9)
+                assert float(result[k, t]) == pytest.approx(expected, rel=1e-9)

@@ -72,9 +72,9 @@ def test_dominant_period_of_a_second_order_oscillation():
     """x_t = 2 r cos(w) x_t-1 - r^2 x_t-2 turns once in 2 pi / w rows; a double real root (0.8, 0.8) does not turn."""
     radius, period = 0.95, 20.0
     lags = torch.tensor([[2 * radius * math.cos(2 * math.pi / period), -(radius**2)], [1.6, -0.64]]).double()
-    found = ar_dynamics.dominant_period(lags[:, :, None, None])
-    assert float(found[0]) == pytest.approx(period, rel=1e-6)
-    assert found[1].isnan()
+    result = ar_dynamics.dominant_period(lags[:, :, None, None])
+    assert float(result[0]) == pytest.approx(period, rel=1e-6)
+    assert result[1].isnan()
 
 
 def test_a_double_real_root_does_not_turn_whatever_rounding_makes_of_it():
@@ -115,8 +115,8 @@ def test_standard_errors_are_those_of_least_squares(generator):
     covariance = residuals.T @ residuals / 200
     expected = [np.sqrt(np.diag(covariance[d, d] * np.linalg.inv(h.T @ h))) for d in range(D)]
     tril = torch.as_tensor(np.linalg.cholesky(covariance))[None]
-    found = ar_dynamics.standard_errors(torch.as_tensor(h.T @ h)[None], tril)
-    np.testing.assert_allclose(found[0], expected, rtol=1e-10)
+    result = ar_dynamics.standard_errors(torch.as_tensor(h.T @ h)[None], tril)
+    np.testing.assert_allclose(result[0], expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("degrees", [2.1, 3.0, 100.0])

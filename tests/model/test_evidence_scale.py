@@ -73,8 +73,8 @@ def test_training_on_a_correct_model_keeps_scale_one():
     values, _ = recovery.drawn(process, 4_000, rng)
     data = SeriesData.from_arrays(values)
     config = TrainConfig(model=ModelConfig(regimes=3), steps=20)
-    found = fit(LaggedRows(data, config.model, data.mean, data.scale), config, None, silent)
-    assert float(found.parameters.evidence_scale) == 1.0
+    result = fit(LaggedRows(data, config.model, data.mean, data.scale), config, None, silent)
+    assert float(result.parameters.evidence_scale) == 1.0
 
 
 def test_training_estimates_the_scale_of_a_wrong_model():
@@ -122,7 +122,7 @@ def test_rows_are_predicted_unscaled_by_a_scaled_filter(scale):
     checkpoint = random_checkpoint(3)
     checkpoint.parameters.evidence_scale.fill_(scale)
     data = random_data(3, 60)
-    _, _, found, _, _ = collected(data, checkpoint, "smooth", 17)
+    _, _, result, _, _ = collected(data, checkpoint, "smooth", 17)
     lagged_rows = LaggedRows(data, checkpoint.model, checkpoint.mean.numpy(), checkpoint.scale.numpy(), torch.float64)
     rows = lagged_rows.rows(0, 60)
     emission = checkpoint.parameters.emission
@@ -134,4 +134,4 @@ def test_rows_are_predicted_unscaled_by_a_scaled_filter(scale):
         predicted[t] = pi if step == 0 else filtered[t - 1] @ np.linalg.matrix_power(A, step)
     volume = checkpoint.scale.log().numpy() @ rows.observed.numpy()
     expected = np.log((predicted * np.exp(scores)).sum(1)) - volume
-    np.testing.assert_allclose(found, np.where(rows.usable, expected, np.nan), rtol=1e-9)
+    np.testing.assert_allclose(result, np.where(rows.usable, expected, np.nan), rtol=1e-9)

@@ -37,17 +37,17 @@ def test_update_is_weighted_least_squares(shared):
     q = rng.dirichlet(np.ones(K), size=n).T
     moments = weighted_moments(torch.as_tensor(y), torch.as_tensor(q))
     pooled = weighted_moments(torch.as_tensor(y), torch.ones(1, n, dtype=torch.float64))[0] / n
-    found = update_emission(moments, torch.as_tensor(q.sum(1)), pooled, D, shared, pseudo_rows=1e-9)
+    result = update_emission(moments, torch.as_tensor(q.sum(1)), pooled, D, shared, pseudo_rows=1e-9)
     covariances = []
     for k in range(K):
         root = np.sqrt(q[k])
         weights = np.linalg.lstsq((root * y[D:]).T, (root * y[:D]).T, rcond=None)[0].T
-        np.testing.assert_allclose(found.weights[k], weights, atol=1e-7)
+        np.testing.assert_allclose(result.weights[k], weights, atol=1e-7)
         residual = y[:D] - weights @ y[D:]
         covariances.append((q[k] * residual) @ residual.T / q[k].sum())
     if shared:
         covariances = [np.average(covariances, axis=0, weights=q.sum(1))]
-    np.testing.assert_allclose(found.scale_tril @ found.scale_tril.mT, np.stack(covariances), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(result.scale_tril @ result.scale_tril.mT, np.stack(covariances), rtol=1e-4, atol=1e-5)
 
 
 def test_a_regime_sees_one_pooled_row_beside_its_own():
@@ -89,9 +89,9 @@ def test_an_empty_regime_gets_the_pooled_regression():
 def test_identical_rows_leave_a_covariance():
     y = torch.ones(3, 100, dtype=torch.float64)
     moments = weighted_moments(y, torch.ones(1, 100, dtype=torch.float64))
-    found = update_emission(moments, torch.full((1,), 100.0), moments[0] / 100, 1, False)
-    assert bool(torch.isfinite(found.weights).all())
-    assert float(found.scale_tril.min()) > 0
+    result = update_emission(moments, torch.full((1,), 100.0), moments[0] / 100, 1, False)
+    assert bool(torch.isfinite(result.weights).all())
+    assert float(result.scale_tril.min()) > 0
 
 
 def test_laws_are_normalised_counts():
@@ -130,8 +130,8 @@ def test_missing_channels_enter_with_their_conditional_mean_and_covariance(heavy
             expected[k] += q[k, t] * weights[k, t] * outer
     hidden = np.where(np.concatenate([observed.numpy(), np.ones((D + 1, n), bool)]), y, 0)
     weighted = torch.as_tensor(q * weights) if heavy else None
-    found = sum(
+    result = sum(
         completed_moments(torch.as_tensor(hidden), torch.as_tensor(q), emission, pattern, weighted)
         for pattern in patterns(observed)
     )
-    np.testing.assert_allclose(found, expected, atol=1e-10)
+    np.testing.assert_allclose(result, expected, atol=1e-10)

@@ -140,9 +140,9 @@ def test_student_noise_has_the_law_of_scipy():
     x = np.concatenate([rows for rows, _ in simulation.draw(process, 20_000, np.random.default_rng(0))])
     residuals = x[1:] - x[:-1] @ process.ar_weights[0, 0].T
     whitened = np.linalg.solve(process.scale_tril[0], residuals.T)
-    for one in (whitened[0], whitened[1], (whitened[0] + whitened[1]) / 2**0.5):
-        assert scipy.stats.kstest(one, scipy.stats.t(3).cdf).pvalue > 0.01
-        assert scipy.stats.kstest(one, scipy.stats.norm.cdf).pvalue < 1e-6
+    for noise in (whitened[0], whitened[1], (whitened[0] + whitened[1]) / 2**0.5):
+        assert scipy.stats.kstest(noise, scipy.stats.t(3).cdf).pvalue > 0.01
+        assert scipy.stats.kstest(noise, scipy.stats.norm.cdf).pvalue < 1e-6
 
 
 def test_missing_cells_and_spikes_have_their_shares():

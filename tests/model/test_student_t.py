@@ -63,14 +63,14 @@ def test_partly_and_wholly_observed_rows_have_the_density_of_scipy(nu, D, shared
     emission = heavy(1, 2, D, 1, nu, shared)
     y = np.concatenate([3 * rng.normal(size=(2 * D, 40)), np.ones((1, 40))])
     observed = random_observed(rng, D, 40) if D > 1 else torch.ones(D, 40, dtype=torch.bool)
-    found = log_likelihoods(torch.as_tensor(y), emission, patterns(observed))
+    result = log_likelihoods(torch.as_tensor(y), emission, patterns(observed))
     shape = (emission.scale_tril @ emission.scale_tril.mT).expand(2, D, D).numpy()
     for t, k in itertools.product(range(40), range(2)):
         o = observed[:, t].numpy()
         if o.any():
             mean = (emission.weights[k].numpy() @ y[D:, t])[o]
             expected = stats.multivariate_t(mean, shape[k][np.ix_(o, o)], df=nu).logpdf(y[:D, t][o])
-            assert float(found[k, t]) == pytest.approx(expected, rel=1e-9)
+            assert float(result[k, t]) == pytest.approx(expected, rel=1e-9)
 
 
 def expected_row(values, steps, emission, t, model, weighed):
@@ -101,26 +101,26 @@ def test_rows_are_inflated_by_the_weight_of_their_lags_for_every_block_size(seed
     values, steps = spiked(seed, 60, 2)
     source, emission = lagged_rows(values, steps, lags=lags, stride=stride), heavy(seed, 2, 2, lags)
     blocks = list(source.blocks(block_rows))
-    found = torch.cat([log_likelihoods(rows.y, emission, rows.partial, rows.lag_index) for rows in blocks], dim=1)
+    result = torch.cat([log_likelihoods(rows.y, emission, rows.partial, rows.lag_index) for rows in blocks], dim=1)
     usable, weighed = torch.cat([rows.usable for rows in blocks]), {}
     for t in range(60):
         expected = expected_row(values, steps, emission, t, source.model, weighed)
         assert bool(usable[t]) == (expected is not None)
         if expected is not None:
-            np.testing.assert_allclose(found[:, t], expected, rtol=1e-9)
+            np.testing.assert_allclose(result[:, t], expected, rtol=1e-9)
 
 
 def test_stretches_keep_the_past_that_they_had():
     values, _ = spiked(5, 90, 2)
     source, emission = lagged_rows(values, lags=2, stride=2), heavy(5, 2, 2, 2)
-    whole, both = source.rows(0, 90), source.pieces([(10, 40), (55, 80)])
-    joined = log_likelihoods(both.y, emission, both.partial, both.lag_index)
+    whole, stretches = source.rows(0, 90), source.pieces([(10, 40), (55, 80)])
+    joined = log_likelihoods(stretches.y, emission, stretches.partial, stretches.lag_index)
     scores = log_likelihoods(whole.y, emission, whole.partial, whole.lag_index)
     torch.testing.assert_close(joined, torch.cat([scores[:, 10:40], scores[:, 55:80]], dim=1))
-    middle = both.rows(20, 50)
+    middle = stretches.rows(20, 50)
     torch.testing.assert_close(log_likelihoods(middle.y, emission, middle.partial, middle.lag_index), joined[:, 20:50])
-    plain = log_likelihoods(both.y, emission, both.partial)
-    assert float((joined - plain)[:, both.usable].abs().max()) > 1, "some lag was an outlier"
+    plain = log_likelihoods(stretches.y, emission, stretches.partial)
+    assert float((joined - plain)[:, stretches.usable].abs().max()) > 1, "some lag was an outlier"
 
 
 def test_a_value_beyond_all_numbers_is_an_outlier():
@@ -147,7 +147,7 @@ def test_weights_are_the_moments_of_a_scale_mixture(nu, D, square, lag_inflation
         where = np.r_[np.sqrt(square / lag_inflation), np.zeros(D - 1)]
         return stats.multivariate_t(np.zeros(D), np.eye(D), df=degrees).logpdf(where)
 
-    found = student_t.row_weights(
+    result = student_t.row_weights(
         torch.tensor([[square]], dtype=torch.float64),
         torch.tensor([nu], dtype=torch.float64),
         D,
@@ -156,10 +156,10 @@ def test_weights_are_the_moments_of_a_scale_mixture(nu, D, square, lag_inflation
     mean = integrate.quad(lambda w: w * joint(w), 0, np.inf)[0] / integrate.quad(joint, 0, np.inf)[0]
     step = 1e-3 * nu
     low, middle, high = (log_density(nu + shift) for shift in (-step, 0, step))
-    assert float(found.mean) == pytest.approx(mean, rel=1e-6)
-    assert float(found.total) == pytest.approx(mean / lag_inflation, rel=1e-6)
-    assert float(found.slope) == pytest.approx((high - low) / (2 * step), rel=1e-4)
-    assert float(found.curvature) == pytest.approx((high - 2 * middle + low) / step**2, rel=1e-3)
+    assert float(result.mean) == pytest.approx(mean, rel=1e-6)
+    assert float(result.total) == pytest.approx(mean / lag_inflation, rel=1e-6)
+    assert float(result.slope) == pytest.approx((high - low) / (2 * step), rel=1e-4)
+    assert float(result.curvature) == pytest.approx((high - 2 * middle + low) / step**2, rel=1e-3)
 
 
 @pytest.mark.parametrize("truth", [1.2, 4.0, 40.0])
@@ -167,8 +167,8 @@ def test_newton_steps_reach_the_degrees_that_scipy_fits(truth):
     draws = stats.t(truth).rvs(20_000, random_state=1)
     squares, degrees = torch.as_tensor(draws**2)[None], torch.tensor([5.0], dtype=torch.float64)
     for _ in range(12):
-        found = student_t.row_weights(squares, degrees, 1, None)
-        degrees = student_t.update_degrees(degrees, found.slope.sum(-1), found.curvature.sum(-1))
+        result = student_t.row_weights(squares, degrees, 1, None)
+        degrees = student_t.update_degrees(degrees, result.slope.sum(-1), result.curvature.sum(-1))
     expected, *_ = stats.t.fit(draws, floc=0, fscale=1)
     assert float(degrees) == pytest.approx(expected, rel=1e-3)
 
@@ -176,8 +176,8 @@ def test_newton_steps_reach_the_degrees_that_scipy_fits(truth):
 def test_light_tails_end_at_the_upper_bound():
     squares, degrees = torch.ones(1, 100, dtype=torch.float64), torch.tensor([5.0], dtype=torch.float64)
     for _ in range(12):
-        found = student_t.row_weights(squares, degrees, 1, None)
-        degrees = student_t.update_degrees(degrees, found.slope.sum(-1), found.curvature.sum(-1))
+        result = student_t.row_weights(squares, degrees, 1, None)
+        degrees = student_t.update_degrees(degrees, result.slope.sum(-1), result.curvature.sum(-1))
     assert float(degrees) == student_t.DEGREES[1]
 
 
@@ -195,10 +195,10 @@ def test_an_update_never_lowers_the_likelihood_while_no_lag_is_an_outlier(shared
     emission, chain, path = heavy(7, 2, 3, 1, 10.0, shared)[None], Chain(law, law.expand(1, 2, 2)), []
     rows, scale = Rows(y, usable, observed, steps), torch.ones(1)
     for _ in range(15):
-        found = collect(rows, Parameters(emission, chain, scale), iid_prior=True).statistics
-        path.append(float(found.log_marginal))
-        degrees = student_t.update_degrees(emission.degrees, found.slope, found.curvature)
-        emission = update_emission(found.moments, found.weight, pooled, 3, shared, pseudo_rows=1e-6)
+        result = collect(rows, Parameters(emission, chain, scale), iid_prior=True).statistics
+        path.append(float(result.log_marginal))
+        degrees = student_t.update_degrees(emission.degrees, result.slope, result.curvature)
+        emission = update_emission(result.moments, result.weight, pooled, 3, shared, pseudo_rows=1e-6)
         emission = Emission(emission.weights, emission.scale_tril, degrees)
     assert all(b > a - 1e-6 for a, b in itertools.pairwise(path))
     assert path[-1] > path[0] + 50
@@ -215,11 +215,11 @@ def test_one_regime_is_the_maximum_that_scipy_finds():
     source = lagged_rows(x[:, None], regimes=1)
     rows = source.rows(0, 3_000)
     em = EM.over(rows, source.model, 1, None)
-    one = torch.ones(1, dtype=torch.float64)
+    certain = torch.ones(1, dtype=torch.float64)
     begun = Emission(torch.zeros(1, 1, 2, dtype=torch.float64), torch.ones(1, 1, 1, dtype=torch.float64))
-    begun = with_noise(em, Parameters(begun, Chain(one, one[None]))[None])
-    found = em.run_em(rows, begun, 100)[0][0].emission
-    weights, scale, nu = found.weights[0, 0].numpy(), float(found.scale_tril), float(found.degrees)
+    begun = with_noise(em, Parameters(begun, Chain(certain, certain[None]))[None])
+    result = em.run_em(rows, begun, 100)[0][0].emission
+    weights, scale, nu = result.weights[0, 0].numpy(), float(result.scale_tril), float(result.degrees)
     r = np.r_[0, x[1:] - weights[0] * x[:-1] - weights[1]] / scale
     v = np.minimum(1, (nu + 1) / (nu + r**2))
     v[0] = 1
@@ -260,8 +260,8 @@ def test_spikes_cost_few_labels_under_student_noise():
     series[777, 0] = 1e12
     scores = {}
     for noise in ("normal", "student"):
-        found, _ = recovery.trained(series, TrainConfig(model=ModelConfig(regimes=2, noise=noise)))
-        judged = recovery.judged(series, found)
+        result, _ = recovery.trained(series, TrainConfig(model=ModelConfig(regimes=2, noise=noise)))
+        judged = recovery.judged(series, result)
         assert np.isfinite(judged.log_likelihood)
         scores[noise] = recovery.ari(true, judged.regimes)
     assert scores["student"] > 0.7
