@@ -35,7 +35,7 @@ test-all: $(INSTALLED)
 coverage: $(INSTALLED)
 	$(PYTEST) --cov --cov-report term
 
-# some fifty deliberate mistakes, each of which must turn a test red; minutes
+# some seventy deliberate mistakes, each of which must turn a test red; minutes
 mutants: $(INSTALLED)
 	$(BIN)/python tests/mutants.py
 

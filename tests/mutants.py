@@ -364,6 +364,48 @@ MUTATIONS: tuple[Mutation, ...] = (
         "for path in ()}",
         ["commands/test_cli_train.py::test_outputs_never_overwrite_an_input_or_one_another"],
     ),
+    Mutation(
+        "a byte order mark is part of the first name",
+        "files/table_reader.py",
+        '"utf-8-sig"',
+        '"utf-8"',
+        ["files/test_series_reader.py::test_odd_file_holds_the_same_three_rows"],
+    ),
+    Mutation(
+        "a compressed file holds the time",
+        "files/table_writer.py",
+        "mtime=0",
+        "mtime=None",
+        ["files/test_table_writer.py::test_compressed_csv_has_the_same_bytes_each_time"],
+    ),
+    Mutation(
+        "the first problem that was found is named, not that of the first row",
+        "files/validation.py",
+        "min(problems)",
+        "problems[0]",
+        ["files/test_series_reader.py::test_the_first_row_that_cannot_be_used_is_named_whatever_its_column"],
+    ),
+    Mutation(
+        "NaN is a time",
+        "files/time_column.py",
+        "nan_is_null=True",
+        "nan_is_null=False",
+        ["files/test_series_reader.py::test_a_time_that_is_nan_is_empty"],
+    ),
+    Mutation(
+        "a model file may announce a header of any size",
+        "files/tensor_file.py",
+        "if announced > min(_LARGEST_HEADER, nbytes):",
+        "if False:",
+        ["test_checkpoint.py::test_nested_and_huge_headers_are_refused_unread"],
+    ),
+    Mutation(
+        "two outputs may be one file",
+        "files/atomic.py",
+        "if other != option:",
+        "if False:",
+        ["files/test_table_writer.py::test_outputs_that_are_one_file_or_an_input_are_errors_however_they_are_written"],
+    ),
     # --- metrics
     Mutation(
         "change points must meet exactly on one side",
