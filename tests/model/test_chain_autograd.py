@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from gmvae_cli.model.chain_autograd import chain_posterior
@@ -45,3 +46,17 @@ def test_gradient_equals_automatic_differentiation():
         results.append([log_z, probs, *gradients])
     for theirs, ours in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("A", [[[0.9, 0.1, 0], [0, 0.9, 0.1], [0, 0, 1]], np.eye(3).tolist()], ids=["onward", "stuck"])
+def test_unreachable_regimes_have_finite_gradients(A, dtype):
+    """Where predicted probabilities are 0, and where messages fall below the smallest number."""
+    generator = torch.Generator().manual_seed(0)
+    log_transition = torch.tensor(A, dtype=dtype).log().clamp_min(-1e4).requires_grad_()
+    log_initial = torch.tensor([0, -1e4, -1e4], dtype=dtype, requires_grad=True)
+    potentials = torch.randn(2, 30, 3, generator=generator, dtype=dtype) - torch.tensor([0.0, 500, 1000], dtype=dtype)
+    leaves = [potentials.requires_grad_(), log_initial, log_transition]
+    log_z, probs = chain_posterior(*leaves)
+    gradients = torch.autograd.grad(log_z.sum() + (probs * torch.arange(3)).sum(), leaves)
+    assert all(bool(torch.isfinite(part).all()) for part in (log_z, probs, *gradients))
