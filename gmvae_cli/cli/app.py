@@ -64,11 +64,11 @@ def segment(
         terminal.require_free_stdout(output)
         paths.require_inputs([input_file])
         paths.require_outputs(output, plot, model, segments)
-        from gmvae_cli.commands.dry_run import plan_training
+        from gmvae_cli.commands import train
         from gmvae_cli.commands.segment import Targets, segment
 
         if dry_run:
-            report.plan(plan_training([input_file], config, files, terminal), terminal)
+            report.plan(train.dry_run([input_file], config, files, terminal), terminal)
         else:
             targets = Targets(output=output, segments=segments, plot=plot, model=model)
             result = segment(input_file, targets, config, labels, files, terminal, terminal.warning)
@@ -91,13 +91,12 @@ def train(
         paths.require_models(config.init, config.align_to)
         paths.require_inputs(inputs)
         paths.require_outputs(None if dry_run else model)
-        from gmvae_cli.commands.dry_run import plan_training
-        from gmvae_cli.commands.train import train
+        from gmvae_cli.commands import train
 
         if dry_run:
-            report.plan(plan_training(inputs, config, files, terminal), terminal)
+            report.plan(train.dry_run(inputs, config, files, terminal), terminal)
         else:
-            report.train(train(inputs, model, config, files, resume, terminal), terminal)
+            report.train(train.train(inputs, model, config, files, resume, terminal), terminal)
 
 
 @command

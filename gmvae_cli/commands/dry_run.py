@@ -6,15 +6,8 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gmvae_cli.config import SeriesConfig, TrainConfig
-from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import Note
-from gmvae_cli.files.series_reader import open_series
-from gmvae_cli.selection.search import make_choices
-from gmvae_cli.system.device import configure_process, device_of
-from gmvae_cli.system.progress import Progress
-from gmvae_cli.training.sampling import require_rows
 
 # Rounded down from what `make bench` prints
 READ_ROWS_PER_SECOND = 1_000_000
@@ -113,15 +106,3 @@ def joined(
         files=files,
         failures=list(failures),
     )
-
-
-def plan_training(inputs: Sequence[str], config: TrainConfig, files: SeriesConfig, progress: Progress) -> Plan:
-    """Plan a training run: read all rows, and raise the errors that training would raise about them."""
-    configure_process()
-    device = device_of(config.device)
-    with open_series(inputs, files).read_data(None, progress) as data:
-        if config.search is None or config.search.time_scale is not None:  # the comparison takes as long as training
-            config, _ = make_choices(config, data, progress)
-        require_rows(training_rows(data, config.model, device), config)
-        needed = 8 * data.rows  # to number the regimes, every row is labelled
-        return plan(data, needed, None, rows_per_second=TRAIN_ROWS_PER_SECOND, seconds=TRAIN_SECONDS)

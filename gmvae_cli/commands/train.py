@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from gmvae_cli.checkpoint import Checkpoint, load, write
+from gmvae_cli.commands.dry_run import TRAIN_ROWS_PER_SECOND, TRAIN_SECONDS, Plan, plan
 from gmvae_cli.config import SeriesConfig, TrainConfig
 from gmvae_cli.core import Parameters
 from gmvae_cli.data.lagged_rows import training_rows
@@ -22,6 +23,7 @@ from gmvae_cli.selection.search import make_choices
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.resume import ResumeFile
+from gmvae_cli.training.sampling import require_rows
 from gmvae_cli.training.trained_model import PACKAGES, TrainedModel, train_model
 
 
@@ -106,6 +108,18 @@ def train(
         model=model_path,
         resumed=resumed,
     )
+
+
+def dry_run(inputs: Sequence[str], config: TrainConfig, files: SeriesConfig, progress: Progress) -> Plan:
+    """Plan a training run: read all rows, and raise the errors that training would raise about them."""
+    configure_process()
+    device = device_of(config.device)
+    with open_series(inputs, files).read_data(None, progress) as data:
+        if config.search is None or config.search.time_scale is not None:  # the comparison takes as long as training
+            config, _ = make_choices(config, data, progress)
+        require_rows(training_rows(data, config.model, device), config)
+        needed = 8 * data.rows  # to number the regimes, every row is labelled
+        return plan(data, needed, None, rows_per_second=TRAIN_ROWS_PER_SECOND, seconds=TRAIN_SECONDS)
 
 
 def _facts(data: SeriesData, config: TrainConfig, trained: TrainedModel) -> dict[str, Any]:
