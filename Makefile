@@ -16,12 +16,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# More arguments for pytest
+TEST_ARGS ?=
 # one process of tests for each core, each of which computes on that core alone
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 # every test that takes seconds; two minutes in all on two cores
 test: $(INSTALLED)
-	$(PYTEST)
+	$(PYTEST) $(TEST_ARGS)
 
 # the tests that take longer; the first failure ends them
 test-slow: $(INSTALLED)
@@ -32,8 +34,8 @@ test-all: $(INSTALLED)
 	$(PYTEST) -m ''
 
 # the tests with the lines and branches that none of them reaches; fails below 97 %
-coverage: $(INSTALLED)
-	$(PYTEST) --cov --cov-report term
+coverage:
+	$(MAKE) test TEST_ARGS="--cov --cov-report term"
 
 # some seventy deliberate mistakes, each of which must turn a test red; minutes
 mutants: $(INSTALLED)
@@ -93,7 +95,7 @@ bench: $(INSTALLED)
 recovery: $(INSTALLED)
 	$(BIN)/python tests/recovery.py
 
-# damaged models and series files, 2,000 of them, each refused in one line or read; figures printed
+# damaged models and series files, 2,000 of them, each rejected in one line or read; figures printed
 fuzz: $(INSTALLED)
 	$(BIN)/python tests/fuzz.py
 
