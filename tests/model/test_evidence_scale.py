@@ -16,6 +16,7 @@ from gmvae_cli.model import simulation
 from gmvae_cli.model.ar_density import Emission, log_likelihoods
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.evidence_scale import evidence_scale
+from gmvae_cli.model.student_t import row_weights
 from gmvae_cli.system.progress import silent
 from gmvae_cli.training.em import EM
 from gmvae_cli.training.expectation import collect
@@ -62,6 +63,57 @@ def test_scale_ignores_rows_without_evidence():
     values, rows = coloured(0.9, (1, 200_000), rng), rng.random(200_000) < 0.5
     whole, half = noise_alone(values), noise_alone(np.where(rows, values, 0), rows)
     assert half == pytest.approx(whole, rel=0.1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_chance_autocorrelation_of_few_white_rows_is_none(seed):
+    assert noise_alone(np.random.default_rng(seed).normal(size=(1, 200))) == 1.0
+
+
+def by_loop(values):
+    """1 + 2 sum of autocorrelations of rows (n,), lag by lag, until one is below 0.05, up to lag min(n / 2, 2000)."""
+    n, centred = len(values), values - values.mean()
+    total = 1.0
+    for lag in range(1, min(n // 2, 2_000) + 1):
+        correlation = (centred[lag:] @ centred[:-lag] / (n - lag)) / (centred @ centred / n)
+        if correlation < 0.05:
+            break
+        total += 2 * correlation
+    return total
+
+
+@pytest.mark.parametrize(("rho", "rows"), [(0.9, 300), (0.9999, 100_000)], ids=["short", "longer than the longest lag"])
+def test_scale_equals_a_loop_over_lags(rho, rows):
+    values = coloured(rho, (1, rows), np.random.default_rng(1))
+    expected = max(by_loop(values[0]), by_loop(values[0] ** 2 - 1))
+    assert noise_alone(values) == pytest.approx(expected, rel=1e-9)
+
+
+def test_residuals_count_in_the_regime_that_holds():
+    """Two levels, white about each: the distance to the other level is no error."""
+    rng = np.random.default_rng(0)
+    true = np.repeat([0, 1] * 10, 100)
+    y = torch.as_tensor(np.stack([5.0 * true + rng.normal(size=2_000), np.ones(2_000)]))
+    weights = torch.tensor([0.0, 5.0], dtype=torch.float64)[None, :, None, None]
+    emission = Emission(weights, torch.ones(1, 1, 1, 1, dtype=torch.float64))
+    probs = torch.as_tensor(np.eye(2)[true].T)[None]
+    assert float(evidence_scale(y, torch.ones(2_000, dtype=torch.bool), emission, probs)) == 1.0
+    assert float(evidence_scale(y, torch.ones(2_000, dtype=torch.bool), emission, 0 * probs + 0.5)) > 5
+
+
+def test_outliers_of_heavy_tails_are_no_coloured_errors():
+    """Pairs of spikes in neighbouring rows: squares are correlated, unless rows have the weights of heavy tails."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=5_000)
+    spikes = rng.choice(2_500, size=25, replace=False) * 2
+    values[np.concatenate([spikes, spikes + 1])] += 30
+    y = torch.as_tensor(np.stack([values, np.ones(5_000)]))
+    nu, every = torch.tensor([[3.0]], dtype=torch.float64), torch.ones(5_000, dtype=torch.bool)
+    emission = Emission(torch.zeros(1, 1, 1, 1, dtype=torch.float64), torch.ones(1, 1, 1, 1, dtype=torch.float64), nu)
+    probs = torch.ones(1, 1, 5_000, dtype=torch.float64)
+    weights = row_weights(y[None, :1].square(), nu, 1, None)
+    assert float(evidence_scale(y, every, emission, probs)) > 1.5
+    assert float(evidence_scale(y, every, emission, probs, weights)) == 1.0
 
 
 # --- the scale at work -----------------------------------------------------------------------------------------------

@@ -111,6 +111,36 @@ def test_random_regimes_are_stable_together(K, D, P):
         assert simulation.mean_square_radius(process.ar_weights, process.transition_matrix) < 1
 
 
+def test_lags_of_random_regimes_are_scaled_orthogonal_matrices_the_further_back_the_smaller():
+    """W_l = (c / 2)^l Q_l."""
+    weights = example(seed=1, K=2, D=3, P=3).ar_weights
+    norms = np.linalg.norm(weights, ord=2, axis=(-2, -1))
+    np.testing.assert_allclose(norms, norms[:, :1] ** np.arange(1, 4), rtol=1e-9)
+    orthogonal = weights / norms[..., None, None]
+    np.testing.assert_allclose(
+        orthogonal @ orthogonal.swapaxes(-1, -2), np.broadcast_to(np.eye(3), (2, 3, 3, 3)), atol=1e-9
+    )
+
+
+def test_random_covariances_have_eigenvalues_between_a_half_and_two():
+    factors = np.concatenate([example(seed, K=4, D=3, P=1).scale_tril for seed in range(20)])
+    eigenvalues = np.linalg.eigvalsh(factors @ factors.swapaxes(-1, -2))
+    assert 0.5 - 1e-9 < eigenvalues.min() < 0.6
+    assert 1.7 < eigenvalues.max() < 2 + 1e-9
+
+
+def test_orthogonal_matrices_favour_no_direction():
+    """A QR factorisation alone leaves the first entry negative."""
+    entries = np.array([example(seed, K=1, D=3, P=1).ar_weights[0, 0, 0, 0] for seed in range(300)])
+    assert 0.35 < np.mean(entries > 0) < 0.65
+
+
+def test_the_first_regime_follows_the_initial_law():
+    process = replace(example(), initial_probs=np.array([0.0, 0.25, 0.75]))
+    first = [int(next(simulation.draw(process, 1, np.random.default_rng(seed), 0))[1][0]) for seed in range(400)]
+    np.testing.assert_allclose(np.bincount(first, minlength=3) / 400, [0, 0.25, 0.75], atol=0.07)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_mean_square_radius_equals_that_of_the_operator_written_out(seed):
     generator = np.random.default_rng(seed)

@@ -16,7 +16,7 @@ from gmvae_cli.core import Parameters
 from gmvae_cli.data.lagged_rows import LaggedRows, Rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.model import simulation, student_t
-from gmvae_cli.model.ar_density import Emission, context, log_likelihoods, patterns
+from gmvae_cli.model.ar_density import Emission, context, log_likelihoods, patterns, weighted_log_likelihoods
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.moments import inliers, robust_moments, update_emission, weighted_moments
 from gmvae_cli.model.student_t import LagIndex
@@ -71,6 +71,22 @@ def test_partly_and_wholly_observed_rows_have_the_density_of_scipy(nu, D, shared
             mean = (emission.weights[k].numpy() @ y[D:, t])[o]
             expected = stats.multivariate_t(mean, shape[k][np.ix_(o, o)], df=nu).logpdf(y[:D, t][o])
             assert float(result[k, t]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_partly_observed_rows_weigh_by_what_is_observed():
+    """(nu + o) / (nu + r^2), with the o observed channels and their Mahalanobis distance r alone."""
+    rng = np.random.default_rng(3)
+    emission = heavy(2, 2, 3, 1)
+    y = np.concatenate([3 * rng.normal(size=(6, 40)), np.ones((1, 40))])
+    observed = random_observed(rng, 3, 40)
+    _, weights = weighted_log_likelihoods(torch.as_tensor(y), emission, patterns(observed))
+    shape = (emission.scale_tril @ emission.scale_tril.mT).numpy()
+    for t, k in itertools.product(range(40), range(2)):
+        o = observed[:, t].numpy()
+        if o.any():
+            residual = (y[:3, t] - emission.weights[k].numpy() @ y[3:, t])[o]
+            square = residual @ np.linalg.solve(shape[k][np.ix_(o, o)], residual)
+            assert float(weights.mean[k, t]) == pytest.approx((3 + o.sum()) / (3 + square), rel=1e-9)
 
 
 def expected_row(values, steps, emission, t, model, weighed):
@@ -171,6 +187,27 @@ def test_newton_steps_reach_the_degrees_that_scipy_fits(truth):
         degrees = student_t.update_degrees(degrees, result.slope.sum(-1), result.curvature.sum(-1))
     expected, *_ = stats.t.fit(draws, floc=0, fscale=1)
     assert float(degrees) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("slope", "curvature", "expected"),
+    [
+        pytest.param(0.005, -0.01, 4.8, id="to the top of the parabola in 1 / nu"),
+        pytest.param(0.015, -0.01, 8.0, id="at most twice as many"),
+        pytest.param(-0.001, 0.01, 2.0, id="downhill where there is no top"),
+    ],
+)
+def test_a_step_from_four_degrees_worked_by_hand(slope, curvature, expected):
+    """In u = 1 / nu: L' = -16 slope and L'' = 256 curvature + 128 slope, at u = 0.25."""
+    tensors = (torch.tensor([value], dtype=torch.float64) for value in (4.0, slope, curvature))
+    assert float(student_t.update_degrees(*tensors)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_lags_that_are_unusable_or_before_the_first_row_are_not_indexed():
+    usable = torch.tensor([True, False, True, True, True])
+    index = LagIndex.of(torch.zeros(3, 5), usable, 2, 1)
+    assert index.rows.tolist() == [[-1, 0, -1, 2, 3], [-1, -1, 0, -1, 2]]
+    assert index.history.shape == (3, 0)
 
 
 def test_light_tails_end_at_the_upper_bound():
