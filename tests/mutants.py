@@ -207,11 +207,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         ["commands/test_cli_select.py::test_training_rows_keep_their_distance_from_held_out_blocks"],
     ),
     Mutation(
-        "labellings that agree with none count as much as all others",
+        "a labelling that none confirms counts as much as all others",
         "selection/consensus.py",
         "weights = np.square(np.maximum(agreements(labels), 0)).mean(1)[:, None, None]",
         "weights = np.ones((len(labels), 1, 1))",
-        ["selection/test_consensus.py::test_labellings_that_agree_with_none_have_little_say"],
+        ["selection/test_consensus.py::test_labellings_that_another_confirms_weigh_more_than_one_that_none_confirms"],
     ),
     Mutation(
         "a search for the number of regimes rewards parameters",

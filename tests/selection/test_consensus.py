@@ -35,7 +35,7 @@ def test_each_labelling_helps_where_it_is_right():
 
 
 def test_labellings_that_agree_with_none_have_little_say():
-    """Four times as many, each with long regimes of its own; if all counted alike the ARI would be 0.13."""
+    """Four times as many, each with long regimes of its own."""
     rng = np.random.default_rng(2)
     true = np.repeat(rng.integers(3, size=40), 25)
     others = [np.repeat(rng.integers(3, size=20), 50) for _ in range(24)]
@@ -44,6 +44,14 @@ def test_labellings_that_agree_with_none_have_little_say():
     assert recovery.ari(true, merged.labels(labels)) > 0.95
     assert merged.agreed[:6].min() > 0.5 > 0.3 > np.abs(merged.agreed[6:]).max()
     assert merged.agreement == pytest.approx(np.sqrt(np.square(np.maximum(merged.agreed, 0)).mean()))
+
+
+def test_labellings_that_another_confirms_weigh_more_than_one_that_none_confirms():
+    """Two have a regime in every tenth row, a third one halves the rows; counted alike, the halves would part more."""
+    row = np.arange(1_000)
+    tenth, halves = (row % 10 == 0).astype(int), row // 10 % 2
+    merged = consensus(np.stack([tenth, tenth, halves]), [2], 2, 0)
+    assert recovery.ari(tenth, merged.labels([tenth, tenth, halves])) == 1
 
 
 def test_names_of_regimes_do_not_matter_and_rows_not_compared_are_labelled_alike():
