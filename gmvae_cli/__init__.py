@@ -1,1 +1,1 @@
-"""Finds the regimes of a time series; `cli` is the command line, `jobs` what each command does."""
+"""Regimes of a time series: `cli` is the command line, `commands` does the work, `core` holds the model."""

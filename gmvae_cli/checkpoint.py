@@ -26,7 +26,7 @@ _LARGEST = 1e15  # of decoder and encoder, for standardised columns; beyond it s
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A model and what is needed to use it on another file.
+    """A model, and all that its use on another file needs.
 
     Args:
         channels: column names, in the order of the tensors' channels.
@@ -121,7 +121,7 @@ def _parameters(tensors: Mapping[str, Tensor], model: ModelConfig) -> Parameters
 
 
 def _described(model: ModelConfig) -> dict[str, Any]:
-    """The header's entries for a model; noise is left out where it is Normal, as in files older than that option."""
+    """List the header's entries for a model; noise is left out where it is Normal, as in older files."""
     return {name: value for name, value in asdict(model).items() if (name, value) != ("noise", "normal")}
 
 
@@ -265,16 +265,16 @@ def _expected_encoder(model: ModelConfig, num_channels: int) -> dict[str, tuple[
 
 def _check_shapes(
     path: str,
-    found: Mapping[str, tuple[int, ...]],
+    present: Mapping[str, tuple[int, ...]],
     expected: Mapping[str, tuple[int, ...]],
     encoder: Mapping[str, tuple[int, ...]],
 ) -> None:
     for name, shape in expected.items():
-        if name in found and found[name] != shape:
-            raise CheckpointError(f"{path}: tensor '{name}' has shape {found[name]}, but the header says {shape}")
-    if unknown := sorted(name for name in found.keys() ^ expected.keys() if not _of_encoder(name)):
+        if name in present and present[name] != shape:
+            raise CheckpointError(f"{path}: tensor '{name}' has shape {present[name]}, but the header says {shape}")
+    if unknown := sorted(name for name in present.keys() ^ expected.keys() if not _of_encoder(name)):
         raise CheckpointError(f"{path}: missing or unknown tensors {', '.join(map(repr, unknown[:5]))}")
-    if {name: shape for name, shape in found.items() if _of_encoder(name)} != encoder:
+    if {name: shape for name, shape in present.items() if _of_encoder(name)} != encoder:
         raise CheckpointError(f"{path}: the encoder's tensors do not fit the header")
 
 

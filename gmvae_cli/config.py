@@ -223,7 +223,7 @@ class TrainConfig:
         if self.temperature_end > self.temperature_start:
             raise ConfigError(
                 f"--temperature-end is {self.temperature_end:g}, above --temperature-start {self.temperature_start:g}; "
-                "the temperature falls"
+                "it must not rise"
             )
         for option, value in (("steps", self.steps), ("polish", self.polish), ("seed", self.seed)):
             _at_least(option, value, 0)
@@ -278,13 +278,12 @@ class SelectConfig:
     @property
     def candidates(self) -> tuple[ModelConfig, ...]:
         """The models to compare, smaller ones first."""
+        covariances = tuple(dict.fromkeys(self.covariance))
         return tuple(
             ModelConfig(regimes=k, lags=p, covariance=covariance, prior=self.prior, intercept=self.intercept)
             for k in sorted(set(self.regimes))
             for p in sorted(set(self.lags))
-            for covariance in list(dict.fromkeys(self.covariance))[
-                : 1 if k == 1 else None
-            ]  # one regime: they are the same
+            for covariance in (covariances if k > 1 else covariances[:1])  # of one regime they are the same
         )
 
 

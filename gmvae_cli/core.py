@@ -70,7 +70,7 @@ from gmvae_cli.model.chain import Chain, stationary
 from gmvae_cli.model.chain_autograd import chain_posterior
 from gmvae_cli.model.student_t import DEGREES
 
-_SMALLEST_PROB = 1e-8  # of a regime or a transition: its logarithm stays finite, and float32 can still raise it
+SMALLEST_PROB = 1e-8  # of a regime or a transition: its logarithm stays finite, and float32 can still raise it
 _LINEAR = 10.0  # standard deviations up to which the encoder sees values much as they are: beyond lie only outliers
 
 
@@ -228,7 +228,7 @@ class GMVAE(nn.Module):
         self.set_parameters(parameters)
 
     def _law(self, chain: Chain) -> Tensor:
-        """The part of the prior that is free: (K,) under prior "iid", else (K, K)."""
+        """Return the part of the prior that is free: (K,) under prior "iid", else (K, K)."""
         return chain.initial_probs if self.config.prior == "iid" else chain.transition_matrix
 
     @torch.no_grad()
@@ -241,7 +241,7 @@ class GMVAE(nn.Module):
         self.lower.copy_(inverse.tril(-1))
         if self.log_degrees is not None and emission.degrees is not None:
             self.log_degrees.copy_(emission.degrees.log())
-        self.prior_logits.copy_(self._law(parameters.chain).clamp_min(_SMALLEST_PROB).log())
+        self.prior_logits.copy_(self._law(parameters.chain).clamp_min(SMALLEST_PROB).log())
         self.evidence_scale = float(parameters.evidence_scale)
 
     def emission(self) -> Emission:
@@ -255,7 +255,7 @@ class GMVAE(nn.Module):
         )
 
     def _degrees(self) -> Tensor:
-        """Degrees of freedom within their bounds, float64."""
+        """Return the degrees of freedom (1,), within their bounds, float64."""
         assert self.log_degrees is not None
         return self.log_degrees.double().exp().clamp(*DEGREES)
 
@@ -279,13 +279,13 @@ class GMVAE(nn.Module):
         return residuals, 0.5 * D * math.log(2 * math.pi) - self.log_diagonal.sum(-1).expand(K)
 
     def posterior(self, potentials: Tensor, steps: np.ndarray | None) -> tuple[Tensor, Tensor]:
-        """Compute log Z(l) (B,) and q_t(k) (B, L, K) from potentials (B, L, K)."""
+        """Compute log Z(l) (B,) and q_t(k) (B, L, K) from potentials (B, L, K) and steps (B, L) as in `lattice`."""
         log_law = self.prior_logits.log_softmax(-1)  # (K,), or (K, K)
         if self.config.prior == "iid":
             joint = log_law + potentials  # (B, L, K)
             log_z = joint.logsumexp(-1)  # (B, L)
             return log_z.sum(-1), (joint - log_z[..., None]).exp()
-        start = stationary(log_law.detach().exp()).clamp_min(_SMALLEST_PROB).log()  # (K,)
+        start = stationary(log_law.detach().exp()).clamp_min(SMALLEST_PROB).log()  # (K,)
         return chain_posterior(potentials, start, log_law, steps)
 
     def elbo(
@@ -306,7 +306,7 @@ class GMVAE(nn.Module):
 
         Args:
             y: (M, B * L) rows [x, h] as columns, chunk after chunk. usable: (B, L) bool, fully observed rows.
-            observed: (D, B * L) bool. steps: (B, L) how rows follow one another, as in `forward_backward`.
+            observed: (D, B * L) bool. steps: (B, L) how rows follow one another, as in `lattice`.
             lag_inflation: (B * L,) of Student t noise, as in `student_t`.
         Returns:
             (B,).

@@ -56,11 +56,11 @@ def segment(
     model: options.ModelOfSegment = None,
     segments: options.SegmentsToo = None,
     dry_run: options.DryRun = False,
-    shown: options.Shown,
+    display: options.Display,
 ) -> None:
     """Find the regimes of a raw file and label its rows, in one step."""
     labels = InferConfig(posterior=labels.posterior, device=config.device)
-    with shown as terminal:
+    with display as terminal:
         terminal.require_free_stdout(output)
         paths.require_inputs([input_file])
         paths.require_outputs(output, plot, model, segments)
@@ -84,10 +84,10 @@ def train(
     *,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,
-    shown: options.Shown,
+    display: options.Display,
 ) -> None:
     """Learn the regimes of one or more series, and save a model."""
-    with shown as terminal:
+    with display as terminal:
         paths.require_models(config.init, config.align_to)
         paths.require_inputs(inputs)
         paths.require_outputs(None if dry_run else model)
@@ -110,10 +110,10 @@ def infer(
     segments: options.SegmentsToo = None,
     skip_existing: options.SkipExisting = False,
     dry_run: options.DryRun = False,
-    shown: options.Shown,
+    display: options.Display,
 ) -> None:
     """Give every row its regime and the probabilities of all regimes."""
-    with shown as terminal:
+    with display as terminal:
         terminal.require_free_stdout(output)
         paths.require_models(model)
         if paths.is_one_file(inputs):  # of several, each that is missing is reported and the others are labelled
@@ -138,10 +138,10 @@ def select(
     files: options.Files,
     *,
     model: options.ModelOfChoice = None,
-    shown: options.Shown,
+    display: options.Display,
 ) -> None:
     """Choose the number of regimes by held-out likelihood."""
-    with shown as terminal:
+    with display as terminal:
         paths.require_inputs(inputs)
         paths.require_outputs(model)
         from gmvae_cli.commands.select import select
@@ -156,10 +156,10 @@ def evaluate(
     files: options.Files,
     *,
     model: options.ModelToScore = None,
-    shown: options.Shown,
+    display: options.Display,
 ) -> None:
     """Judge labels against the truth, and a model by its likelihood."""
-    with shown as terminal:
+    with display as terminal:
         paths.require_inputs([input_file])
         paths.require_models(model)
         from gmvae_cli.commands.evaluate import evaluate
@@ -170,9 +170,9 @@ def evaluate(
 
 
 @command
-def inspect(model: options.ModelArgument, shown: options.Shown) -> None:
+def inspect(model: options.ModelArgument, display: options.Display) -> None:
     """Describe the regimes of a model, in the units of its data."""
-    with shown as terminal:
+    with display as terminal:
         paths.require_models(model)
         from gmvae_cli.commands.inspect import inspect
 
@@ -184,10 +184,10 @@ def plot(
     input_file: options.InferredInput,
     output: options.Figure,
     files: options.FilesToDraw,
-    shown: options.Shown,
+    display: options.Display,
 ) -> None:
     """Draw a labelled series over time, shaded by regime."""
-    with shown as terminal:
+    with display as terminal:
         paths.require_inputs([input_file])
         paths.require_outputs(output)
         from gmvae_cli.commands.plot import plot
@@ -201,10 +201,10 @@ def simulate(
     config: options.Simulation,
     *,
     truth: options.TruthOut = None,
-    shown: options.Shown,
+    display: options.Display,
 ) -> None:
     """Draw a switching autoregressive series with its true regimes."""
-    with shown as terminal:
+    with display as terminal:
         terminal.require_free_stdout(output)
         paths.require_models(config.model)
         paths.require_outputs(output, truth)

@@ -23,7 +23,7 @@ _UNWINDING_SECONDS = 5.0  # in which a second Ctrl-C is ignored
 
 
 class _Terminated(BaseException):
-    """SIGTERM arrived; temporary files are removed while it passes up, as at Ctrl-C."""
+    """The arrival of SIGTERM; temporary files are removed while it passes up, as at Ctrl-C."""
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def _terminable() -> Iterator[None]:
 
 @contextmanager
 def _boundary() -> Iterator[None]:
-    """Turn every failure that a user can cause into one line on stderr and an exit status; wrong usage has two."""
+    """Turn every failure that a user can cause into one line on stderr (wrong usage: two) and an exit status."""
     try:
         yield
     except GmvaeError as error:

@@ -71,11 +71,11 @@ def clipped(name: str, length: int = NAME_LENGTH) -> str:
 
 def listed(names: Sequence[str], length: int = 50) -> str:
     """Count the names and list as many as fit into so many characters: "12: a, b, c and 9 more"."""
-    shown = len(names)
-    while shown > 1 and len(", ".join(names[:shown])) > length:
-        shown -= 1
-    rest = f" and {len(names) - shown} more" if shown < len(names) else ""
-    return f"{len(names)}: {', '.join(names[:shown])}{rest}"
+    num_listed = len(names)
+    while num_listed > 1 and len(", ".join(names[:num_listed])) > length:
+        num_listed -= 1
+    rest = f" and {len(names) - num_listed} more" if num_listed < len(names) else ""
+    return f"{len(names)}: {', '.join(names[:num_listed])}{rest}"
 
 
 def print_facts(*facts: tuple[str, str]) -> None:
@@ -93,11 +93,11 @@ def print_table(headers: Sequence[str], lines: Iterable[Sequence[str]], *, left:
     """
     cells = [list(line) for line in lines]
     widths = [max(map(len, column)) + COLUMN_GAP for column in zip(headers, *cells, strict=True)]
-    room = width() + COLUMN_GAP - widths[0]
+    available = width() + COLUMN_GAP - widths[0]
     start = 1
     while start < len(headers):
         stop = start + 1
-        while stop < len(headers) and sum(widths[start : stop + 1]) <= room:
+        while stop < len(headers) and sum(widths[start : stop + 1]) <= available:
             stop += 1
         _print_part([0, *range(start, stop)], headers, cells, left)
         start = stop

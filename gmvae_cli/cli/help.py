@@ -100,7 +100,7 @@ def _option(parameter: Any) -> str:
 
 
 def _grouped(ctx: Any) -> dict[str, list[Row]]:
-    """The parameters of a command by their groups; those of the group of commands are all "options"."""
+    """Sort the parameters of a command into groups; those of the group of commands are all "options"."""
     otherwise = "options" if hasattr(ctx.command, "commands") else "output"
     groups: dict[str, list[Row]] = {name: [] for name in (*GROUPS, "options")}
     for parameter in ctx.command.get_params(ctx):
@@ -111,7 +111,7 @@ def _grouped(ctx: Any) -> dict[str, list[Row]]:
 
 
 def _margin(rows: Sequence[Row]) -> int:
-    """Columns of the longest term beside which an explanation stands."""
+    """Measure the longest term beside which an explanation stands, in columns."""
     return max(len(term) for term, _ in rows if len(term) <= _TERM_COLUMNS)
 
 

@@ -209,7 +209,7 @@ Evaluation = Annotated[
     ),
 ]
 
-Shown = Annotated[
+Display = Annotated[
     AbstractContextManager[Terminal],
     options_of(
         show,

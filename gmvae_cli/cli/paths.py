@@ -22,7 +22,7 @@ def require_inputs(inputs: Sequence[str]) -> None:
 
 
 def is_one_file(inputs: Sequence[str]) -> bool:
-    """Whether the input is one file by its name, and not several, a folder or a glob."""
+    """Return whether the input is one file by its name, and not several, a folder or a glob."""
     return [file.path for file in expand(inputs)] == list(inputs[:1])
 
 

@@ -259,7 +259,7 @@ def _print_ribbon(ribbon: "Ribbon | None", terminal: Terminal) -> None:
 
 
 def _likelihoods(log_likelihood: float | None, elbo: float | None, evaluated_on: str) -> list[tuple[str, str]]:
-    """Facts on how well a model explains rows, exactly and by its encoder alone; more is better."""
+    """State how well a model explains rows, exactly and by its encoder alone; more is better."""
     named = _ROWS_NAMED[evaluated_on]
     return [
         ("log-likelihood", f"{number(log_likelihood, 4)} per row, on the {named}; higher is better"),
@@ -358,7 +358,7 @@ def _shape(result: "InspectResult") -> list[tuple[str, str]]:
 
 
 def _origin(result: "InspectResult") -> list[tuple[str, str]]:
-    """Facts on the training, with its warnings."""
+    """State how a model was trained, with the warnings of that run."""
     training = result.training
     if "rows" not in training:
         return [("trained", "no; these are the parameters of a simulation")]

@@ -19,12 +19,12 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 def plain(stream: TextIO) -> bool:
-    """Whether the stream gets bare text: it is no terminal, or NO_COLOR is set."""
+    """Return whether the stream gets bare text: it is no terminal, or NO_COLOR is set."""
     return bool(os.environ.get("NO_COLOR")) or not stream.isatty()
 
 
 def width() -> int:
-    """Columns of a line: COLUMNS if it is set, else those of the terminal, else 80."""
+    """Return the columns of a line: COLUMNS if it is set, else those of the terminal, else 80."""
     return shutil.get_terminal_size().columns
 
 

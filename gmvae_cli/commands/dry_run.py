@@ -61,7 +61,7 @@ def plan(
         scratch_bytes: in addition to those of `data`. folder: of all scratch files; None takes TMPDIR.
         rows_per_second: of the work. seconds: of work that does not depend on the rows.
     """
-    place = folder or tempfile.gettempdir()
+    disk_folder = folder or tempfile.gettempdir()
     numbers = data.rows * 8 * (len(data.channels) + 1)
     return Plan(
         rows=data.rows,
@@ -74,8 +74,8 @@ def plan(
         time_unit=data.time_unit,
         memory_bytes=BASE_BYTES + min(numbers + scratch_bytes, 192 << 20),
         scratch_bytes=numbers + scratch_bytes,
-        scratch_folder=place,
-        free_bytes=shutil.disk_usage(place).free,
+        scratch_folder=disk_folder,
+        free_bytes=shutil.disk_usage(disk_folder).free,
         seconds=seconds + data.rows / rows_per_second + data.rows / READ_ROWS_PER_SECOND,
         warnings=data.notes,
     )
@@ -85,7 +85,7 @@ def joined(
     plans: Sequence[Plan], channels: Sequence[str], folder: str | None, files: int, failures: Sequence[str]
 ) -> Plan:
     """Join the plans of tables that are worked on in turn: memory and scratch space are those of the largest."""
-    place = folder or tempfile.gettempdir()
+    disk_folder = folder or tempfile.gettempdir()
     steps = {(table.step, table.time_unit) for table in plans}
     step, unit = steps.pop() if len(steps) == 1 else (None, None)
     return Plan(
@@ -99,8 +99,8 @@ def joined(
         time_unit=unit,
         memory_bytes=max((table.memory_bytes for table in plans), default=BASE_BYTES),
         scratch_bytes=max((table.scratch_bytes for table in plans), default=0),
-        scratch_folder=place,
-        free_bytes=shutil.disk_usage(place).free,
+        scratch_folder=disk_folder,
+        free_bytes=shutil.disk_usage(disk_folder).free,
         seconds=sum(table.seconds for table in plans),
         warnings=[warning for table in plans for warning in table.warnings],
         files=files,

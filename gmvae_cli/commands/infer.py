@@ -145,7 +145,7 @@ class _Labelling:
         self.written: list[tuple[str, str]] = []
 
     def open(self, files: Sequence[InputFile]) -> SeriesReader:
-        """A reader of the table in some files, with the columns of the model."""
+        """Open the table in some files, with the columns of the model."""
         return apply.open_for(files, self.series, self.checkpoint, self.model_path)
 
     # --- labels --------------------------------------------------------------------------------------------------
@@ -227,13 +227,13 @@ class _Labelling:
         )
 
     def failed(self) -> str:
-        """How many files failed, for the progress line."""
+        """Count the files that failed, for the progress line; empty if none did."""
         return f"{len(self.failures)} failed" if self.failures else ""
 
     # --- results -------------------------------------------------------------------------------------------------
 
     def result(self, output: str, seconds: float) -> InferResult:
-        """The figures over all that was labelled."""
+        """Summarise all rows that were labelled."""
         mean, training = self.totals.log_likelihood_per_row, training_log_likelihood(self.checkpoint)
         return InferResult(
             rows=self.totals.rows,
@@ -295,5 +295,5 @@ def _plan_folder(labelling: _Labelling, files: Sequence[InputFile], folder: str 
 
 
 def _is_single(files: Sequence[InputFile], inputs: Sequence[str]) -> bool:
-    """Whether the input is one file, not a folder or pattern that happens to hold one."""
+    """Return whether the input is one file, not a folder or pattern that happens to hold a single file."""
     return len(files) == 1 and files[0].path == inputs[0]

@@ -95,7 +95,7 @@ def _regimes(checkpoint: Checkpoint, step: float | None) -> list[Regime]:
     ar_weights, ar_bias = parameters.emission.ar_weights(lags), parameters.emission.ar_bias(lags)
     inflation = ar_dynamics.covariance_factor(parameters.emission.degrees)
     covariance = inflation * _scale_matrix(data.emission)
-    mean, settled = ar_dynamics.stationary_moments(ar_weights, ar_bias, parameters.emission.scale_tril)
+    mean, stationary_covariance = ar_dynamics.stationary_moments(ar_weights, ar_bias, parameters.emission.scale_tril)
     radius = ar_dynamics.spectral_radius(ar_weights)
     half_life, period = (
         ar_dynamics.half_life(radius) * stride,
@@ -111,7 +111,7 @@ def _regimes(checkpoint: Checkpoint, step: float | None) -> list[Regime]:
             expected_dwell=dwell[k],
             expected_dwell_time=None if step is None else dwell[k] * step,
             mean=checkpoint.mean + scale * mean[k],
-            standard_deviation=scale * (inflation * settled[k].diagonal()).sqrt(),
+            standard_deviation=scale * (inflation * stationary_covariance[k].diagonal()).sqrt(),
             ar_weights=raw_weights[k],
             ar_bias=raw_bias[k],
             covariance=covariance[k],

@@ -146,7 +146,7 @@ def _result(
 
 @contextmanager
 def _optional(path: str | None) -> Iterator[str | None]:
-    """A temporary name beside a target, as `atomic` gives it; None for none."""
+    """Yield a temporary name beside a target, as `atomic` does; None if no target is named."""
     if path is None:
         yield None
         return

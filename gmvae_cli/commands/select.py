@@ -19,7 +19,7 @@ from gmvae_cli.system.device import configure_process
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.trained_model import Start, train_model
 
-_ROWS, _PIECES = 1 << 17, 32  # a longer file is represented by so many rows, in evenly spaced pieces
+_ROWS, _PIECES = 1 << 17, 32  # a longer file is represented by so many rows, in even pieces; chosen, not measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,10 @@ def select(
         reader.read_data(None, progress) as data,
     ):
         values, steps = _represented(data)
-        job = cross_validation.Job(data.name, values, steps, data.channels, config.restarts, config.seed, config.device)
-        scored = cross_validation.score_all(job, candidates, progress)
+        comparison = cross_validation.ComparisonData(
+            data.name, values, steps, data.channels, config.restarts, config.seed, config.device
+        )
+        scored = cross_validation.score_all(comparison, candidates, progress)
         scores = np.stack([candidate.block_scores for candidate in scored])
         sizes = [candidate.num_free_parameters for candidate in scored]
         chosen, best, differences, errors = cross_validation.choose(scores, sizes)
@@ -88,7 +90,7 @@ def select(
 
 
 def _represented(data: SeriesData) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """All rows of the recording, or evenly spaced pieces of a long one, each a series of its own."""
+    """Read values (n, D) and steps (n,): all rows, or evenly spaced pieces of a long recording, each a series."""
     if data.rows <= _ROWS:
         return data.read(0, data.rows)
     length = _ROWS // _PIECES
@@ -118,5 +120,5 @@ def _reason(
         )
     return (
         f"{_named(candidates[chosen])}: the smallest model within one standard error of the best; it is "
-        f"{differences[chosen]:.4f} nats a row (standard error {errors[chosen]:.4f}) below {_named(candidates[best])}"
+        f"{differences[chosen]:.4f} per row (standard error {errors[chosen]:.4f}) below {_named(candidates[best])}"
     )

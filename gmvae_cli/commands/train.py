@@ -29,7 +29,7 @@ from gmvae_cli.training.trained_model import PACKAGES, TrainedModel, train_model
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """What training found. Log-likelihood and ELBO are nats a row with evidence, in standardised units."""
+    """Figures of a training run. Log-likelihood and ELBO are nats per usable row, in standardised units."""
 
     rows: int
     regimes: int
@@ -123,7 +123,7 @@ def dry_run(inputs: Sequence[str], config: TrainConfig, files: SeriesConfig, pro
 
 
 def _facts(data: SeriesData, config: TrainConfig, trained: TrainedModel) -> dict[str, Any]:
-    """The part of the result that two runs with the same input and options share."""
+    """Collect the part of the result that two runs with the same input and options share."""
     return {
         "rows": data.rows,
         "regimes": config.model.regimes,
@@ -142,7 +142,7 @@ def _facts(data: SeriesData, config: TrainConfig, trained: TrainedModel) -> dict
 
 
 def _identity(data: SeriesData, config: TrainConfig, series: SeriesConfig, device: torch.device) -> dict[str, Any]:
-    """All that decides what training finds; a run with another identity cannot go on from this one."""
+    """Collect all that determines the trained model; a run with another identity cannot go on from this one."""
     options = asdict(config) | asdict(series)
     open_choices = [name for name, value in (options.pop("search") or {}).items() if value is None]
     options |= options.pop("model") | {"device": str(device)} | dict.fromkeys(open_choices, "auto")
@@ -159,7 +159,7 @@ def _identity(data: SeriesData, config: TrainConfig, series: SeriesConfig, devic
 
 
 def _content(path: str | None) -> str | None:
-    """A digest of a file."""
+    """Compute a digest of a file; None without a file."""
     if path is None:
         return None
     with open(path, "rb") as file:
@@ -167,7 +167,7 @@ def _content(path: str | None) -> str | None:
 
 
 def _initial(older: Checkpoint, config: TrainConfig, data: SeriesData) -> Parameters:
-    """The parameters of an older model, for columns standardised as those of this run."""
+    """Convert the parameters of an older model to columns standardised as those of this run."""
     for name in ("regimes", "lags", "stride", "summarize", "prior", "covariance", "noise", "intercept"):
         was, now = getattr(older.model, name), getattr(config.model, name)
         if was != now:

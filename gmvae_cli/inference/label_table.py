@@ -75,7 +75,7 @@ def open_outputs(
 
 
 def scratch_folder(output: str) -> str | None:
-    """Where scratch files go: beside the output, or in TMPDIR (None) where that is stdout."""
+    """Return the folder of scratch files: that of the output; None, which means TMPDIR, for stdout."""
     return None if output == "-" else os.path.dirname(os.path.abspath(output))
 
 
@@ -126,7 +126,7 @@ class LabelTotals:
         return self.log_likelihood / self.usable_rows if self.usable_rows else None
 
     def notes_on_fit(self, checkpoint: Checkpoint) -> list[Note]:
-        """Warnings that rows say nothing about the regimes, or are unlike those that the model was trained on."""
+        """Warn of rows that say nothing about the regimes, or are unlike those that the model was trained on."""
         mean, training = self.log_likelihood_per_row, training_log_likelihood(checkpoint)
         if mean is None:
             sentence = (
@@ -146,7 +146,7 @@ class LabelTotals:
 
 
 def training_log_likelihood(checkpoint: Checkpoint) -> float | None:
-    """Log-likelihood per row in training, nats in data units; None of a model that was not trained."""
+    """Return the log-likelihood per row in training, nats in data units; None of a model that was not trained."""
     value: float | None = checkpoint.training.get("log_likelihood_per_row_data_units")
     return value
 
@@ -232,7 +232,7 @@ class TableLabels:
         return [index for index, name in enumerate(layout.columns) if name not in replaced]
 
     def _labelled(self, cells: pa.Table, block: LabelledRows) -> pa.Table:
-        """The cells with the columns regime, prob_0 .. and log_likelihood behind them."""
+        """Append the columns regime, prob_0 .. and log_likelihood to the cells."""
         labelled = cells.append_column("regime", pa.array(block.regimes))
         if self._only_regimes:
             return labelled
@@ -242,5 +242,5 @@ class TableLabels:
 
 
 def is_probability(name: str) -> bool:
-    """Whether a column has the name of a regime's probability, whatever the model."""
+    """Return whether a column has the name of a regime's probability, whatever the model."""
     return name.startswith("prob_") and name[5:].isdigit()

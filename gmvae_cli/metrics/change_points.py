@@ -67,7 +67,7 @@ def pooled_change_scores(
 
 
 def _num_matched(true: Labels, predicted: Labels, tolerance: int) -> int:
-    """Size of the largest one-to-one matching: windows are equally wide, so the earliest that is free is best."""
+    """Count the largest one-to-one matching: windows are equally wide, so the earliest free point is best."""
     fewer, more = sorted((true, predicted), key=len)
     earliest = np.searchsorted(more, fewer - tolerance).tolist()
     latest = np.searchsorted(more, fewer + tolerance, side="right").tolist()
@@ -81,7 +81,7 @@ def _num_matched(true: Labels, predicted: Labels, tolerance: int) -> int:
 
 
 def _nearest(points: Labels, others: Labels) -> Labels:
-    """Distance of each point to the nearest of the others: (C,) and (O,), both sorted -> (C,)."""
+    """Measure the distance of each point to the nearest of the others: (C,) and (O,), both sorted -> (C,)."""
     after = np.searchsorted(others, points)
     left = np.abs(points - others[np.maximum(after - 1, 0)])
     right = np.abs(others[np.minimum(after, len(others) - 1)] - points)
@@ -90,6 +90,6 @@ def _nearest(points: Labels, others: Labels) -> Labels:
 
 
 def _within(rows: Labels, start: int, stop: int) -> Labels:
-    """The sorted rows that lie in [start, stop)."""
+    """Select the rows, sorted (C,), that lie in [start, stop)."""
     first, last = np.searchsorted(rows, [start, stop])
     return rows[first:last]

@@ -52,12 +52,12 @@ def match_labels(counts: Labels) -> Labels:
 
 
 def accuracy(counts: Labels) -> float:
-    """Share of rows that agree under the best matching."""
+    """Compute the share of rows that agree under the best matching, from counts (L, K)."""
     return float(_agreed(counts, match_labels(counts)).sum() / counts.sum())
 
 
 def macro_f1(counts: Labels) -> float:
-    """Mean over true labels of the F1 of the predicted label that each is matched with; 0 for a label without one."""
+    """Average the F1 of each true label with its match over true labels, from counts (L, K); 0 without a match."""
     matched = match_labels(counts)
     sizes = counts.sum(axis=1) + np.where(matched >= 0, counts.sum(axis=0)[matched], 0)
     present = counts.sum(axis=1) > 0
@@ -86,7 +86,7 @@ def _agreed(counts: Labels, matched: Labels) -> Labels:
 
 
 def adjusted_rand(counts: Labels, undefined: float = 1.0) -> Array:
-    """ARI of each of many tables of counts: agreement on pairs of rows, less what chance gives.
+    """Compute the ARI of each of many tables of counts: agreement on pairs of rows, less what chance gives.
 
     ARI = (S - A B / N) / ((A + B) / 2 - A B / N)                                     [Hubert and Arabie 1985, Eq. 5]
 
@@ -109,14 +109,14 @@ def adjusted_rand(counts: Labels, undefined: float = 1.0) -> Array:
         )
     )
     chance = in_true * in_predicted
-    room = np.asarray((in_true + in_predicted) * pairs / 2 - chance)
-    ratio = (together * pairs - chance) / np.where(room == 0, 1.0, room).astype(object)
+    possible = np.asarray((in_true + in_predicted) * pairs / 2 - chance)
+    ratio = (together * pairs - chance) / np.where(possible == 0, 1.0, possible).astype(object)
     equal = (in_true == together) & (in_predicted == together)
-    return np.where(room == 0, undefined, np.where(equal, 1.0, ratio)).astype(np.float64)
+    return np.where(possible == 0, undefined, np.where(equal, 1.0, ratio)).astype(np.float64)
 
 
 def agreements(labels: Labels) -> Array:
-    """ARI of every pair of N labellings of n rows; 0 where both have one label alone, which agrees with nothing.
+    """Compute the ARI of every pair of N labellings of n rows; 0 where both have a single label, which says nothing.
 
     All pairs at once, from one product of indicator matrices.
 
@@ -136,7 +136,7 @@ def agreements(labels: Labels) -> Array:
 
 
 def partition_scores(counts: Labels) -> dict[str, float]:
-    """ARI, NMI, AMI and V-measure of two labellings, as scikit-learn defines them for labels (averages arithmetic).
+    """Compute ARI, NMI, AMI and V-measure of two labellings, as scikit-learn defines them (averages arithmetic).
 
     Two labellings that are the same partition score 1, trivial ones too. NMI and the V-measure are one number.
 
@@ -156,13 +156,13 @@ def partition_scores(counts: Labels) -> dict[str, float]:
 
 
 def _entropy(sizes: Labels) -> float:
-    """Entropy of the shares of labels of these sizes, nats."""
+    """Compute the entropy of labels of these sizes (L,), nats."""
     shares = sizes / sizes.sum()
     return float(-(shares * np.log(shares)).sum())
 
 
 def _adjusted_information(information: float, entropy: float, counts: Labels) -> float:
-    """AMI = (I - E[I]) / (H - E[I]) of labellings that differ.                          [Vinh, Epps and Bailey 2010]
+    """Compute AMI = (I - E[I]) / (H - E[I]) of labellings that differ.                  [Vinh, Epps and Bailey 2010]
 
     Args:
         information: I, mutual information. entropy: H, mean entropy. counts: (L, K) without empty labels.
@@ -174,7 +174,7 @@ def _adjusted_information(information: float, entropy: float, counts: Labels) ->
 
 
 def expected_information(true_sizes: Labels, predicted_sizes: Labels) -> float:
-    """The mutual information of two labellings with labels of these sizes, in the mean over all orders of rows, nats.
+    """Average the mutual information of labellings with labels of these sizes over all orders of rows, nats.
 
     sum_ij E[n/N log(N n / (a_i b_j))] with n hypergeometric (Vinh, Epps and Bailey 2010, eq. 24a), summed over the
     n within 12 standard deviations of the mean: memory grows with the square root of the rows.
@@ -208,7 +208,7 @@ def expected_information(true_sizes: Labels, predicted_sizes: Labels) -> float:
 
 
 def covering(true_edges: Labels, predicted_edges: Labels, num_rows: int) -> float:
-    """Mean over true segments of the best overlap with a predicted one.  [van den Burg and Williams 2020, eq. 9]
+    """Average the best overlap of each true segment with a predicted one. [van den Burg and Williams 2020, eq. 9]
 
     Overlap is intersection over union; segments weigh by their rows.
 

@@ -83,7 +83,7 @@ def segments(regimes: NDArray[np.int64], starts: NDArray[np.bool_], probs: NDArr
 
 
 class Ribbon:
-    """How often each regime holds along the rows, in constant memory: bins of equally many rows, merged in pairs.
+    """Counts of each regime along the rows, in constant memory: bins of equally many rows, merged in pairs.
 
     Args:
         num_regimes: K. limit: bins at most; half as many at least, once there were more rows.
@@ -94,7 +94,7 @@ class Ribbon:
         self._counts = np.zeros((0, num_regimes), np.int64)
 
     def add(self, regimes: NDArray[np.int64]) -> None:
-        """Take in the regimes of the next rows."""
+        """Count the regimes (n,) of the next rows."""
         K = self._counts.shape[1]
         bins = (self.rows + np.arange(len(regimes))) // self.bin_rows
         self.rows += len(regimes)
@@ -107,7 +107,7 @@ class Ribbon:
         self._counts = counts
 
     def majority(self, columns: int) -> NDArray[np.int64]:
-        """The most frequent regime in each of so many columns of equal length; none where there is no row."""
+        """Find the most frequent regime in each of so many columns of equal length: (columns,), empty without a row."""
         if not self.rows:
             return np.zeros(0, np.int64)
         edges = np.linspace(0, len(self._counts), columns + 1)

@@ -52,16 +52,16 @@ class Emission:
         return cls(weights, scale_tril, degrees)
 
     def ar_weights(self, num_lags: int) -> Tensor:
-        """The weights of the lags, (..., K, P, D, D), lag 1 first."""
+        """Return the weights of the lags, (..., K, P, D, D), lag 1 first."""
         return by_lag(self.weights, num_lags)
 
     def has_intercept(self, num_lags: int) -> bool:
-        """Whether the weights have a column behind those of the lags."""
+        """Return whether the weights have a column behind those of the lags."""
         *_, D, C = self.weights.shape
         return num_lags * D < C
 
     def ar_bias(self, num_lags: int) -> Tensor:
-        """The intercept, (..., K, D); zeros without one."""
+        """Return the intercept, (..., K, D); zeros if the decoder has none."""
         return self.weights[..., -1] if self.has_intercept(num_lags) else torch.zeros_like(self.weights[..., 0])
 
     @classmethod
@@ -160,7 +160,10 @@ def whitener(emission: Emission) -> tuple[Tensor, Tensor]:
 
 
 def _normal(y: Tensor, emission: Emission) -> Tensor:
-    """log Normal(x_t; Pi_k h_t, Sigma_k) = -|r_t|^2 / 2 - log |L_k| - D / 2 log 2 pi: (M, n) -> (..., K, n)."""
+    """Compute log Normal(x_t; Pi_k h_t, Sigma_k): rows (M, n) -> (..., K, n).
+
+    -|r_t|^2 / 2 - log |L_k| - D / 2 log 2 pi
+    """
     matrix, log_det = whitener(emission)  # (D, ..., K, M), (..., K)
     flat, offset = matrix.reshape(-1, y.shape[0]).to(y), -log_det.to(y)[..., None]
     if flat.requires_grad or y.requires_grad:
@@ -173,7 +176,7 @@ def _normal(y: Tensor, emission: Emission) -> Tensor:
 
 
 def _squares(y: Tensor, emission: Emission) -> tuple[Tensor, Tensor]:
-    """|r_t|^2 = |L_k^-1 (x_t - Pi_k h_t)|^2, (..., K, n), and log |L_k| + D / 2 log 2 pi, (..., K)."""
+    """Compute |r_t|^2 = |L_k^-1 (x_t - Pi_k h_t)|^2, (..., K, n), and log |L_k| + D / 2 log 2 pi, (..., K)."""
     matrix, log_det = whitener(emission)
     residuals = matrix.reshape(-1, y.shape[0]).to(y) @ y
     return residuals.square_().view(*matrix.shape[:-1], y.shape[1]).sum(0), log_det
@@ -182,7 +185,7 @@ def _squares(y: Tensor, emission: Emission) -> tuple[Tensor, Tensor]:
 def log_density(
     squares: Tensor, log_det: Tensor, degrees: Tensor | None, num_channels: int, lag_inflation: Tensor | None = None
 ) -> Tensor:
-    """Log density of Normal or Student t noise from squared whitened residuals: (..., K, n), nats.
+    """Compute the log density of Normal or Student t noise from squared whitened residuals: (..., K, n), nats.
 
     Args:
         squares: (..., K, n). log_det: (..., K) log |L_k| + D / 2 log 2 pi. degrees, lag_inflation: as in `student_t`.
@@ -195,7 +198,7 @@ def log_density(
 def log_likelihoods(
     y: Tensor, emission: Emission, partial: Sequence[Pattern] = (), lag_index: student_t.LagIndex | None = None
 ) -> Tensor:
-    """log p(x_t | h_t, z_t = k) of every row and regime, nats; of a partly observed row the marginal density.
+    """Compute log p(x_t | h_t, z_t = k) of all rows and regimes, nats; of a partly observed row the marginal density.
 
     Args:
         y: (M, n) rows as columns, from `context`. partial: its partly observed rows.
@@ -208,7 +211,7 @@ def log_likelihoods(
 
 
 def lag_inflation(y: Tensor, emission: Emission, lag_index: student_t.LagIndex | None) -> Tensor | None:
-    """1 / v_t of every row, (..., n), as in `student_t`; None for Normal noise or where the lags' rows are not at hand.
+    """Compute 1 / v_t of every row, (..., n), as in `student_t`; None for Normal noise, or without a `lag_index`.
 
     Args:
         y: (M, n). lag_index: of these rows.

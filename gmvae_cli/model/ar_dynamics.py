@@ -26,7 +26,7 @@ def companion(ar_weights: Tensor) -> Tensor:
 
 
 def spectral_radius(ar_weights: Tensor) -> Tensor:
-    """The largest modulus of the eigenvalues of each regime's companion matrix: (K, P, D, D) -> (K,).
+    """Compute the largest modulus of the eigenvalues of each regime's companion matrix: (K, P, D, D) -> (K,).
 
     Below 1 the regime is stable: its rows have a stationary law.
     """
@@ -35,7 +35,7 @@ def spectral_radius(ar_weights: Tensor) -> Tensor:
 
 
 def divergence(weights: Tensor, scale_tril: Tensor) -> Tensor:
-    """Symmetric Kullback-Leibler divergence of the predictions of each pair of regimes, nats per row.
+    """Compute the symmetric Kullback-Leibler divergence of the predictions of each pair of regimes, nats per row.
 
     KL(i || j) + KL(j || i) of Normal(Pi_i h, L_i L_i^T), in the mean over contexts h that are white with unit variance,
     which standardised columns nearly have.
@@ -54,12 +54,12 @@ def divergence(weights: Tensor, scale_tril: Tensor) -> Tensor:
 
 
 def half_life(radius: Tensor) -> Tensor:
-    """Lags until half of a disturbance is gone, log 0.5 / log radius; NaN from radius 1 on, where it never is: (K,)."""
+    """Compute the lags in which a disturbance halves, log 0.5 / log radius: (K,) -> (K,); NaN from radius 1 on."""
     return torch.where(radius < 1, math.log(0.5) / radius.log(), torch.nan)
 
 
 def dominant_period(ar_weights: Tensor) -> Tensor:
-    """Lags of one cycle of each regime's slowest mode, 2 pi / angle of the eigenvalue of largest modulus.
+    """Compute the lags in a cycle of each regime's slowest mode, 2 pi / angle of the eigenvalue of largest modulus.
 
     (K, P, D, D) -> (K,); NaN where that eigenvalue is real, and there is no cycle.
     """
@@ -70,7 +70,7 @@ def dominant_period(ar_weights: Tensor) -> Tensor:
 
 
 def stationary_moments(ar_weights: Tensor, ar_bias: Tensor, scale_tril: Tensor) -> tuple[Tensor, Tensor]:
-    """Stationary mean and covariance of each regime, as if it were never left; NaN where there is none.
+    """Compute the stationary mean and covariance of each regime, as if it were never left; NaN where there is none.
 
     mean = (I - sum_p W_p)^-1 b;  the covariance S of [x_t, .., x_t-P+1] solves S = F S F^T + Q, with F the companion
     matrix, and Q = L L^T for x_t and 0 for its lags.                                     [Lütkepohl 2005, sec. 2.1.4]
@@ -96,7 +96,7 @@ def stationary_moments(ar_weights: Tensor, ar_bias: Tensor, scale_tril: Tensor) 
 
 
 def covariance_factor(degrees: Tensor | None) -> Tensor | float:
-    """The covariance of noise over its scale matrix: 1 for Normal noise (None), nu / (nu - 2) for Student t noise.
+    """Compute the covariance of noise over its scale matrix: 1 if Normal (None), nu / (nu - 2) if Student t.
 
     NaN up to nu = 2, where no covariance exists. Shape as `degrees`.
     """
@@ -104,7 +104,7 @@ def covariance_factor(degrees: Tensor | None) -> Tensor | float:
 
 
 def standard_errors(gram: Tensor, scale_tril: Tensor) -> Tensor:
-    """Standard errors of the regression weights, as if the regime of every row were known.
+    """Compute the standard errors of the regression weights, as if the regime of every row were known.
 
     The weights have the covariance Sigma_k (x) gram_k^-1.                                    [Lütkepohl 2005, sec. 3.2]
 

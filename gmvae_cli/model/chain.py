@@ -36,7 +36,7 @@ def stationary(transition_matrix: Tensor) -> Tensor:
 
 
 def expected_dwell(transition_matrix: Tensor) -> Tensor:
-    """Mean length of a visit, 1 / (1 - A_kk), in rows; inf where a regime is never left: (..., K, K) -> (..., K)."""
+    """Compute the mean rows of a visit, 1 / (1 - A_kk), inf where a regime is never left: (..., K, K) -> (..., K)."""
     stay = transition_matrix.diagonal(dim1=-2, dim2=-1)
     return 1 / (1 - stay)
 

@@ -25,7 +25,7 @@ from gmvae_cli.model.lattice import Lattice, move
 
 
 class _ChainPosterior(torch.autograd.Function):
-    """`chain_posterior`, and its gradient as the module's head gives it."""
+    """Autograd function of `chain_posterior`, with the gradient that the module's docstring gives."""
 
     @staticmethod
     def forward(
@@ -97,7 +97,7 @@ class _ChainPosterior(torch.autograd.Function):
 def chain_posterior(
     potentials: Tensor, log_initial: Tensor, log_transition: Tensor, steps: np.ndarray | None = None
 ) -> tuple[Tensor, Tensor]:
-    """log Z and the marginals q_t of chunks, differentiable in all three tensors, once.
+    """Compute log Z and the marginals q_t of chunks, differentiable in all three tensors, once.
 
     Args:
         potentials: (B, L, K) l_t(k), nats. log_initial: (K,) log pi. log_transition: (K, K) log A.

@@ -49,7 +49,7 @@ def evidence_scale(
 
 
 def _correlation_time(signal: Tensor, usable: Tensor) -> Tensor:
-    """1 + 2 sum of the first autocorrelations that are not negligible: (D, R, n) and (n,) -> (R,), float64."""
+    """Compute 1 + 2 sum_l rho_l over the first lags, up to a negligible rho_l: (D, R, n), (n,) -> (R,) float64."""
     D, R, n = signal.shape
     count = usable.sum().clamp_min(1)
     centred = (signal - signal.sum(-1, keepdim=True) / count) * usable  # (D, R, n)
@@ -70,7 +70,7 @@ def _correlation_time(signal: Tensor, usable: Tensor) -> Tensor:
 
 
 def _autocovariances(signal: Tensor, longest: int) -> Tensor:
-    """sum_t s_t s_t+l for l = 0..longest, by Fourier transform: (D, n) -> (D, longest + 1)."""
+    """Compute sum_t s_t s_t+l for l = 0..longest, by Fourier transform: (D, n) -> (D, longest + 1)."""
     n = signal.shape[-1]
     size = 1 << (n + longest).bit_length()  # padding: no row meets one from the other end
     spectrum = torch.fft.rfft(signal, size)

@@ -81,7 +81,7 @@ class BlockTransfers(NamedTuple):
 
 
 def _transfer_matrices(lattice: Lattice) -> tuple[np.ndarray, np.ndarray]:
-    """Each block's transfer matrix, its rows divided by their sums, and the logarithms of these sums.
+    """Compute each block's transfer matrix, its rows divided by their sums, and the logarithms of these sums.
 
     Returns:
         (B, R, K, K) row = from, and (B, R, K) nats; float64 on the host.
@@ -234,7 +234,7 @@ def forward(
 
 
 def _block_betas(sweep: Forward, beta: Tensor | None) -> np.ndarray:
-    """The backward message at each block's last row, scaled to product one with the filtered law: (B, R, K)."""
+    """Compute the backward message at each block's last row, scaled to product one with the filtered law: (B, R, K)."""
     ceiling = _CEILINGS[sweep.alpha.dtype]
     last = sweep.message.double().cpu().numpy()
     current = np.ones_like(last) if beta is None else beta.double().cpu().numpy()
@@ -274,7 +274,7 @@ def backward(sweep: Forward, beta: Tensor | None = None, *, with_pairs: bool = T
 
 
 def _pair_sums(lattice: Lattice, first: Tensor, alpha: Tensor, ratios: Tensor) -> Tensor:
-    """sum_t alpha_t-1(i) A_ij ratio_t(j) over rows that directly follow another: (R, K, K), float64.
+    """Compute sum_t alpha_t-1(i) A_ij ratio_t(j) over rows that directly follow another: (R, K, K), float64.
 
     Args:
         first: (R, K, B) filtered law of the row before each block. alpha: (L, R, K, B).
@@ -294,7 +294,7 @@ def _pair_sums(lattice: Lattice, first: Tensor, alpha: Tensor, ratios: Tensor) -
 
 
 def _batch(log_likelihoods: Tensor, chain: Chain) -> tuple[Tensor, Chain, torch.Size]:
-    """Log-likelihoods (..., T, K) and their chains with the leading dimensions as one, R; and these dimensions."""
+    """Join the leading dimensions of log-likelihoods (..., T, K) and their chains into one, R; return these too."""
     leading = log_likelihoods.shape[:-2]
     T, K = log_likelihoods.shape[-2:]
     count = int(np.prod(leading)) if leading else 1
@@ -308,7 +308,7 @@ def _batch(log_likelihoods: Tensor, chain: Chain) -> tuple[Tensor, Chain, torch.
 def filter(  # noqa: A001 - the field's word for it
     log_likelihoods: Tensor, chain: Chain, steps: np.ndarray | None = None, block_rows: int | None = None
 ) -> Filtered:
-    """Regime probabilities given the past and the present, p(z_t = k | x_1:t); no later row is used.
+    """Compute regime probabilities given the past and the present, p(z_t = k | x_1:t); no later row is used.
 
     Args:
         log_likelihoods: (..., T, K) log p(x_t | past, z_t = k), nats; 0 for all k where a row is not usable.
@@ -322,7 +322,7 @@ def filter(  # noqa: A001 - the field's word for it
 
 
 def predict(filtered_probs: Tensor, chain: Chain, steps: np.ndarray, message: Tensor) -> Tensor:
-    """Regime probabilities given the past alone, p(z_t = k | x_1:t-1), from those of `filter`: (T, K).
+    """Compute regime probabilities given the past alone, p(z_t = k | x_1:t-1), from those of `filter`: (T, K).
 
     Args:
         filtered_probs: (T, K). chain: without leading dimensions. steps: (T,) as in `lattice`.
@@ -340,7 +340,7 @@ def predict(filtered_probs: Tensor, chain: Chain, steps: np.ndarray, message: Te
 def smooth(
     log_likelihoods: Tensor, chain: Chain, steps: np.ndarray | None = None, block_rows: int | None = None
 ) -> Smoothed:
-    """Regime probabilities given the whole series, p(z_t = k | x_1:T), exact.
+    """Compute regime probabilities given the whole series, p(z_t = k | x_1:T), exactly.
 
     Probabilities that are exactly 0 give no NaN. Cost O(T K^3), sequential depth O(sqrt T).
 

@@ -93,7 +93,7 @@ class Lattice:
 
 
 def block_length(rows: int) -> int:
-    """Rows in a block: near sqrt(T), where the L steps of all blocks and the B steps across them take equally long."""
+    """Choose the rows in a block: near sqrt(T), where L steps of all blocks take as long as B steps across them."""
     return max(16, int(0.7 * rows**0.5))
 
 

@@ -1,4 +1,7 @@
-"""A switching autoregressive series with its true regimes, drawn in parallel blocks of rows."""
+"""A switching autoregressive series with its true regimes, drawn in parallel blocks of rows.
+
+In numpy alone: `gmvae simulate` starts without torch, whose import takes seconds.
+"""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +14,7 @@ Array = NDArray[np.float64]
 Regimes = NDArray[np.int64]
 
 SMALLEST_RADIUS, LARGEST_RADIUS = 0.6, 0.97  # spectral radii of random regimes: a disturbance halves in 1.4 to 23 rows
-# Both are the same on every machine, so that a seed gives the same rows everywhere.
+# The next two are constants, not fitted to the machine, so that a seed gives the same rows everywhere.
 CHUNK_ROWS = 1 << 18  # rows drawn at a time
 BURN_IN_ROWS = 1000  # drawn before every series and dropped: a disturbance has faded to 0.97^1000 = 6e-14
 
@@ -114,13 +117,13 @@ def companion(ar_weights: Array) -> Array:
 
 
 def spectral_radii(ar_weights: Array) -> Array:
-    """The largest modulus of the eigenvalues of each regime's companion matrix: (K, P, D, D) -> (K,)."""
+    """Compute the largest modulus of the eigenvalues of each regime's companion matrix: (K, P, D, D) -> (K,)."""
     radii: Array = np.abs(np.linalg.eigvals(companion(ar_weights))).max(axis=-1)
     return radii
 
 
 def mean_square_radius(ar_weights: Array, chain: Array, iterations: int = 600) -> float:
-    """Spectral radius of the operator [A_ij F_j (x) F_j]; below 1 the switching process has a stationary covariance.
+    """Compute the spectral radius of [A_ij F_j (x) F_j]; below 1 the process has a stationary covariance.
 
     The operator sends K covariances X_i to Y_j = F_j (sum_i A_ij X_i) F_j^T, with F_j the companion matrix of regime j
     [Costa, Fragoso, Marques 2005, ch. 3]. It keeps them positive semidefinite, so its radius is the growth of their
@@ -314,7 +317,7 @@ def _noise(scale_tril: Array, regimes: Regimes, normals: Array) -> Array:
 
 
 def _block_shape(num_rows: int, num_blocks: int | None) -> tuple[int, int]:
-    """Rows of a block, L, and number of blocks, B; by default B is about 2 L, as a step of all blocks costs more."""
+    """Choose L rows in each of B blocks; by default B is about 2 L, as a step of all blocks costs more."""
     if num_blocks is None:
         num_blocks = max(1, math.isqrt(2 * num_rows))
     rows = max(1, -(-num_rows // num_blocks))

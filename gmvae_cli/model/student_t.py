@@ -60,14 +60,14 @@ class LagIndex(NamedTuple):
 
 
 def bounded(squares: Tensor) -> Tensor:
-    """Replace infinite squares by the largest number: they are outliers like any other, and would end as NaN."""
+    """Replace infinite squares by the largest number, any shape: they are outliers, and would end as NaN."""
     return squares.clamp_max(torch.finfo(squares.dtype).max)
 
 
 def lag_inflation(squares: Tensor, degrees: Tensor, num_channels: int, lag_index: LagIndex) -> Tensor:
-    """1 / v_t = max(1, max over lags of min over k of (nu + r^2) / (nu + D)), r^2 that of the lag's row: (..., n).
+    """Compute 1 / v_t = max(1, max over lags of min over k of (nu + r^2) / (nu + D)): (..., n).
 
-    It is 1 where no lag's row is at hand.
+    r^2 is that of the lag's row. The result is 1 where no lag's row is at hand.
 
     Args:
         squares: (..., K, m + n) squared whitened residuals r^2 of [history, y]. degrees: (..., 1).
@@ -80,7 +80,7 @@ def lag_inflation(squares: Tensor, degrees: Tensor, num_channels: int, lag_index
 
 
 def log_ratio(squares: Tensor, degrees: Tensor, lag_inflation: Tensor | None) -> Tensor:
-    """log(1 + v r^2 / nu): squares r^2 (..., K, n), degrees (..., 1), lag inflation 1 / v (..., n) -> (..., K, n)."""
+    """Compute log(1 + v r^2 / nu), (..., K, n), from r^2 (..., K, n), nu (..., 1) and lag inflation 1 / v (..., n)."""
     ratio = bounded(squares) / degrees.to(squares)[..., None]
     return ratio.log1p() if lag_inflation is None else (ratio / lag_inflation[..., None, :]).log1p()
 
@@ -88,7 +88,7 @@ def log_ratio(squares: Tensor, degrees: Tensor, lag_inflation: Tensor | None) ->
 def log_density(
     squares: Tensor, log_det: Tensor, degrees: Tensor, num_channels: int, lag_inflation: Tensor | None = None
 ) -> Tensor:
-    """Log density of the multivariate t law, nats.
+    """Compute the log density of the multivariate t law, nats.
 
     log t = log G((nu + D) / 2) - log G(nu / 2) - D / 2 log(pi nu / v) - log |L| - (nu + D) / 2 log(1 + v r^2 / nu)
 
@@ -122,7 +122,7 @@ class Weights(NamedTuple):
 
 
 def row_weights(squares: Tensor, degrees: Tensor, num_channels: int, lag_inflation: Tensor | None) -> Weights:
-    """Expected weights w = E[w_t | x_t, h_t, z_t = k] = (nu + D) / (nu + v r^2), and derivatives of log t in nu.
+    """Compute the row weights w = E[w_t | x_t, h_t, z_t = k] = (nu + D) / (nu + v r^2), and derivatives of log t in nu.
 
     d/dnu log t = (a(nu / 2) - a((nu + D) / 2) + 1 + log w - w) / 2  with a(u) = log u - digamma(u), and
     dw/dnu = w (1 - w) / (nu + D)                                            [Liu and Rubin 1995, Statistica Sinica 5]

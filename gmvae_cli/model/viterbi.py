@@ -34,21 +34,21 @@ class _Moves:
             for entry in lattice.irregular_steps
         ]
 
-    def best(self, level: int, delta: Tensor, room: Tensor, out: Tensor) -> Tensor:
-        """max_i delta(i) + log A_ij for S vectors of every block.
+    def best(self, level: int, delta: Tensor, workspace: Tensor, out: Tensor) -> Tensor:
+        """Compute max_i delta(i) + log A_ij for S vectors of every block.
 
         Args:
-            level: step in the block. delta, out: (K, S, B). room: (K, K, S, B) to work in.
+            level: step in the block. delta, out: (K, S, B). workspace: (K, K, S, B) to work in.
         """
-        torch.add(delta[:, None], self.wide, out=room)
+        torch.add(delta[:, None], self.wide, out=workspace)
         irregular_steps = self.irregular_steps[level]
         if irregular_steps is not None:
             columns, matrices = irregular_steps
-            room[..., columns] = delta[:, None, :, columns] + matrices.permute(1, 2, 0)[:, :, None]
-        return torch.amax(room, 0, out=out)
+            workspace[..., columns] = delta[:, None, :, columns] + matrices.permute(1, 2, 0)[:, :, None]
+        return torch.amax(workspace, 0, out=out)
 
     def predecessors(self, first: int, before: Tensor) -> Tensor:
-        """argmax_i delta(i) + log A_ij, the lowest i on ties, for the steps from `first` on.
+        """Find the i of largest delta(i) + log A_ij, the lowest on ties, for the steps from `first` on.
 
         Args:
             before: (l, K, B) delta of the rows before.
@@ -78,7 +78,7 @@ def _reduce(delta: Tensor) -> Tensor:
 
 
 def _edges(lattice: Lattice, moves: _Moves, message: Tensor) -> Tensor:
-    """delta of the row before each block, (K, B): each block's (max, +) transfer matrix, then B small steps.
+    """Compute delta of the row before each block, (K, B): (max, +) transfer matrices, then B small steps.
 
     Args:
         message: (K,) delta of the row before the first.
@@ -90,10 +90,10 @@ def _edges(lattice: Lattice, moves: _Moves, message: Tensor) -> Tensor:
         return edges
     state = torch.full_like(lattice.scores[0, 0], _IMPOSSIBLE)[:, None].repeat(1, K, 1)  # (to, from, B)
     state.diagonal(dim1=0, dim2=1).zero_()
-    other, room = torch.empty_like(state), state.new_empty(K, K, K, B)
+    other, workspace = torch.empty_like(state), state.new_empty(K, K, K, B)
     offsets = torch.zeros_like(state[:1])  # (1, from, B)
     for level, log_likelihoods in enumerate(lattice.scores[:, 0].unbind()):
-        moves.best(level, state, room, other).add_(log_likelihoods[:, None])
+        moves.best(level, state, workspace, other).add_(log_likelihoods[:, None])
         state, other = other, state
         if level % _REDUCE_EVERY == 0:
             offsets += _reduce(state)
@@ -121,10 +121,10 @@ def best_predecessors(lattice: Lattice, message: Tensor | None = None) -> tuple[
     K, B = lattice.regimes, lattice.blocks
     deltas = scores.new_empty(lattice.length + 1, K, 1, B)  # at each step that of the row before
     deltas[0, :, 0] = _edges(lattice, moves, start)
-    room = scores.new_empty(K, K, 1, B)
+    workspace = scores.new_empty(K, K, 1, B)
     levels = zip(lattice.scores[:, 0].unbind(), deltas.unbind(), deltas[1:].unbind(), strict=False)
     for level, (log_likelihoods, previous, delta) in enumerate(levels):
-        moves.best(level, previous, room, delta).add_(log_likelihoods[:, None])
+        moves.best(level, previous, workspace, delta).add_(log_likelihoods[:, None])
         if level % _REDUCE_EVERY == 0:
             _reduce(delta)
     before = deltas[:-1, :, 0]
@@ -167,7 +167,7 @@ def backtrack(psi: Tensor, final: int) -> tuple[Tensor, int]:
 def viterbi(
     log_likelihoods: Tensor, chain: Chain, steps: np.ndarray | None = None, block_rows: int | None = None
 ) -> Tensor:
-    """argmax over paths of log p(z_1..z_T, x_1..x_T), the lowest regime number on ties.
+    """Find the path of largest log p(z_1..z_T, x_1..x_T), the lowest regime number on ties.
 
     Args:
         log_likelihoods: (T, K) nats. steps: (T,) as in `lattice`. block_rows: it never changes the answer.

@@ -183,7 +183,7 @@ class PlotDataBuilder:
         self.add(cells, values[:, : len(self.channels)], steps, regimes, probs)
 
     def build(self, data: SeriesData, notes: Sequence[Note] = ()) -> PlotData:
-        """Return what all rows amount to.
+        """Build the content of the picture from all rows.
 
         Args:
             data: that the rows came from. notes: earlier ones, which come first.
@@ -212,7 +212,7 @@ class PlotDataBuilder:
         )
 
     def _series_names(self, cells: Any, starts: NDArray[np.int64]) -> list[str]:
-        """Names of the series that begin at some rows."""
+        """List the names of the series that begin at the rows `starts` (S,)."""
         if self.layout.series is None:
             return [self.name] * len(starts)
         ids = as_text(cells[self.layout.series].take(starts)).to_pylist()
@@ -229,7 +229,7 @@ class PlotDataBuilder:
         return codes
 
     def _sums(self, regimes: NDArray[np.int64], probs: Array | None, truth: NDArray[np.int64] | None) -> Array:
-        """Return what columns add up: (n, K) probabilities, (n, K) regimes and (n, L) true labels, one-hot."""
+        """Join the numbers that columns sum: (n, K) probabilities, (n, K) regimes and (n, L) true labels, one-hot."""
         K, counts = self.num_regimes, np.eye(self.num_regimes)[regimes]
         if probs is None:
             sums = [counts, counts]
@@ -270,7 +270,7 @@ class _TimeAxis:
         self._row = self._series_start = 0
 
     def position(self, cells: Any, steps: NDArray[np.int64]) -> Array:
-        """(n,) positions of the next rows."""
+        """Compute the positions (n,) of the next rows, from their cells and steps (n,)."""
         if self.time is None:
             rows = self._row + np.arange(len(steps))
             begins = np.where(steps == 0, rows, -1)
@@ -285,7 +285,7 @@ class _TimeAxis:
         return np.asarray(times.ticks / times.per_unit / self._unit, np.float64)
 
     def step(self, data_step: float | None) -> float:
-        """Usual distance between two rows on the axis; `data_step` is in seconds or the column's units."""
+        """Return the usual distance of two rows on the axis; `data_step` is in seconds or the column's units."""
         return 1.0 if self.time is None else (data_step or self._unit) / self._unit
 
     @property
@@ -308,9 +308,9 @@ def read(path: str, config: SeriesConfig, progress: Progress) -> PlotData:
         num_regimes = max(num_probs, 1 + _largest_regime(data))
         builder = PlotDataBuilder(reader.name, reader.layout, channels, num_regimes, config.decimal)
         for cells, values, steps in _blocks(reader, data):
-            place = data.channels.index("regime")
-            regimes = values[:, place].astype(np.int64)
-            probs = values[:, place + 1 : place + 1 + num_probs] if num_probs else None
+            column = data.channels.index("regime")
+            regimes = values[:, column].astype(np.int64)
+            probs = values[:, column + 1 : column + 1 + num_probs] if num_probs else None
             builder.add(cells, values[:, : len(channels)], steps, regimes, probs)
             progress("plot", builder.rows, data.rows)
         return builder.build(data, notes)
@@ -353,9 +353,9 @@ def drawn_channels(layout: Layout, notes: list[Note]) -> tuple[str, ...]:
 
 def _largest_regime(data: SeriesData) -> int:
     """Return the largest regime, having checked them all."""
-    largest, place = 0, data.channels.index("regime")
+    largest, column = 0, data.channels.index("regime")
     for start in range(0, data.rows, _BLOCK_ROWS):
-        regimes = data.read(start, min(start + _BLOCK_ROWS, data.rows))[0][:, place]
+        regimes = data.read(start, min(start + _BLOCK_ROWS, data.rows))[0][:, column]
         valid = (regimes >= 0) & (regimes < MOST_REGIMES) & (regimes == np.floor(regimes))
         if not valid.all():
             row = int(valid.argmin())

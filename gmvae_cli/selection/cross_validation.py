@@ -31,7 +31,7 @@ from gmvae_cli.training.sampling import subsample
 BLOCKS = 10
 _FOLDS = 5
 _START_ROWS = 10_000  # rows that a start is searched on; EM sees all
-_POLISH = 15  # EM passes at most; what more would gain is far below the standard errors
+_EM_PASSES = 15  # EM passes at most; what more would gain is far below the standard errors
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Scored:
         return float(adjusted_rand(np.stack(tables)).mean())
 
 
-class Job(NamedTuple):
+class ComparisonData(NamedTuple):
     """Rows in memory and how candidates are fitted to them.
 
     Args:
@@ -90,7 +90,7 @@ def score(lagged_rows: LaggedRows, gap: int, restarts: int, seed: int) -> Scored
     Raises:
         SeriesError: too few usable rows, for the model or in the blocks.
     """
-    config = TrainConfig(model=lagged_rows.model, restarts=restarts, polish=_POLISH)
+    config = TrainConfig(model=lagged_rows.model, restarts=restarts, polish=_EM_PASSES)
     edges = np.linspace(0, len(lagged_rows), BLOCKS + 1).astype(int)
     block_scores, models = np.full(BLOCKS, np.nan), []
     for fold in range(_FOLDS):
@@ -109,7 +109,7 @@ def score(lagged_rows: LaggedRows, gap: int, restarts: int, seed: int) -> Scored
             f"{lagged_rows.data.name}: all values lie within one tenth of the rows; comparing models needs values "
             "throughout, so leave out the empty rows"
         )
-    return Scored(lagged_rows.model, block_scores[known], *_whole(lagged_rows, models, config))
+    return Scored(lagged_rows.model, block_scores[known], *_fit_all_rows(lagged_rows, models, config))
 
 
 def _check_rows(lagged_rows: LaggedRows, sample: Rows) -> None:
@@ -154,7 +154,7 @@ def _between(edges: NDArray[np.int64], held: Sequence[int], gap: int) -> list[tu
     return ranges + ([(start, int(edges[-1]))] if start < edges[-1] else [])
 
 
-def _whole(
+def _fit_all_rows(
     lagged_rows: LaggedRows, models: list[Parameters], config: TrainConfig
 ) -> tuple[float, int, NDArray[np.int16], float]:
     """Return BIC, number of free parameters, labels (5, n) by the folds' models, and the smallest share.
@@ -177,7 +177,7 @@ def _whole(
 # --- all of them, in parallel ----------------------------------------------------------------------------------------
 
 
-def score_all(job: Job, candidates: Sequence[ModelConfig], progress: Progress) -> list[Scored]:
+def score_all(comparison: ComparisonData, candidates: Sequence[ModelConfig], progress: Progress) -> list[Scored]:
     """Score all candidates in parallel processes; return their scores in the given order.
 
     The largest, which take longest and need most rows, begin first. The scores do not depend on the number of
@@ -187,27 +187,29 @@ def score_all(job: Job, candidates: Sequence[ModelConfig], progress: Progress) -
         SeriesError: too few rows. GmvaeError: a worker process was killed.
     """
     gap = max(model.context_rows for model in candidates)
-    if len(job.values) < BLOCKS * (gap + 2):
+    if len(comparison.values) < BLOCKS * (gap + 2):
         raise SeriesError(
-            f"{job.name}: {len(job.values)} rows, but comparing models in {BLOCKS} blocks needs at least "
+            f"{comparison.name}: {len(comparison.values)} rows, but comparing models in {BLOCKS} blocks needs at least "
             f"{BLOCKS * (gap + 2)}; give more rows, or use train"
         )
     largest_first = list(reversed(candidates))
     scores: dict[int, Scored] = {}
-    for index, scored in in_processes(_score, [(job, model, gap) for model in largest_first]):
+    for index, scored in in_processes(_score, [(comparison, model, gap) for model in largest_first]):
         scores[index] = scored
         progress("select", len(scores), len(candidates))
     return [scores[index] for index in reversed(range(len(candidates)))]
 
 
-def _score(task: tuple[Job, ModelConfig, int]) -> Scored:
+def _score(task: tuple[ComparisonData, ModelConfig, int]) -> Scored:
     """Score one candidate, in a worker process."""
-    job, model, gap = task
+    comparison, model, gap = task
     configure_process()
-    device = device_of(job.device)
-    with SeriesData.from_arrays(job.values, job.steps, job.channels, job.name) as data:
+    device = device_of(comparison.device)
+    with SeriesData.from_arrays(comparison.values, comparison.steps, comparison.channels, comparison.name) as data:
         mean = data.mean if model.intercept else np.zeros_like(data.mean)
-        return score(LaggedRows(data, model, mean, data.scale, device=device), gap, job.restarts, job.seed)
+        return score(
+            LaggedRows(data, model, mean, data.scale, device=device), gap, comparison.restarts, comparison.seed
+        )
 
 
 # --- the choice ------------------------------------------------------------------------------------------------------

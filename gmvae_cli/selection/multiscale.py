@@ -40,10 +40,8 @@ _WINDOW_FACTORS = (4.0, 2.7, 1.8)
 _SHORT_WINDOWS = (10, 30, 100)  # rows, beside these, in the view of rows
 _SHORTEST_WINDOW, _LONGEST_WINDOW = 4, 2_000  # rows of a view
 _BLOCKS_PER_VISIT = 4  # an expected visit is seen in no fewer blocks
-_SHORT_RECORDING, _SHORT_SEEDS = (
-    2_000,
-    3,
-)  # a recording of fewer rows has fewer views, so each is fitted from more seeds
+_SHORT_RECORDING = 2_000  # rows; a shorter recording has fewer views,
+_SHORT_SEEDS = 3  # so each is fitted from more seeds; both chosen, not measured
 _COMPARED_ROWS = 2_000  # rows, evenly spaced, by which labellings are compared
 _SAME_LABELS = 0.8  # ARI of labellings that differ in odd rows only
 
@@ -87,7 +85,7 @@ def choose(
 
 
 def _is_stable(row_model: RowModel, data: SeriesData, seed: int) -> bool:
-    """Whether a third of the window lengths leads to the same labels; some lengths fit no recording."""
+    """Return whether a third of the window lengths leads to the same labels; some lengths fit no recording."""
     if row_model.model.regimes == 1:
         return True
     labellings = _labellings(_Task(view_of_rows(data, 1), row_model.model, seed, data, None))
@@ -113,7 +111,7 @@ class _Task:
 def _tasks(
     data: SeriesData, spacing: int, counts: Sequence[int], dwell: float | None, config: TrainConfig
 ) -> list[_Task]:
-    """Every view that is fine enough for the expected dwell, with every number of regimes that it is long enough for.
+    """List the views fine enough for the expected dwell, each with all numbers of regimes that it is long enough for.
 
     The longest tasks come first.
     """
@@ -131,7 +129,7 @@ def _tasks(
 
 
 def _candidates(tasks: Sequence[_Task], progress: Progress) -> list[Candidate]:
-    """The labellings of all tasks, in their order."""
+    """Compute the labellings of all tasks, in the order of the tasks."""
     by_task: list[list[Candidate]] = [[] for _ in tasks]
     for done, (index, labellings) in enumerate(in_processes(_labellings, tasks)):
         task = tasks[index]
@@ -141,7 +139,7 @@ def _candidates(tasks: Sequence[_Task], progress: Progress) -> list[Candidate]:
 
 
 def _labellings(task: _Task) -> list[NDArray[np.int16]]:
-    """The labellings of a view, one for each window length and seed."""
+    """Label a view, (n,) for each window length and seed."""
     configure_process()
     view, model = task.view, task.model
     with SeriesData.from_arrays(view.values, view.steps, name=task.name) as data:
@@ -165,7 +163,7 @@ def _labellings(task: _Task) -> list[NDArray[np.int16]]:
 
 
 def _window_lengths(rows: int, task: _Task) -> list[int]:
-    """Rows of a view in a window: half the expected dwell if it is known, but windows enough for all regimes."""
+    """Choose the rows of a window: half the expected dwell if it is known, but windows enough for all regimes."""
     long = [min(round(rows / (factor * task.model.regimes)), _LONGEST_WINDOW) for factor in _WINDOW_FACTORS]
     if task.dwell is not None:
         return [max(2, min(round(task.dwell / (2 * task.view.block_rows)), long[-1]))]
@@ -179,9 +177,9 @@ def _window_lengths(rows: int, task: _Task) -> list[int]:
 def _start_from(
     agreed: Consensus, candidates: Sequence[Candidate], expected_dwell: float | None, model: ModelConfig
 ) -> tuple[ModelConfig, Start]:
-    """The consensus as a start for training, in the view whose own labelling agrees best with it.
+    """Fit a start for training to the consensus, in the view whose own labelling agrees best with it.
 
-    The dwell that training is told, in rows of that view, is the user's, or else the one of the consensus.
+    Training expects the user's dwell, in rows of that view, or else that of the consensus.
     """
     model = replace(model, regimes=agreed.regimes)
     eligible = [index for index, candidate in enumerate(candidates) if candidate.view.kind != "rough"]
@@ -203,7 +201,7 @@ def _start_from(
 
 
 def _at_every_row(parameters: Parameters, spacing: int) -> Parameters:
-    """Parameters for every `spacing`-th row as those for all rows with that stride: visits last as long in time."""
+    """Convert parameters for every `spacing`-th row to all rows with that stride: visits last as long in time."""
     matrix = parameters.chain.transition_matrix
     identity = torch.eye(len(matrix), dtype=matrix.dtype)
     matrix = identity + (matrix - identity) / spacing

@@ -45,8 +45,8 @@ class RowModel(NamedTuple):
     shortest_visit: float
 
 
-class Rows(NamedTuple):
-    """Rows in memory, as `SeriesData.read` gives them, for a worker process to fit a model to."""
+class FitTask(NamedTuple):
+    """A model to be fitted by a worker process, and its rows: values (n, D) and steps (n,), as of `SeriesData.read`."""
 
     values: NDArray[np.float64]
     steps: NDArray[np.int64]
@@ -57,37 +57,37 @@ class Rows(NamedTuple):
 def best_row_model(data: SeriesData, regimes: int | None, config: TrainConfig, progress: Progress) -> RowModel:
     """Return the model of the rows with so many regimes; with None the one of smallest BIC, if any is credible."""
     values, steps = data.read(0, data.rows)
-    rows = Rows(values, steps, replace(config.model, regimes=regimes or _SUFFICIENT_REGIMES), config.seed)
-    row_model = _fitted(rows)
-    return _by_bic(rows, progress) if row_model.credible and regimes is None else row_model
+    task = FitTask(values, steps, replace(config.model, regimes=regimes or _SUFFICIENT_REGIMES), config.seed)
+    row_model = _fitted(task)
+    return _by_bic(task, progress) if row_model.credible and regimes is None else row_model
 
 
-def _by_bic(rows: Rows, progress: Progress) -> RowModel:
-    """The model of smallest BIC.
+def _by_bic(task: FitTask, progress: Progress) -> RowModel:
+    """Find the model of smallest BIC.
 
     Under Student t noise outliers, which last a row or two, need no regime of their own.
     """
     counts = [*reversed(REGIME_COUNTS), 1]
-    candidates = [rows._replace(model=replace(rows.model, regimes=count)) for count in counts]
+    candidates = [task._replace(model=replace(task.model, regimes=count)) for count in counts]
     row_models: dict[int, RowModel] = {}
     for done, (index, row_model) in enumerate(in_processes(_fitted, candidates)):
         row_models[counts[index]] = row_model
         progress("regimes", done + 1, len(counts))
     lasting = [count for count, row_model in row_models.items() if row_model.shortest_visit >= _OUTLIER_VISIT]
-    eligible = lasting if rows.model.noise == "student" and lasting else row_models
+    eligible = lasting if task.model.noise == "student" and lasting else row_models
     return row_models[min(sorted(eligible), key=lambda count: row_models[count].bic)]
 
 
-def _fitted(rows: Rows) -> RowModel:
-    """The model fitted to pieces of a long recording, or to all of a short one."""
+def _fitted(task: FitTask) -> RowModel:
+    """Fit a model to pieces of a long recording, or to all of a short recording."""
     configure_process()
-    model = rows.model
-    with SeriesData.from_arrays(rows.values, rows.steps) as data:
+    model = task.model
+    with SeriesData.from_arrays(task.values, task.steps) as data:
         lagged_rows = training_rows(data, model)
         all_rows = lagged_rows.rows(0, len(lagged_rows))
     sample = subsample(all_rows, FIT_ROWS)
     config = TrainConfig(model=model, polish=PASSES, restarts=RESTARTS // 2)
-    parameters = fit_em_only(sample, config, len(lagged_rows.mean), rows.seed, silent)
+    parameters = fit_em_only(sample, config, len(lagged_rows.mean), task.seed, silent)
     em = EM.over(sample, model, len(lagged_rows.mean), None)
     labels = smoothed_labels(all_rows, parameters, em.iid_prior)
     visits = runs(labels)

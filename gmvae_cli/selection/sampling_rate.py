@@ -42,7 +42,7 @@ def stride_of(x: Tensor, follows: Tensor) -> int:
 
 
 def predicted_share(x: Tensor, follows: Tensor, spacing: int) -> float:
-    """The share of the variance that one linear autoregression on the row `spacing` rows back predicts.
+    """Compute the share of the variance that a linear autoregression on the row `spacing` rows back predicts.
 
     Args:
         x: (D, n) standardised rows, NaN where missing. follows: (n,) bool, rows that directly follow the one before.

@@ -46,7 +46,7 @@ def make_choices(
 
 
 def data_notes(data: SeriesData, config: TrainConfig) -> list[Note]:
-    """Notes on properties of the rows, or of the first of very many, that may mislead a model."""
+    """Warn of properties of the rows, or of the first of very many, that may mislead a model."""
     values, _ = data.read(0, min(data.rows, SAMPLE_ROWS))
     model = config.model
     regimes = 0 if config.search is not None and config.search.regimes is None else model.regimes

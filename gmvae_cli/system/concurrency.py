@@ -50,7 +50,7 @@ def in_processes(work: Callable[[Task], Result], tasks: Sequence[Task]) -> Itera
 
 
 def num_processors() -> int:
-    """Number of processors that this process may use, which may be fewer than the machine has."""
+    """Count the processors that this process may use, which may be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

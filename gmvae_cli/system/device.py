@@ -62,7 +62,7 @@ def device_of(name: str) -> torch.device:
 
 
 def _available() -> list[str]:
-    """Names of the devices of this machine: cpu first, the fastest kind second."""
+    """List the devices of this machine: cpu first, the fastest kind second."""
     names = ["cpu"]
     names += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     return names + (["mps"] if torch.backends.mps.is_available() else [])

@@ -96,21 +96,21 @@ def _has_unit_root(values: NDArray[Any]) -> bool:
 
 
 def _spike_share(values: NDArray[Any]) -> float:
-    """The share of rows that a channel leaves far out and comes back from in the next step."""
+    """Compute the share of rows (n,) at which a channel jumps far out, to jump back in the next step."""
     steps = np.diff(values)
     middle = np.median(steps)
-    spread = _NORMAL_MAD * np.median(np.abs(steps - middle))
-    far = np.where(np.abs(steps - middle) > _SPIKE * spread, np.sign(steps), 0)
-    return float((far[1:] * far[:-1] < 0).mean()) if spread > 0 else 0.0
+    std = _NORMAL_MAD * np.median(np.abs(steps - middle))
+    far = np.where(np.abs(steps - middle) > _SPIKE * std, np.sign(steps), 0)
+    return float((far[1:] * far[:-1] < 0).mean()) if std > 0 else 0.0
 
 
 def _duplicate_notes(values: _Values, channels: Sequence[str]) -> list[Note]:
-    complete = values[~np.isnan(values).any(1)]
-    if len(complete) < _FEWEST_VALUES or len(channels) < 2:
+    observed = values[~np.isnan(values).any(1)]
+    if len(observed) < _FEWEST_VALUES or len(channels) < 2:
         return []
-    spread = complete.std(0)
-    standard = (complete - complete.mean(0)) / np.where(spread > 0, spread, 1)
-    correlation = np.abs(standard.T @ standard) / len(complete)
+    std = observed.std(0)
+    standard = (observed - observed.mean(0)) / np.where(std > 0, std, 1)
+    correlation = np.abs(standard.T @ standard) / len(observed)
     return [
         Note("duplicate_channels", f"channels '{channels[i]}' and '{channels[j]}' carry one signal; leave one out")
         for i, j in np.argwhere(np.triu(correlation > _SAME_COLUMNS, 1)).tolist()
@@ -157,8 +157,8 @@ def _model_channel_notes(trained: Checkpoint, mean: _Values) -> list[Note]:
     notes, names = [], trained.modelled
     tril = trained.parameters.emission.scale_tril
     covariance = tril @ tril.mT
-    spread = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
-    correlation = (covariance / (spread[..., :, None] * spread[..., None, :])).abs().amin(0)
+    std = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+    correlation = (covariance / (std[..., :, None] * std[..., None, :])).abs().amin(0)
     for i, j in (correlation > _SAME_NOISE).triu(1).nonzero().tolist():
         sentence = f"channels '{names[i]}' and '{names[j]}' move together; leave one of them out"
         notes.append(Note("same_channels", sentence))

@@ -24,9 +24,7 @@ from gmvae_cli.model.student_t import update_degrees
 from gmvae_cli.training.expectation import Statistics, collect
 
 TOLERANCE = 1e-6  # nats a row; a pass that gains less has converged: labels and likelihood are reported to 4 decimals
-_COUNTED_STARTS = (
-    20  # series from which the initial law is counted: with fewer, tomorrow's file is forced to start alike
-)
+_COUNTED_STARTS = 20  # series; with fewer, a counted initial law would force tomorrow's file to start alike
 _DWELL_VISITS = 20  # visits a regime that an expected dwell weighs as much as: the user knows it
 FIRST_DEGREES = 5.0  # of freedom, to begin with: heavy tails, and still a finite covariance; EM updates them
 _STANDING = 0.02  # relative change of the evidence scale below which it stands
@@ -118,7 +116,7 @@ class EM:
         return Chain(initial, matrix)
 
     def _prior_counts(self) -> Tensor | None:
-        """Dirichlet counts (K, K), or (R, K, K), of the transitions, from the expected dwell."""
+        """Compute Dirichlet counts (K, K), or (R, K, K), of the transitions from the expected dwell."""
         if self.dwells:
             return torch.stack([self._dwell_counts(dwell) for dwell in self.dwells])
         return None if self.dwell is None else self._dwell_counts(self.dwell)
@@ -161,7 +159,7 @@ class EM:
         return parameters, gain
 
     def fit_em_and_scale(self, rows: Rows, parameters: Parameters, passes: int) -> tuple[Parameters, float]:
-        """Alternate `run_em` and a new measurement of the evidence scale until that stands; the result of `run_em`."""
+        """Alternate `run_em` and a new measurement of the evidence scale until that stands; return as `run_em` does."""
         for _ in range(_ROUNDS):
             parameters, gain = self.run_em(rows, parameters, passes)
             scale = self.measured_scale(rows, parameters, collect(rows, parameters, self.iid_prior).probs)
@@ -171,12 +169,12 @@ class EM:
         return parameters, gain
 
     def score(self, rows: Rows, parameters: Parameters) -> Tensor:
-        """Mean log-likelihood of a usable row given its past, of every restart: (R,) nats."""
+        """Compute the mean log-likelihood of a usable row given its past, for every restart: (R,) nats."""
         statistics = collect(rows, parameters, self.iid_prior).statistics
         return statistics.predictive / max(statistics.usable_rows, 1)
 
     def standard_errors(self, statistics: Statistics, parameters: Parameters) -> Tensor:
-        """Standard errors of the AR weights (K, P, D, D), from statistics with one restart, as in `ar_dynamics`."""
+        """Compute standard errors (K, P, D, D) of the AR weights, as in `ar_dynamics`; statistics have one restart."""
         D, emission = self.num_channels, parameters.emission
         gram = (statistics.moments[0] + self.pooled)[:, D:, D:]  # (K, C, C)
         errors = standard_errors(gram, emission.scale_tril)  # (K, D, C)

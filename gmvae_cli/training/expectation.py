@@ -69,8 +69,8 @@ class Expectation(NamedTuple):
     probs: Tensor
 
 
-class LabelCounts(NamedTuple):
-    """Rows that have each regime as their most likely one.
+class RegimeCounts(NamedTuple):
+    """Counts of the rows in which each regime is the most likely.
 
     Args:
         rows: (K,) int64. first: (K,) int64, the first of them; the largest int64 for a regime without rows.
@@ -128,7 +128,7 @@ def collect(rows: Rows, parameters: Parameters, iid_prior: bool, message: Tensor
 
 
 def _iid_posterior(scores: Tensor, chain: Chain) -> _Posterior:
-    """Prior "iid": q_t(k) = p_k exp(score_t(k)) / sum, each row by itself; scores (R, K, n)."""
+    """Compute q_t(k) = p_k exp(score_t(k)) / sum under prior "iid", each row by itself; scores (R, K, n)."""
     joint = scores + chain.initial_probs.log().to(scores)[..., None]  # (R, K, n)
     marginal = joint.logsumexp(-2)  # (R, n)
     pair_sums = chain.transition_matrix.new_zeros(chain.transition_matrix.shape)
@@ -138,7 +138,7 @@ def _iid_posterior(scores: Tensor, chain: Chain) -> _Posterior:
 def _chain_posterior(
     scores: Tensor, unscaled: Tensor, chain: Chain, steps: NDArray[np.int64], message: Tensor | None
 ) -> _Posterior:
-    """Prior "markov": forward-backward on scores (R, K, n), the log-likelihoods divided by the evidence scale."""
+    """Run forward-backward under prior "markov"; scores (R, K, n) are `unscaled` divided by the evidence scale."""
     sweep = forward(scores.mT, Chain(*(part.to(scores) for part in chain)), steps, message)
     marginal = predictive = sweep.row_log_likelihoods  # (R, n)
     if scores is not unscaled:
@@ -148,7 +148,7 @@ def _chain_posterior(
 
 
 def _weighted_sums(rows: Rows, parameters: Parameters, probs: Tensor, weights: Weights | None) -> dict[str, Tensor]:
-    """The entries of `Statistics` that are weighted by responsibility, from probs (R, K, n), 0 for rows not usable."""
+    """Sum what `Statistics` weights by responsibility, from probs (R, K, n), 0 for rows that are not usable."""
     y = rows.y
     occupancy = probs.sum(-1, dtype=torch.float64)  # (R, K)
     weighted, weight = probs, occupancy
@@ -175,7 +175,7 @@ def expect_all(
     progress: Progress,
     resume_log: ResumeLog = NOTHING,
     number: int = 0,
-) -> tuple[Statistics, LabelCounts]:
+) -> tuple[Statistics, RegimeCounts]:
     """Run the E-step over all rows of a recording, a block at a time, and count the labels that it gives.
 
     Args:
@@ -190,7 +190,7 @@ def expect_all(
         labels = count_labels(probs[0], start, lagged_rows.file_rows(start, start + len(rows)))
         if sums is not None:
             statistics = sums.statistics + statistics
-            labels = LabelCounts(sums.labels.rows + labels.rows, sums.labels.first.minimum(labels.first))
+            labels = RegimeCounts(sums.labels.rows + labels.rows, sums.labels.first.minimum(labels.first))
         finished = statistics.rows == len(lagged_rows)
         state = _state_of(_Sums(statistics, message, labels), number)
         sums = _sums_of(resume_log.record("pass", state, finished=finished))
@@ -199,7 +199,7 @@ def expect_all(
     return sums.statistics, sums.labels
 
 
-def count_labels(probs: Tensor, start: int, file_rows: NDArray[np.int64] | None) -> LabelCounts:
+def count_labels(probs: Tensor, start: int, file_rows: NDArray[np.int64] | None) -> RegimeCounts:
     """Count the most likely regimes of consecutive rows.
 
     Args:
@@ -211,21 +211,21 @@ def count_labels(probs: Tensor, start: int, file_rows: NDArray[np.int64] | None)
     weights = None if file_rows is None else torch.as_tensor(file_rows)
     rows = torch.bincount(labels, weights, minlength=K).long()
     first = torch.full((K,), torch.iinfo(torch.int64).max)
-    return LabelCounts(rows, first.scatter_reduce(0, labels, torch.arange(start, start + n), "amin"))
+    return RegimeCounts(rows, first.scatter_reduce(0, labels, torch.arange(start, start + n), "amin"))
 
 
 class _Sums(NamedTuple):
-    """What a pass over the first rows leaves behind: message (1, K) as in `Expectation`."""
+    """Result of a pass over the first rows: message (1, K) as in `Expectation`."""
 
     statistics: Statistics
     message: Tensor | None
-    labels: LabelCounts
+    labels: RegimeCounts
 
 
 def _recalled(
     lagged_rows: LaggedRows, restarts: Parameters, iid_prior: bool, resume_log: ResumeLog, number: int
 ) -> _Sums | None:
-    """The sums over the first rows, if the resume log has them of this pass."""
+    """Recall the sums over the first rows, if the resume log has them of this pass."""
     statistics, message, probs = collect(lagged_rows.rows(0, min(2, len(lagged_rows))), restarts, iid_prior)
     example = _state_of(_Sums(statistics, message, count_labels(probs[0], 0, None)), number)
     state = resume_log.recall("pass", example)
@@ -241,7 +241,7 @@ def _state_of(sums: _Sums, number: int) -> State:
 def _sums_of(state: State) -> _Sums:
     kinds = {field.name: field.type for field in fields(Statistics)}
     values = {name: int(state[name]) if kind is int else state[name] for name, kind in kinds.items()}
-    labels = LabelCounts(state["label_rows"], state["label_first"])
+    labels = RegimeCounts(state["label_rows"], state["label_first"])
     return _Sums(Statistics(**values), state.get("message"), labels)  # type: ignore[arg-type]
 
 

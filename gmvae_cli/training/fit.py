@@ -21,7 +21,7 @@ from gmvae_cli.core import GMVAE, Encoder, Parameters
 from gmvae_cli.data.lagged_rows import LaggedRows, Rows
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.em import EM, TOLERANCE
-from gmvae_cli.training.expectation import LabelCounts, Statistics, collect, count_labels, expect_all
+from gmvae_cli.training.expectation import RegimeCounts, Statistics, collect, count_labels, expect_all
 from gmvae_cli.training.gradient import anneal, fit_encoder
 from gmvae_cli.training.initialization import START_ROWS, best_start
 from gmvae_cli.training.resume import NOTHING, ResumeLog, State, parameters_of, state_of
@@ -57,7 +57,7 @@ class Fit:
     converged: bool
     steps: int
     standard_errors: Tensor
-    labels: LabelCounts
+    labels: RegimeCounts
 
 
 def fit(
@@ -75,7 +75,7 @@ def fit(
         dwell: rows that a visit is expected to last, None where nothing is known.
         initial: parameters to start from; None: the best of many starts.
         resume_log: recalls the phases that an interrupted run has done, and records those of this one.
-        skip_annealing: stay near the initial parameters, which were chosen by more than likelihood: they are polished
+        skip_annealing: stay near the initial parameters, which were chosen by more than likelihood: EM improves them
             and the encoder learns from them, but nothing is annealed.
     Raises:
         SeriesError: too few fully observed rows for the model.
@@ -95,7 +95,7 @@ def fit(
         start = _with_fixed_scale(initial, config)
     steps = 0 if skip_annealing else _annealing_steps(len(lagged_rows), config)
     model = _annealed(start, sample.rows, config, steps, generator, progress, resume_log)
-    best, gain = _kept("sample", em, resume_log, lambda: _polished(em, model, start, sample, config.polish))
+    best, gain = _kept("sample", em, resume_log, lambda: _improved_by_em(em, model, start, sample, config.polish))
     model.set_parameters(best)
     fit_encoder(model, sample.rows, _ENCODER_STEPS, generator, progress, resume_log=resume_log)
     validated = (_contiguous(best), deepcopy(model.encoder))
@@ -117,7 +117,7 @@ def fit(
 
 
 def fit_em_only(rows: Rows, config: TrainConfig, num_channels: int, seed: int, progress: Progress) -> Parameters:
-    """Start and polish alone, on rows in memory: decoder and prior of maximum likelihood, without an encoder."""
+    """Fit decoder and prior to rows in memory by a start and EM alone, without an encoder."""
     generator = torch.Generator().manual_seed(seed)
     em = EM.over(rows, config.model, num_channels, None)
     start = best_start(em, rows, rows, config, generator, progress)
@@ -125,18 +125,18 @@ def fit_em_only(rows: Rows, config: TrainConfig, num_channels: int, seed: int, p
 
 
 def _with_fixed_scale(initial: Parameters, config: TrainConfig) -> Parameters:
-    """The user's initial parameters, with the evidence scale that the user gives, if one is given."""
+    """Set the evidence scale of initial parameters to the user's, if the user gives a number."""
     fixed = config.fixed_evidence_scale
     return initial if fixed is None else replace(initial, evidence_scale=torch.tensor(fixed).double())
 
 
 def _annealing_steps(rows: int, config: TrainConfig) -> int:
-    """Gradient steps for a file of so many rows: as configured, fewer for a short one."""
+    """Choose the gradient steps for a file of so many rows: as configured, fewer for a short file."""
     return round(config.steps * min(1.0, max(_FEWEST_STEPS, rows / _FULL_STEPS_FROM)))
 
 
 def _contiguous(parameters: Parameters) -> Parameters:
-    """The same parameters in contiguous memory: the last bits of sums over them depend on where their terms lie."""
+    """Copy parameters into contiguous memory: the last bits of sums over them depend on where their terms lie."""
     return parameters.map(Tensor.contiguous)
 
 
@@ -179,10 +179,12 @@ def _annealed(
     return model
 
 
-def _polished(em: EM, annealed: GMVAE, start: Parameters, sample: Sample, passes: int) -> tuple[Parameters, float]:
-    """Run EM from the better one of the annealed parameters and the start, until it gains no more; and the last gain.
+def _improved_by_em(
+    em: EM, annealed: GMVAE, start: Parameters, sample: Sample, passes: int
+) -> tuple[Parameters, float]:
+    """Run EM from the annealed parameters or the start until it gains no more; return also the last gain.
 
-    The better one predicts the held-out rows best after two passes of EM.
+    It begins from those that predict the held-out rows best after two passes of EM.
     """
     candidates = [Parameters(annealed.emission(), annealed.chain(), start.evidence_scale), start]
     parameters, _ = em.run_em(subsample(sample.rows, START_ROWS), Parameters.stacked(candidates), 2)
@@ -193,7 +195,7 @@ def _polished(em: EM, annealed: GMVAE, start: Parameters, sample: Sample, passes
 
 def _last_passes(
     em: EM, lagged_rows: LaggedRows, start: Parameters, limit: int, progress: Progress, resume_log: ResumeLog
-) -> tuple[Parameters, float, Statistics, LabelCounts]:
+) -> tuple[Parameters, float, Statistics, RegimeCounts]:
     """Run at least two EM passes over all rows, more while they gain.
 
     Returns:
@@ -213,6 +215,6 @@ def _last_passes(
 
 
 def _pass_state(parameters: Parameters, done: int, before: float, gain: float) -> State:
-    """Where the last passes are: the parameters, and the objective and the gain of the pass before."""
+    """Record where the last passes are: the parameters, and the objective and the gain of the pass before."""
     figures = torch.tensor([before, gain], dtype=torch.float64)
     return state_of(parameters) | {"done": torch.tensor(done), "figures": figures}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gmvae_cli.config import TrainConfig
-from gmvae_cli.core import GMVAE, temperature_at
+from gmvae_cli.core import GMVAE, SMALLEST_PROB, temperature_at
 from gmvae_cli.data.lagged_rows import Rows
 from gmvae_cli.model.ar_density import lag_inflation, log_likelihoods
 from gmvae_cli.system.progress import Progress
@@ -16,7 +16,7 @@ from gmvae_cli.training.resume import NOTHING, ResumeLog, State
 _CHUNK = 64  # rows in a training chunk: 32 chunks take 4 ms a step and 128 take 5 ms, so many short ones are best
 _CLIP = 10.0  # norm of the gradient of the loss, nats a row; it keeps one odd minibatch from ending in NaN
 _ENCODER_LR = 0.03  # ten times that of annealing, because the decoder is fixed meanwhile
-_ENCODER_ROWS = 2048  # rows of a step of the encoder alone
+_ENCODER_ROWS = 2048  # rows of a step of the encoder alone; chosen, not measured
 
 
 class Adam:
@@ -52,7 +52,7 @@ class Adam:
 
     @torch.no_grad()
     def resume(self, resume_log: ResumeLog, phase: str, generator: torch.Generator) -> int:
-        """Take over what the resume log has of this phase; the number of steps that are done."""
+        """Restore the state that the resume log has of this phase; return the number of steps that are done."""
         current = self.state()
         recalled = resume_log.recall(phase, current, generator)
         if recalled is not None:
@@ -127,7 +127,7 @@ def fit_encoder(
         phase: name of this phase in the resume log.
     """
     emission, chain = model.emission(), model.chain()
-    emission, log_law = emission.to(rows.y), chain.initial_probs.clamp_min(1e-8).log().to(rows.y)
+    emission, log_law = emission.to(rows.y), chain.initial_probs.clamp_min(SMALLEST_PROB).log().to(rows.y)
     parameters = list(model.encoder.parameters())
     optimizer = Adam(parameters)
     scores = log_likelihoods(rows.y, emission, rows.partial, rows.lag_index) / model.evidence_scale
@@ -144,5 +144,5 @@ def fit_encoder(
 
 
 def _falling(lr: float, step: int, steps: int) -> float:
-    """The learning rate of a step: it falls from lr to zero along a cosine."""
+    """Compute the learning rate of a step: it falls from lr to zero along a cosine."""
     return lr * 0.5 * (1 + math.cos(math.pi * step / steps))

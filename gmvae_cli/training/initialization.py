@@ -45,7 +45,7 @@ def best_start(
     generator: torch.Generator,
     progress: Progress,
 ) -> Parameters:
-    """Let many starts compete, by likelihood on held-out rows after a few passes of EM; the winner."""
+    """Let many starts compete, by likelihood on held-out rows after a few passes of EM; return the winner."""
     rows = subsample(sample, START_ROWS)
     starts = _short_starts(em, rows, config.restarts, generator)
     if not em.iid_prior:
@@ -95,7 +95,7 @@ def reinitialize_empty(em: EM, rows: Rows, parameters: Parameters) -> Parameters
 
 
 def _window_starts(em: EM, rows: Rows, restarts: int, generator: torch.Generator) -> list[Parameters]:
-    """Cluster windows of several lengths, with an expected dwell of half of it; the best clustering of each length."""
+    """Cluster windows of several lengths, or of half the expected dwell; return the best clustering of each length."""
     starts = []
     lengths = _WINDOWS if em.dwell is None else (max(2, round(em.dwell / 2)),)
     for length in lengths:
@@ -108,7 +108,7 @@ def _window_starts(em: EM, rows: Rows, restarts: int, generator: torch.Generator
 
 
 def start_from_windows(em: EM, rows: Rows, length: int, restarts: int, generator: torch.Generator) -> Parameters | None:
-    """Cluster windows of `length` rows several times; the best, or None where there are fewer windows than regimes."""
+    """Cluster windows of `length` rows several times; return the best, None with fewer windows than regimes."""
     regimes = em.config.regimes
     flat, counts = window_moments(rows.y, em.for_initialization(rows), length)
     filled = counts >= 0.5 * counts[counts > 0].median()
@@ -134,7 +134,7 @@ def start_from_labels(em: EM, rows: Rows, labels: NDArray[np.integer[Any]]) -> P
 
 
 def _short_starts(em: EM, rows: Rows, restarts: int, generator: torch.Generator) -> list[Parameters]:
-    """Make short runs from random responsibilities on some of the rows; the best ones."""
+    """Make short runs from random responsibilities on some of the rows; return the best."""
     usable = em.for_initialization(rows).nonzero()[:, 0]
     chosen = usable[torch.randperm(len(usable), generator=generator)[:_SHORT_ROWS]]
     emission, law, log_marginal = short_runs(em, rows.y[:, chosen], 4 * restarts, generator)
@@ -215,7 +215,7 @@ def _cluster_emission(em: EM, sums: Tensor, counts: Tensor) -> Emission:
 
 
 def _own_scores(flat: Tensor, counts: Tensor, alone: Emission, size: int) -> Tensor:
-    """Log-likelihood of each window under the regime fitted to it alone: (W,)."""
+    """Score each window under the regime fitted to it alone: log-likelihood (W,)."""
     matrix, log_det = whitener(alone)
     moments = symmetric(flat, size)
     squares = torch.einsum("dwm,wmn,dwn->w", matrix[:, :, 0], moments, matrix[:, :, 0])
@@ -223,7 +223,7 @@ def _own_scores(flat: Tensor, counts: Tensor, alone: Emission, size: int) -> Ten
 
 
 def _scores(flat: Tensor, counts: Tensor, emission: Emission, size: int) -> Tensor:
-    """Log-likelihood of each window under each regime: linear in its moments. (..., K, W)."""
+    """Score each window under each regime, log-likelihood (..., K, W): linear in the moments `flat`."""
     matrix, log_det = whitener(emission)
     precision = torch.einsum("d...m,d...n->...mn", matrix, matrix)
     rows, columns = torch.triu_indices(size, size, device=flat.device)

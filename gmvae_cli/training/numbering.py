@@ -12,7 +12,7 @@ from gmvae_cli.inference import apply
 from gmvae_cli.metrics import partition
 from gmvae_cli.model import ar_dynamics
 from gmvae_cli.system.progress import Progress
-from gmvae_cli.training.expectation import LabelCounts
+from gmvae_cli.training.expectation import RegimeCounts
 
 _SAME_SHARE = 0.01  # shares that differ by less, as those of two seeds do, order nothing: the regime seen first leads
 _TIE_BREAKER = 0.01  # weight of similar predictions, which decide only where regimes share no rows
@@ -20,7 +20,7 @@ _TIE_BREAKER = 0.01  # weight of similar predictions, which decide only where re
 
 def number_regimes(
     trained: Checkpoint,
-    labels: LabelCounts,
+    labels: RegimeCounts,
     reference: Checkpoint | None,
     data: SeriesData,
     device: str,
@@ -45,7 +45,7 @@ def number_regimes(
 def _overlap(
     trained: Checkpoint, reference: Checkpoint, data: SeriesData, device: str, progress: Progress
 ) -> NDArray[np.int64]:
-    """(K, K of the reference) rows that both models label so."""
+    """Count the rows (K, K of the reference) by the regimes that both models give them."""
     overlap = np.zeros((trained.model.regimes, reference.model.regimes), np.int64)
     with (
         apply.infer(data, trained, "smooth", device, progress=progress) as inferred,
@@ -57,7 +57,7 @@ def _overlap(
 
 
 def permuted(trained: Checkpoint, order: torch.Tensor) -> Checkpoint:
-    """The same model with regime order[k] numbered k."""
+    """Number regime order[k] k: the same model otherwise; order (K,)."""
     encoder = dict(trained.encoder or {})
     last = [name for name in encoder if name.endswith("weight")][-1].removesuffix("weight")  # in order of the layers
     for name in (f"{last}weight", f"{last}bias"):
@@ -78,10 +78,10 @@ def order_by_share(counts: NDArray[np.int64], first: NDArray[np.int64]) -> NDArr
     order = np.argsort(-counts, kind="stable")
     leaders = -counts[order] / max(counts.sum(), 1)
     groups, leader = np.zeros(len(order), np.int64), leaders[0]
-    for place in range(1, len(order)):
-        near = leaders[place] - leader < _SAME_SHARE
-        groups[place] = groups[place - 1] + (0 if near else 1)
-        leader = leader if near else leaders[place]
+    for rank in range(1, len(order)):
+        near = leaders[rank] - leader < _SAME_SHARE
+        groups[rank] = groups[rank - 1] + (0 if near else 1)
+        leader = leader if near else leaders[rank]
     return order[np.lexsort((first[order], groups))]
 
 

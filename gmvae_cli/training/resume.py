@@ -1,4 +1,4 @@
-"""The resume log: what a training run has done so far, phase by phase, kept in a file so that another run goes on.
+"""The resume log: the finished phases of a training run, kept in a file so that another run goes on.
 
 Training is a function of its input, options and seed. So a phase that the log lacks is simply run again, and one that
 it holds is restored: the tensors at the end agree bit for bit. What the log returns, from `record` as from `recall`,
@@ -124,7 +124,7 @@ class ResumeFile(ResumeLog):
             )
 
     def recall(self, phase: str, like: Mapping[str, Tensor], generator: Generator | None = None) -> State | None:
-        """As in `ResumeLog`."""
+        """Return the recorded state of a phase, as in `ResumeLog`."""
         known = self._states.get(phase)
         if known is None:
             return None
@@ -143,7 +143,7 @@ class ResumeFile(ResumeLog):
     def record(
         self, phase: str, state: Mapping[str, Tensor], generator: Generator | None = None, *, finished: bool = True
     ) -> State:
-        """As in `ResumeLog`."""
+        """Record the state of a phase, as in `ResumeLog`, and write the file when it is time."""
         copies = super().record(phase, state)
         generator_state = {} if generator is None else {_GENERATOR: generator.get_state()}
         self._states[phase] = copies | generator_state
@@ -167,7 +167,7 @@ class ResumeFile(ResumeLog):
         self.problem = ""
 
     def remove(self) -> None:
-        """As in `ResumeLog`."""
+        """Delete the file of a run that is done."""
         with suppress(OSError):
             os.unlink(self.path)
 
@@ -181,14 +181,14 @@ class ResumeFile(ResumeLog):
 
 
 def state_of(parameters: Parameters) -> State:
-    """The tensors of parameters by name, as a resume file holds them."""
+    """Lay out parameters as tensors by name, as a resume file holds them."""
     emission = {f"emission.{name}": value for name, value in vars(parameters.emission).items() if value is not None}
     chain = {f"chain.{name}": value for name, value in parameters.chain._asdict().items()}
     return emission | chain | {"evidence_scale": parameters.evidence_scale}
 
 
 def parameters_of(state: State) -> Parameters:
-    """The parameters that `state_of` took apart; other tensors in the state are ignored."""
+    """Put together the parameters that `state_of` took apart; other tensors in the state are ignored."""
     emission, chain = (
         {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)}
         for part in ("emission.", "chain.")

@@ -152,7 +152,7 @@ def held_out_scores(trained: Checkpoint, result: Fit, lagged_rows: LaggedRows) -
 
 
 def _origin(layout: Layout, data: SeriesData, config: TrainConfig) -> dict[str, Any]:
-    """Facts about the file that later runs on other files use."""
+    """Collect the facts about the file that later runs on other files use."""
     return {
         "rows": data.rows,
         "series_count": data.num_series,
