@@ -1,5 +1,6 @@
 """What many tests need: the command line as a person runs it, a small labelled series, seeded chance."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +23,15 @@ def pytest_runtest_setup(item):
 
         if not torch.cuda.is_available():
             pytest.skip("no CUDA device on this machine")
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """A command that a signal ends ignores all that follow; the next test is interrupted as before."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +77,13 @@ def generator():
 
 
 @pytest.fixture
-def few_counts(monkeypatch):
+def one_process(monkeypatch):
+    """A comparison stays in this process; workers of its own cost five seconds before they begin."""
+    monkeypatch.setattr("gmvae_cli.system.concurrency.num_processors", lambda: 1)
+
+
+@pytest.fixture
+def few_counts(monkeypatch, one_process):
     """A comparison of time scales tries 1 to 3 regimes, in a quarter of the time that 1 to 9 take."""
     for module in ("multiscale", "row_model"):
         monkeypatch.setattr(f"gmvae_cli.selection.{module}.REGIME_COUNTS", range(2, 4))

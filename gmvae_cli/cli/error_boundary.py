@@ -60,9 +60,8 @@ def _terminable() -> Iterator[None]:
             arrived[-1].add_note(note)
         raise arrived[-1] from error
     finally:
-        if not arrived:  # otherwise the process is about to end, undisturbed
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        for number, handler in before.items():  # after a signal the process ends undisturbed; Python's own end would
+            signal.signal(number, signal.SIG_IGN if arrived else handler)  # let the next signal kill it, status and all
 
 
 @contextmanager

@@ -138,7 +138,7 @@ def test_regimes_that_no_time_scales_agree_on_are_doubted(run, recorded, tmp_pat
 
 
 @pytest.mark.parametrize("rows", [6, 40])
-def test_a_short_recording_gets_labels_or_one_line(run, recorded, tmp_path, rows):
+def test_a_short_recording_gets_labels_or_one_line(run, recorded, tmp_path, one_process, rows):
     """40 rows are enough for some answer; 6 rows are too few for two regimes of two channels."""
     short, out = tmp_path / "short.csv", tmp_path / "o.csv"
     short.write_text("".join(recorded.read_text().splitlines(keepends=True)[: rows + 1]))

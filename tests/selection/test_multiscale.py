@@ -12,6 +12,8 @@ from gmvae_cli.system.progress import silent
 from gmvae_cli.training.expectation import smoothed_labels
 from gmvae_cli.training.fit import fit
 
+pytestmark = pytest.mark.usefixtures("one_process")
+
 
 def labels_of(lagged_rows, model):
     rows = lagged_rows.rows(0, len(lagged_rows))
