@@ -1,6 +1,7 @@
-"""The layout: imports only go down, the mathematics touches no file, and asking for help costs next to nothing."""
+"""The house: imports only go down, modules are small, docstrings name what exists, and help costs next to nothing."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,8 @@ FLOOR_OF = {  # of a folder, or of a module at the top
     "__init__": 0,
 }
 MATHEMATICS = {"model", "core", "metrics"}
+LONGEST = {ast.Module: 400, ast.FunctionDef: 60, ast.ClassDef: 150}  # lines
+NOT_A_VERB = re.compile(r"(the|a|an|what|where|how|whether|which|one|as|of|all|each|every|log|mean|share) ", re.I)
 OUTSIDE_WORLD = {"pandas", "pyarrow", "rich", "typer", "os", "pathlib", "sys", "tempfile", "matplotlib"}
 
 
@@ -90,6 +93,76 @@ def test_the_mathematics_touches_no_file(path):
 @pytest.mark.parametrize("path", modules("files", "data"), ids=lambda path: path.name)
 def test_files_know_no_training(path):
     assert not imported_folders(path) & {"core", "checkpoint", "training", "inference", "selection"}, path.name
+
+
+# --- size and docstrings ---------------------------------------------------------------------------------------------
+
+
+def definitions(path):
+    """Every (name, node) that may have a docstring: the module, its classes and functions, methods too."""
+    tree = ast.parse(path.read_text())
+    name = path.relative_to(PACKAGE)
+    yield str(name), tree
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            yield f"{name}:{node.name}", node
+
+
+def test_folders_hold_a_few_modules():
+    folders = [path for path in PACKAGE.iterdir() if (path / "__init__.py").exists()]
+    assert len(folders) >= 10
+    for path in folders:
+        assert 4 <= len(list(path.glob("*.py"))) - 1 <= 12, path.name
+
+
+def test_everything_is_small():
+    for path in modules():
+        for name, node in definitions(path):
+            last = len(path.read_text().splitlines()) if isinstance(node, ast.Module) else node.end_lineno
+            lines = last - getattr(node, "lineno", 1) + 1
+            assert lines <= LONGEST[type(node)], f"{name}: {lines} lines"
+
+
+def used_words(path):
+    """All identifiers of a module, and the words of its short texts, such as the values of an option."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.keyword(arg=str(name)):
+                yield name
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.Constant(value=str(text)) if len(text) < 40:
+                yield from re.findall(r"\w+", text)
+
+
+def quoted(path):
+    """Where a module quotes names in backticks, in docstrings and comments: (place, names)."""
+    for name, node in definitions(path):
+        yield name, re.findall(r"`([^`]+)`", ast.get_docstring(node) or "")
+    comments = [line[line.index("#") :] for line in path.read_text().splitlines() if "#" in line]
+    yield f"{path.name}: a comment", re.findall(r"`([^`]+)`", "\n".join(comments))
+
+
+def test_quoted_names_exist():
+    known = {word for path in modules() for word in used_words(path)}
+    known |= {word for path in modules() for word in path.relative_to(PACKAGE.parent).with_suffix("").parts}
+    assert "smooth" in known and "no_such_name" not in known
+    for path in modules():
+        for place, texts in quoted(path):
+            for text in texts:
+                if not text.startswith(("make ", "python ", "gmvae ")):  # a command line
+                    assert set(re.findall(r"[^\W\d]\w*", text)) <= known, f"{place}: `{text}`"
+
+
+def test_docstrings_of_functions_begin_with_a_verb():
+    for path in modules():
+        for name, node in definitions(path):
+            decorators = {ast.unparse(part) for part in getattr(node, "decorator_list", ())}
+            if isinstance(node, ast.FunctionDef) and not decorators & {"property", "cached_property"}:
+                assert not NOT_A_VERB.match(ast.get_docstring(node) or ""), name
+
+
+# --- cost ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("argument", ["--help", "--version"])

@@ -80,31 +80,19 @@ class SeriesBuilder:
             duration_rows(max_gap, None, None)
         if not keep_constant:
             self._note_numbers(data)
-            self._leave_out_constant(data)
+            _leave_out_constant(data, self._summary.constant)
         return data
 
     def _note_numbers(self, data: SeriesData) -> None:
         """Add notes about numbers that lost digits, and about values far from all others."""
         for name in self.channels:
             if name in self._rounded:
-                sentence = f"channel '{name}' holds whole numbers beyond 2^53, which are rounded to 53 binary digits"
+                sentence = f"channel '{name}' holds whole numbers beyond 2^53, which are rounded; subtract an offset"
                 data.notes.append(Note("rounded_numbers", sentence))
         for name, farthest, rows in zip(self.channels, self._summary.farthest, self._summary.observed, strict=True):
             if rows >= _ENOUGH_ROWS and (farthest > _FAR or farthest**2 > rows / 2):
                 sentence = f"channel '{name}' holds a value {farthest:.0f} standard deviations from its mean"
                 data.notes.append(Note("far_value", f"{sentence}; if it is no measurement, empty the cell"))
-
-    def _leave_out_constant(self, data: SeriesData) -> None:
-        constant = self._summary.constant
-        if constant.all():
-            raise SeriesError(
-                f"{data.name}: no channel varies ({', '.join(self.channels)}); a model needs one that does"
-            )
-        for index in np.flatnonzero(constant):
-            reason = "is constant" if self._summary.observed[index] else "has no value"
-            data.notes.append(Note("constant_channel", f"channel '{self.channels[index]}' {reason} and is left out"))
-        if constant.any():
-            data.keep_only(np.flatnonzero(~constant))
 
     def _find_starts(self, table: Any, new_file: bool, problems: list[Problem]) -> NDArray[np.bool_]:
         """Return (n,) whether a row is the first of its series."""
@@ -181,6 +169,17 @@ class SeriesBuilder:
             sentence = f"column '{name}' holds '{cell}'; expected a finite number or an empty cell"
             problems.append(Problem(row, sentence))
         return values
+
+
+def _leave_out_constant(data: SeriesData, constant: NDArray[np.bool_]) -> None:
+    """Leave out the constant channels, (D,), with a note for each; raise a SeriesError if no channel varies."""
+    if constant.all():
+        raise SeriesError(f"{data.name}: no channel varies ({', '.join(data.channels)}); a model needs one that does")
+    for index in np.flatnonzero(constant):
+        reason = "is constant" if data.observed[index] else "has no value"
+        data.notes.append(Note("constant_channel", f"channel '{data.channels[index]}' {reason} and is left out"))
+    if constant.any():
+        data.keep_only(np.flatnonzero(~constant))
 
 
 def _any_whole(column: Any, chosen: NDArray[np.bool_]) -> bool:
