@@ -233,7 +233,7 @@ class GMVAE(nn.Module):
 
     @torch.no_grad()
     def set_parameters(self, parameters: Parameters) -> None:
-        """Take over decoder, prior and evidence scale; the encoder stays."""
+        """Set decoder, prior and evidence scale; the encoder stays."""
         emission = parameters.emission
         inverse = torch.linalg.inv(emission.scale_tril)
         self.weights.copy_(emission.weights)

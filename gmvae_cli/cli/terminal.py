@@ -135,7 +135,7 @@ class Terminal:
             ConfigError: both are asked for.
         """
         if output == "-" and self.as_json:
-            raise ConfigError("--json and the output - both want stdout; name a file for the output")
+            raise ConfigError("--json and the output - both go to stdout; name a file for the output")
 
     def close(self) -> None:
         """Remove the bar."""

@@ -9,6 +9,7 @@ import pyarrow as pa
 from gmvae_cli.commands.gates import missed
 from gmvae_cli.config import EvaluateConfig, SeriesConfig
 from gmvae_cli.errors import SeriesError
+from gmvae_cli.files.column_roles import require_column
 from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.metrics import partition
 from gmvae_cli.metrics.change_points import pooled_change_scores
@@ -88,7 +89,7 @@ class _Comparison:
         self._ids = LabelCoder()
 
     def add(self, true: pa.ChunkedArray, predicted: partition.Labels, ids: pa.ChunkedArray) -> None:
-        """Take in a block: true labels and series ids as text, predicted labels as codes, -1 for none."""
+        """Count a block of n rows: true labels and series ids as text, predicted labels (n,) as codes, -1 for none."""
         codes = _encoded(self.counts.true, true)
         lacking = np.flatnonzero((codes >= 0) & (predicted < 0))
         if len(lacking):
@@ -155,10 +156,8 @@ def _with_model(
             for true, ids in _columns(reader, (config.truth,), progress):
                 comparison.add(true, take(len(true)).regimes, ids)
             result = comparison.result()
-        elif config.truth != EvaluateConfig.truth:
-            raise SeriesError(
-                f"{reader.name}: no column '{config.truth}'; columns are: {', '.join(reader.layout.columns[:20])}"
-            )
         else:
+            if config.truth != EvaluateConfig.truth:
+                require_column(reader.name, reader.layout.columns, config.truth)
             result = EvaluateResult(rows=judged.rows, unlabelled=judged.rows)
         return replace(result, log_likelihood_per_row=judged.log_likelihood, elbo_per_row=judged.elbo)

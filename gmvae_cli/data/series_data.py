@@ -109,7 +109,7 @@ class SeriesData(Closing):
         self._scratch.close()
 
     def keep_only(self, kept: NDArray[Any]) -> None:
-        """Leave out all channels except those at the positions `kept`."""
+        """Leave out all channels except those at the positions `kept`, (D,) in order."""
         self._kept = kept
         self.channels = tuple(self.channels[index] for index in kept)
         self.mean, self.scale = self.mean[kept], self.scale[kept]

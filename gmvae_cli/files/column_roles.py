@@ -97,13 +97,15 @@ def _default_channels(table: CsvTable | ParquetTable, taken: set[str | None], no
             continue
         column = first.column(position)
         if table.columns.count(name) > 1:
-            notes.append(Note("duplicate_column", f"the name '{name}' occurs more than once, so it is no channel"))
+            sentence = f"the name '{name}' occurs more than once, so it is no channel; rename all but one"
+            notes.append(Note("duplicate_column", sentence))
         elif pa.types.is_string(column.type) and column.null_count == len(column) and table.format == "csv":
             sentence = f"column '{name}' is empty at the start, so it is no channel unless --channels names it"
             notes.append(Note("empty_column", sentence))
         elif _holds_numbers(column, table.format):
             if name in _UNNAMED:
-                notes.append(Note("unnamed_column", "a column without a name, perhaps row numbers, is no channel"))
+                sentence = "a column without a name, perhaps row numbers, is no channel; if it is one, name it"
+                notes.append(Note("unnamed_column", sentence))
             else:
                 channels.append(name)
     return tuple(channels)

@@ -82,7 +82,7 @@ def _reject_constant(name: str) -> NoReturn:
 
 
 def require_finite(path: str, tensors: Mapping[str, Tensor]) -> None:
-    """Raise a CheckpointError if a tensor holds NaN or infinity."""
+    """Raise a CheckpointError if a tensor, of any shape, holds NaN or infinity."""
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{path}: tensor '{name}' holds NaN or infinity")

@@ -216,7 +216,7 @@ class TableLabels:
             outputs.segments.write(segments.finish())
 
     def _columns_kept(self, reader: SeriesReader) -> list[int]:
-        """Positions of the columns that are written again; labels of an earlier run are replaced, with a note."""
+        """List the positions of columns that are written again; labels of an earlier run are replaced, with a note."""
         layout = reader.layout
         new = {"regime", "log_likelihood"}
         replaced = [name for name in layout.columns if name in new or is_probability(name)]

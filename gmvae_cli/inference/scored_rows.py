@@ -37,7 +37,7 @@ class ScoredRows(NamedTuple):
 
 
 def scaled(scores: Tensor, evidence_scale: float) -> Tensor:
-    """Divide scores by the evidence scale."""
+    """Divide scores, of any shape, by the evidence scale."""
     return scores if evidence_scale == 1 else scores / evidence_scale
 
 

@@ -50,8 +50,8 @@ def pooled_change_scores(
     """Average the scores of several series, with the rows of each as its weight.
 
     Args:
-        true_edges, predicted_edges: first row of every segment, as in `partition.covering`.
-        starts: first row of each series. num_rows: of all series.
+        true_edges, predicted_edges: (S,) first row of every segment, as in `partition.covering`.
+        starts: (N,) first row of each series. num_rows: of all series.
     """
     stops = np.append(starts[1:], num_rows)
     true_changes = np.setdiff1d(true_edges, starts)

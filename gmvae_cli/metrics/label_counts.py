@@ -55,7 +55,7 @@ class LabelCounts:
         self._num_series, self._last_id = 0, -1
 
     def add(self, true: Labels, predicted: Labels, series: Labels) -> None:
-        """Take in a block of rows.
+        """Count a block of rows.
 
         Args:
             true: (n,) codes, -1 for none. predicted: (n,) codes, at least 0 wherever there is a true label.

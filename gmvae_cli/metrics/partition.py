@@ -213,7 +213,7 @@ def covering(true_edges: Labels, predicted_edges: Labels, num_rows: int) -> floa
     Overlap is intersection over union; segments weigh by their rows.
 
     Args:
-        true_edges, predicted_edges: first row of every segment, of all series one after the other; both have every
+        true_edges, predicted_edges: (S,) first row of every segment, of all series one after the other; both have every
             first row of a series, so that no segment crosses one.
     """
     n = num_rows

@@ -98,7 +98,7 @@ def stationary_moments(ar_weights: Tensor, ar_bias: Tensor, scale_tril: Tensor) 
 def covariance_factor(degrees: Tensor | None) -> Tensor | float:
     """Compute the covariance of noise over its scale matrix: 1 if Normal (None), nu / (nu - 2) if Student t.
 
-    NaN up to nu = 2, where no covariance exists. Shape as `degrees`.
+    NaN up to nu = 2, where no covariance exists: (..., 1) -> (..., 1).
     """
     return 1.0 if degrees is None else torch.where(degrees > 2, degrees / (degrees - 2), torch.nan)
 

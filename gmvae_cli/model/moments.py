@@ -128,7 +128,7 @@ def inliers(y: Tensor, robust: Tensor, intercept: bool) -> Tensor:
 
 
 def _joint_weights(y: Tensor, moments: Tensor, intercept: bool) -> Tensor:
-    """E[w_t] if [x, h] as a whole is Student t about its mean, without an intercept about 0: (n,) float64."""
+    """Compute E[w_t] if [x, h] as a whole is Student t about its mean, or 0 without an intercept: (M, n) -> (n,)."""
     factor = torch.linalg.cholesky(with_ridge(moments))
     squares = torch.linalg.solve_triangular(factor, y.double(), upper=False).square().sum(0)  # (n,)
     ones = int(intercept)  # the 1 of the intercept adds 1 to the distance

@@ -39,7 +39,7 @@ class LagIndex(NamedTuple):
         return cls(y[:, :0], torch.where((rows >= 0) & usable[rows.clamp_min(0)], rows, -1))
 
     def cut(self, y: Tensor, start: int, stop: int) -> "LagIndex":
-        """Index the rows [start, stop) of y alone; all before them become history, as far as it is needed."""
+        """Index the rows [start, stop) of y (M, n) alone; all before them become history, as far as it is needed."""
         rows, first = self.rows[:, start:stop], self.history.shape[1] + start
         known = rows[rows >= 0]
         low = min(first, int(known.min())) if len(known) else first
@@ -60,7 +60,7 @@ class LagIndex(NamedTuple):
 
 
 def bounded(squares: Tensor) -> Tensor:
-    """Replace infinite squares by the largest number, any shape: they are outliers, and would end as NaN."""
+    """Replace infinite squares, of any shape, by the largest number: they are outliers, and would end as NaN."""
     return squares.clamp_max(torch.finfo(squares.dtype).max)
 
 

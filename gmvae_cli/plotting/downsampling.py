@@ -59,7 +59,7 @@ class Columns:
         return self if len(starts) == len(self) else self.merged(starts)
 
     def merged(self, starts: NDArray[np.int64]) -> "Columns":
-        """Merge the columns from each of `starts` to the next."""
+        """Merge the columns from each of `starts`, (S,) positions, to the next: S columns."""
         ends = np.append(starts[1:], len(self)) - 1
         return Columns(
             self.first[starts],
@@ -140,7 +140,7 @@ class Spans:
     def of(
         cls, first: Array, last: Array, label: NDArray[np.int64], gap: NDArray[np.bool_], before: "Spans | None" = None
     ) -> "Spans":
-        """Append the spans of n consecutive rows or columns to those `before`, whose last one may go on."""
+        """Append the spans of n consecutive rows or columns, all (n,), to those `before`, whose last one may go on."""
         if before is not None:
             first, last = np.append(before.first[-1], first), np.append(before.last[-1], last)
             label, gap = np.append(before.label[-1], label), np.append(before.gap[-1], gap)
@@ -171,7 +171,7 @@ class SpanList:
         self._too_many = False
 
     def add(self, position: Array, label: NDArray[np.int64], gap: NDArray[np.bool_]) -> None:
-        """Take in the next rows."""
+        """Append the next rows, all arguments (n,)."""
         self._last = Spans.of(position, position, label, gap, self._last)
         self.count = int(self._last.segment[-1]) + 1
         if not self._too_many:

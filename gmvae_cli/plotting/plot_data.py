@@ -17,7 +17,7 @@ from gmvae_cli.config import SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import Note, SeriesError
 from gmvae_cli.files.cells import as_text, plain
-from gmvae_cli.files.column_roles import Layout
+from gmvae_cli.files.column_roles import Layout, listed
 from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.files.time_column import TimeReader
 from gmvae_cli.metrics import partition
@@ -145,7 +145,7 @@ class PlotDataBuilder:
         regimes: NDArray[np.int64],
         probs: Array | None,
     ) -> None:
-        """Take in the next rows.
+        """Append the next rows.
 
         Args:
             cells: Arrow table with the columns of time, series and true labels, as far as there are.
@@ -178,7 +178,7 @@ class PlotDataBuilder:
         self._last_regime = int(regimes[-1])
 
     def add_from(self, data: SeriesData, cells: Any, regimes: NDArray[np.int64], probs: Array) -> None:
-        """Take in the next rows of `data`, whose first channels are those to draw, with labels as in `add`."""
+        """Append the next n rows of `data`, whose first channels are those to draw, with labels as in `add`."""
         values, steps = data.read_all(self.rows, self.rows + len(regimes))
         self.add(cells, values[:, : len(self.channels)], steps, regimes, probs)
 
@@ -331,8 +331,7 @@ def _open(path: str, config: SeriesConfig, notes: list[Note]) -> tuple[SeriesRea
     layout = reader.layout
     if "regime" not in layout.columns:
         raise SeriesError(
-            f"{reader.name}: no column 'regime'; give a file that infer wrote; columns are: "
-            f"{', '.join(layout.columns[:20])}"
+            f"{reader.name}: no column 'regime'; give a file that infer wrote; columns are: {listed(layout.columns)}"
         )
     probs: list[str] = []
     while f"prob_{len(probs)}" in layout.columns:

@@ -35,7 +35,8 @@ from gmvae_cli.training.initialization import start_from_labels, start_from_wind
 from gmvae_cli.training.sampling import SAMPLE_ROWS, subsample
 from gmvae_cli.training.trained_model import Start
 
-# Windows of n / (this * K) rows of a view: no single length serves all recordings, docs/design.md
+# Windows of n / (this * K) rows of a view: no single length serves all recordings (docs/design.md, "Real recordings");
+# these three and the limits below are chosen, not measured.
 _WINDOW_FACTORS = (4.0, 2.7, 1.8)
 _SHORT_WINDOWS = (10, 30, 100)  # rows, beside these, in the view of rows
 _SHORTEST_WINDOW, _LONGEST_WINDOW = 4, 2_000  # rows of a view
@@ -43,7 +44,7 @@ _BLOCKS_PER_VISIT = 4  # an expected visit is seen in no fewer blocks
 _SHORT_RECORDING = 2_000  # rows; a shorter recording has fewer views,
 _SHORT_SEEDS = 3  # so each is fitted from more seeds; both chosen, not measured
 _COMPARED_ROWS = 2_000  # rows, evenly spaced, by which labellings are compared
-_SAME_LABELS = 0.8  # ARI of labellings that differ in odd rows only
+_SAME_LABELS = 0.8  # ARI of labellings that differ in odd rows only; chosen, not measured
 
 
 class Candidate(NamedTuple):

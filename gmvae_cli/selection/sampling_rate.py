@@ -29,7 +29,7 @@ def stride(data: SeriesData) -> int:
 def stride_of(x: Tensor, follows: Tensor) -> int:
     """Choose the smallest power of two at which the next row is no longer predicted almost perfectly.
 
-    At most 64, and at least 200 rows are left at that spacing. Arguments as in `predicted_share`.
+    At most 64, and at least 200 rows are left at that spacing. x (D, n) and follows (n,) are as in `predicted_share`.
     """
     spacing = 1
     while (

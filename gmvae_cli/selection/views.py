@@ -10,10 +10,10 @@ from gmvae_cli.data.series_data import READ_ROWS, SeriesData
 from gmvae_cli.training.sampling import SAMPLE_ROWS
 
 # Blocks that a recording is cut into. 600 alone lose 0.03 ARI on waveforms, where one length or another shows the
-# regimes; measured in docs/design.md, "How the time scale is chosen", as are the next two.
+# regimes. docs/design.md, "Where `segment` is wrong", says what they cost on long files.
 _BLOCK_COUNTS = (300, 600, 1200)
 _SHORTEST_BLOCK = 4  # rows; the standard deviation of fewer says nothing
-_ROUGH_CHANNELS = 6  # channels up to which blocks are also seen with their roughness: 3 features for each of them
+_ROUGH_CHANNELS = 6  # up to which blocks are also seen with roughness, 3 features a channel; chosen, not measured
 _EXTRA_ROWS = 3  # a regime of D channels needs D + 3 rows, as in training
 
 
@@ -35,7 +35,7 @@ class View(NamedTuple):
     edges: NDArray[np.int64]
 
     def supports(self, regimes: int) -> bool:
-        """Whether it has the complete rows that training needs; of blocks twice as many."""
+        """Return whether the view has the complete rows that training needs; of blocks twice as many."""
         missing = np.isnan(self.values).sum(axis=1)
         usable = int(np.count_nonzero((missing[1:] + missing[:-1] == 0) & (self.steps[1:] == 1)))
         factor = 1 if self.kind == "rows" else 2

@@ -56,7 +56,7 @@ def num_processors() -> int:
 
 @contextmanager
 def _process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that are terminated when the work inside the block raises an error or is abandoned."""
+    """Open processes that are terminated when the work inside the block raises an error or is abandoned."""
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _exit_with_parent) as pool:
         try:

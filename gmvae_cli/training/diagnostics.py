@@ -26,7 +26,7 @@ _NORMAL_MAD = 1.4826  # standard deviation of a Normal over its median absolute 
 _FEWEST_VALUES = 20  # of a channel; fewer have no correlation worth a warning
 _ROWS_PER_PARAMETER = 5  # then maximum likelihood loses about p / 2T = 0.1 nats a row on rows it has not seen
 
-# Of a model. They only warn: no label and no parameter depends on them.
+# Of a model; chosen, not measured. They only warn: no label and no parameter depends on them.
 _RARE_SHARE = 0.01
 _SAME_REGIMES = 0.01  # nats a row between the predictions of two regimes
 _SHORT_VISIT = 3.0  # rows
@@ -48,7 +48,10 @@ def check_data(values: _Values, channels: Sequence[str], stride: int, regimes: i
     """
     notes = []
     if stride > 1:
-        sentence = f"consecutive rows are nearly equal; one row in {stride} holds as much, so try --stride {stride}"
+        sentence = (
+            f"consecutive rows are nearly equal; one row in {stride} holds as much: segment allows for it, with train "
+            f"give --stride {stride}"
+        )
         notes.append(Note("oversampled", sentence))
     for column, name in zip(values.T, channels, strict=True):
         notes += _channel_notes(column[~np.isnan(column)], name)
@@ -70,16 +73,19 @@ def _channel_notes(values: NDArray[Any], name: str) -> list[Note]:
         return []
     notes = []
     if _has_trend(values):
-        sentence = f"channel '{name}' follows a trend, so regimes may only divide it into early and late; remove it"
+        sentence = (
+            f"channel '{name}' follows a trend, so regimes may only divide it into early and late; "
+            "remove the trend, or leave the channel out"
+        )
         notes.append(Note("trend", sentence))
     elif _has_unit_root(values):
-        sentence = f"channel '{name}' drifts without returning to a level; its changes from row to row may say more"
+        sentence = f"channel '{name}' drifts without returning to a level; try its changes from row to row"
         notes.append(Note("unit_root", sentence))
     spikes = _spike_share(values)
     if spikes > _SPIKE_SHARE:
         sentence = (
             f"{100 * spikes:.2g} % of the rows of channel '{name}' are spikes of over {_SPIKE:.0f} times a usual step; "
-            "use --noise student"
+            "if they are faults of measurement, use --noise student"
         )
         notes.append(Note("heavy_tails", sentence))
     return notes
@@ -112,7 +118,7 @@ def _duplicate_notes(values: _Values, channels: Sequence[str]) -> list[Note]:
     standard = (observed - observed.mean(0)) / np.where(std > 0, std, 1)
     correlation = np.abs(standard.T @ standard) / len(observed)
     return [
-        Note("duplicate_channels", f"channels '{channels[i]}' and '{channels[j]}' carry one signal; leave one out")
+        Note("duplicate_channels", f"channels '{channels[i]}' and '{channels[j]}' are nearly the same; leave one out")
         for i, j in np.argwhere(np.triu(correlation > _SAME_COLUMNS, 1)).tolist()
     ]
 
@@ -138,7 +144,7 @@ def on_model(trained: Checkpoint, figures: dict[str, Any], mean: _Values) -> lis
         if radius >= 1:
             sentence = (
                 f"regime {regime} describes values that drift away instead of settling; "
-                "that is usual for short visits, otherwise try fewer --lags"
+                "that is usual for short visits, otherwise train with fewer --lags"
             )
             notes.append(Note("unstable_regime", sentence))
     if trained.model.prior == "markov":
@@ -178,14 +184,15 @@ def on_training(figures: dict[str, Any], result: Fit) -> list[Note]:
     notes, gap = [], figures["amortisation_gap"]
     if gap is not None and gap > _WIDE_GAP:
         sentence = (
-            "labels by --posterior encoder will be less accurate than by smooth; try more --steps if you need them"
+            "labels by --posterior encoder will be less accurate than by smooth; if you need them, train with more "
+            "--steps"
         )
         notes.append(Note("amortisation_gap", sentence))
     if not result.converged:
         reason = "the model was still changing when training stopped"
         if not np.isfinite(result.gain):
             reason = "training stopped too early to tell whether the model had settled"
-        notes.append(Note("not_converged", f"{reason}; try more --polish"))
+        notes.append(Note("not_converged", f"{reason}; train with more --polish"))
     return notes
 
 

@@ -25,10 +25,10 @@ from gmvae_cli.training.expectation import Statistics, collect
 
 TOLERANCE = 1e-6  # nats a row; a pass that gains less has converged: labels and likelihood are reported to 4 decimals
 _COUNTED_STARTS = 20  # series; with fewer, a counted initial law would force tomorrow's file to start alike
-_DWELL_VISITS = 20  # visits a regime that an expected dwell weighs as much as: the user knows it
+_DWELL_VISITS = 20  # visits a regime that an expected dwell weighs as much as: the user knows it; chosen, not measured
 FIRST_DEGREES = 5.0  # of freedom, to begin with: heavy tails, and still a finite covariance; EM updates them
-_STANDING = 0.02  # relative change of the evidence scale below which it stands
-_ROUNDS = 8  # of EM and evidence scale in turn, at most
+_STANDING = 0.02  # relative change of the evidence scale below which it stands; chosen, not measured
+_ROUNDS = 8  # of EM and evidence scale in turn, at most; chosen, not measured
 
 
 @dataclass(frozen=True)

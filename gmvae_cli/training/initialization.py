@@ -27,14 +27,14 @@ from gmvae_cli.training.sampling import subsample
 START_ROWS = 20_000  # rows that starts are fitted to: accuracy 0.9991 on 4 seeds of 4 (truth 0.999), 0.3 s at K = D = 4
 _SHORT_ROWS = 3_000  # rows of a short run: 0.25 s for 32 runs, and the best four agree to 4 decimals on 7 sets of 8
 _SHORT_PASSES = 15  # updates of a short run, after which its likelihood ranks it
-_CLUSTER_PASSES = 15  # of assigning and refitting windows, which touch no row
+_CLUSTER_PASSES = 15  # of assigning and refitting windows, which touch no row; chosen, not measured
 # Window lengths in rows, a clustering for each: one is near the dwell whatever that is. A window much longer than the
 # dwell fails: at a dwell of 50 rows, accuracy 0.75 with 400 rows against 0.997 with 20.
 _WINDOWS = (10, 20, 50, 100, 200, 400)
-_SHORT_DWELL = 5.0  # rows that a visit lasts, to begin with, in a start that knows nothing of persistence
-_COMPETITION = ((6, 4), (12, 2), (20, 1))  # EM passes, and how many starts go on after them
+_SHORT_DWELL = 5.0  # rows of a visit, to begin with, in a start that knows nothing of persistence; chosen, not measured
+_COMPETITION = ((6, 4), (12, 2), (20, 1))  # EM passes, and how many starts go on; chosen, not measured
 _REINITIALIZED_ROWS = 50  # rows of the window that an empty regime takes: some visits are no longer
-_REINITIALIZED_PASSES = 10  # EM passes after it
+_REINITIALIZED_PASSES = 10  # EM passes after it; chosen, not measured
 
 
 def best_start(

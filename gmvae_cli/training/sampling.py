@@ -11,10 +11,10 @@ from gmvae_cli.errors import SeriesError
 
 SAMPLE_ROWS = 1 << 18  # rows held in memory at most; the standard error of a mean is then 0.2 % of a deviation
 _PIECE = 4_096  # rows of a piece of the sample, 64 pieces in all: long beside visits of some hundred rows
-_SUBSAMPLE_PIECE = 2_000  # rows of a piece of a subsample
+_SUBSAMPLE_PIECE = 2_000  # rows of a piece of a subsample; chosen, not measured
 _VALIDATION_FROM = 2_000  # rows; a shorter file keeps none out, since a tenth of it is too short to rank starts by
 _BLOCK_ROWS = 200  # rows of a held-out block at least, and 10 blocks at most: each longer than a usual visit
-_DRAWS = 8  # draws of held-out rows until one has values in it; beyond that none are held out
+_DRAWS = 8  # draws of held-out rows until one has values; then none are held out; chosen, not measured
 
 Ranges = Sequence[tuple[int, int]]
 

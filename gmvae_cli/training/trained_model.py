@@ -107,7 +107,7 @@ def checkpoint_of(
     channels: tuple[str, ...],
     standard_errors: Tensor | None = None,
 ) -> Checkpoint:
-    """Put parameters and encoder together with the columns and units that they belong to."""
+    """Put parameters and encoder together with their columns and units; standard_errors (K, P, D, D) or None."""
     std_epsilon = lagged_rows.data.std_epsilon
     return Checkpoint(
         model=lagged_rows.model,

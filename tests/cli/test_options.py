@@ -188,7 +188,7 @@ def test_evaluate(received):
         ),
         pytest.param(["simulat"], "no such command 'simulat'; did you mean 'simulate'?", id="command"),
         pytest.param(["--nope"], "no such option: --nope", id="before the command"),
-        pytest.param(["simulate", "-", "--json"], "both want stdout", id="two things on stdout"),
+        pytest.param(["simulate", "-", "--json"], "both go to stdout", id="two things on stdout"),
         pytest.param(["evaluate", "a.csv", "--fail-under", "ari"], "needs a number", id="gate without value"),
         pytest.param(["evaluate", "a.csv", "--fail-under", "art=1"], "names 'art'", id="gate unknown"),
     ],
