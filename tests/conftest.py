@@ -16,6 +16,12 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
+def pytest_configure(config):
+    """A shell starts its background jobs with Ctrl-C ignored, and their children inherit that; ours must not."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_runtest_setup(item):
     """Skip the tests of a GPU where there is none."""
     if item.get_closest_marker("gpu"):
