@@ -62,10 +62,10 @@ def run(monkeypatch):
 
 
 @pytest.fixture
-def refusal(run):
+def rejection(run):
     """Run a command that must fail: its one line on stderr, below the usage if that is wrong; nothing on stdout."""
 
-    def refusal(*arguments, status, stdin=None):
+    def rejection(*arguments, status, stdin=None):
         result = run(*arguments, stdin=stdin)
         assert result.exit_code == status, result.output
         assert result.stdout == ""
@@ -73,7 +73,7 @@ def refusal(run):
         assert not usage or (status == 2 and len(usage) == 1 and usage[0].startswith("usage: ")), result.stderr
         return line
 
-    return refusal
+    return rejection
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "core.py",
         "return reconstruction / self.evidence_scale - kl",
         "return reconstruction / self.evidence_scale + kl",
-        ["test_core.py::test_elbo_is_the_log_marginal_where_the_evidence_is_the_decoder"],
+        ["test_core.py::test_elbo_is_the_log_marginal_where_the_potentials_are_the_decoder"],
     ),
     Mutation(
         "the temperature stays where it starts",
@@ -325,7 +325,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "files/tensor_file.py",
         "if not bool(torch.isfinite(tensor).all()):",
         "if False:",
-        ["test_checkpoint.py::test_damaged_models_are_refused_in_one_line"],
+        ["test_checkpoint.py::test_damaged_models_are_rejected_in_one_line"],
     ),
     Mutation(
         "messages count rows from the start of their block",
@@ -354,7 +354,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "pass",
         [
-            "commands/test_whole_files.py::test_of_two_runs_with_one_target_the_second_is_refused_and_the_first_wins_whole"
+            "commands/test_whole_files.py::test_of_two_runs_with_one_target_the_second_is_rejected_and_the_first_wins_whole"
         ],
     ),
     Mutation(
@@ -397,7 +397,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "files/tensor_file.py",
         "if announced > min(_LARGEST_HEADER, nbytes):",
         "if False:",
-        ["test_checkpoint.py::test_nested_and_huge_headers_are_refused_unread"],
+        ["test_checkpoint.py::test_nested_and_huge_headers_are_rejected_unread"],
     ),
     Mutation(
         "two outputs may be one file",

@@ -65,16 +65,16 @@ def test_models_of_normal_noise_are_written_as_they_were_before_there_was_anothe
         pytest.param("cauchy", [1.0], "--noise is 'cauchy'", id="unknown noise"),
     ],
 )
-def test_degrees_of_freedom_that_no_training_writes_are_refused(tmp_path, noise, degrees, expected):
+def test_degrees_of_freedom_that_no_training_writes_are_rejected(tmp_path, noise, degrees, expected):
     path, model = tmp_path / "model.safetensors", random_checkpoint(0, noise="student")
     checkpoint.save(str(path), model)
     tensors = {name: tensor for name, tensor in tensors_of(path).items() if name != "degrees"}
     if degrees is not None:
         tensors["degrees"] = torch.tensor(degrees, dtype=torch.float64)
     rewritten(path, tensors, model={**vars(model.model), "noise": noise})
-    with pytest.raises(CheckpointError, match=expected) as refusal:
+    with pytest.raises(CheckpointError, match=expected) as rejection:
         checkpoint.load(str(path))
-    assert "\n" not in str(refusal.value)
+    assert "\n" not in str(rejection.value)
 
 
 def test_a_model_without_encoder_says_so(tmp_path):
@@ -85,7 +85,7 @@ def test_a_model_without_encoder_says_so(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0, 1, 7, 8, 20, 200, 0.5, 0.99])
-def test_truncated_files_are_refused(saved, keep):
+def test_truncated_files_are_rejected(saved, keep):
     content = saved.read_bytes()
     saved.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
     with pytest.raises(CheckpointError, match="not a gmvae model, or a damaged one"):
@@ -123,16 +123,16 @@ def broken(name, change):
         pytest.param(lambda p: p.unlink(), "no such model file", id="missing"),
     ],
 )
-def test_damaged_models_are_refused_in_one_line(saved, damage, expected):
+def test_damaged_models_are_rejected_in_one_line(saved, damage, expected):
     if expected == "extra":
         tensors = tensors_of(saved)
         rewritten(saved, tensors | {"extra": torch.zeros(1, dtype=torch.float64)})
     else:
         damage(saved)
-    with pytest.raises(CheckpointError, match=expected) as refusal:
+    with pytest.raises(CheckpointError, match=expected) as rejection:
         checkpoint.load(str(saved))
-    assert "\n" not in str(refusal.value)
-    assert str(saved) in str(refusal.value)
+    assert "\n" not in str(rejection.value)
+    assert str(saved) in str(rejection.value)
 
 
 def retouched(path, change):
@@ -163,13 +163,13 @@ def retouched(path, change):
         pytest.param(lambda h: h.update(format={"a": 1}), "model format", id="format"),
     ],
 )
-def test_a_header_of_the_wrong_kind_is_refused(saved, change, expected):
+def test_a_header_of_the_wrong_kind_is_rejected(saved, change, expected):
     retouched(saved, change)
     with pytest.raises(CheckpointError, match=expected):
         checkpoint.load(str(saved))
 
 
-def test_nested_and_huge_headers_are_refused_unread(saved):
+def test_nested_and_huge_headers_are_rejected_unread(saved):
     deep = "[" * 100_000 + "]" * 100_000
     safetensors.torch.save_file(tensors_of(saved), saved, {"gmvae": deep})
     with pytest.raises(CheckpointError, match="not a gmvae model"):
@@ -183,9 +183,9 @@ def test_nested_and_huge_headers_are_refused_unread(saved):
         checkpoint.load(str(saved))
 
 
-def test_a_refusal_stays_one_line_whatever_the_file_says(saved, refusal):
+def test_a_rejection_stays_one_line_whatever_the_file_says(saved, rejection):
     tensors = tensors_of(saved)
     rewritten(saved, tensors | {"two\nlines \x1b[31m": torch.zeros(1, dtype=torch.float64)})
-    assert "two\\nlines" in refusal("inspect", saved, status=1)
+    assert "two\\nlines" in rejection("inspect", saved, status=1)
     retouched(saved, lambda header: header["model"].update({"a\nb\x1b": 1}))
-    assert "\x1b" not in refusal("inspect", saved, status=1)
+    assert "\x1b" not in rejection("inspect", saved, status=1)

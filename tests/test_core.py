@@ -78,7 +78,7 @@ def test_elbo_never_exceeds_the_log_marginal(seed, prior, covariance, noise):
 
 @pytest.mark.parametrize("prior", ["markov", "iid"])
 @pytest.mark.parametrize(("covariance", "noise"), [("regime", "normal"), ("shared", "normal"), ("regime", "student")])
-def test_elbo_is_the_log_marginal_where_the_evidence_is_the_decoder(prior, covariance, noise, monkeypatch):
+def test_elbo_is_the_log_marginal_where_the_potentials_are_the_decoder(prior, covariance, noise, monkeypatch):
     model, y, usable, observed = random_model(5, prior=prior, covariance=covariance, noise=noise)
     loose = float(model.elbo(y, usable, observed).sum())
     monkeypatch.setattr(model.encoder, "forward", lambda y, observed: log_likelihoods(y, model.emission()).mT)
@@ -93,7 +93,7 @@ def test_with_one_regime_the_elbo_is_the_autoregressive_likelihood(prior):
     assert float(model.elbo(y, usable, observed).sum()) == pytest.approx(expected, abs=1e-9)
 
 
-def test_rows_without_evidence_count_for_nothing():
+def test_rows_that_are_not_usable_count_for_nothing():
     model, y, usable, observed = random_model(2, prior="iid")
     usable[0, 10:20] = False
     kept = usable[0]

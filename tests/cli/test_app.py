@@ -97,9 +97,9 @@ def test_a_bug_keeps_its_traceback(run, monkeypatch):
         run("simulate", "out.csv")
 
 
-def test_messages_are_not_markup(refusal, tmp_path):
+def test_messages_are_not_markup(rejection, tmp_path):
     name = "[bold]x[/bold]" + "y" * 200
-    assert refusal("evaluate", tmp_path / f"{name}.csv", status=1).startswith(f"{tmp_path}/{name}.csv: ")
+    assert rejection("evaluate", tmp_path / f"{name}.csv", status=1).startswith(f"{tmp_path}/{name}.csv: ")
 
 
 def test_version_is_that_of_the_project(run):

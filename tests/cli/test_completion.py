@@ -56,9 +56,9 @@ def test_a_script_is_installed(run, script, monkeypatch, tmp_path, shell, file):
     assert (tmp_path / file).read_text().strip() == script(shell).strip()
 
 
-def test_an_unknown_shell_is_wrong_usage(refusal, monkeypatch):
+def test_an_unknown_shell_is_wrong_usage(rejection, monkeypatch):
     monkeypatch.setenv("SHELL", "/bin/dash")
-    assert refusal("--show-completion", status=2) == "--show-completion is 'dash', but must be one of bash, zsh, fish"
+    assert rejection("--show-completion", status=2) == "--show-completion is 'dash', but must be one of bash, zsh, fish"
 
 
 @pytest.mark.parametrize(

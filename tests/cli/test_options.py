@@ -1,4 +1,4 @@
-"""Options as typed -> the configs that jobs get, without doing the work."""
+"""Options as typed -> the configs that commands get, without doing the work."""
 
 import importlib
 from dataclasses import fields
@@ -38,20 +38,20 @@ READ = {
 
 @pytest.fixture
 def received(run, monkeypatch, tmp_path):
-    """Run a command, beside the files that it names, whose job only notes what it gets."""
+    """Run a command, beside the files that it names, whose work is replaced by noting what it gets."""
     monkeypatch.chdir(tmp_path)
     for name in ("a.csv", "b.csv", "m", "i", "a"):
         (tmp_path / name).touch()
 
     def received(command, *arguments):
         calls = []
-        job = importlib.import_module(f"gmvae_cli.commands.{command}")
+        module = importlib.import_module(f"gmvae_cli.commands.{command}")
 
         def note(*values):
             calls.append(values[:-1])
             raise typer.Exit(0)
 
-        monkeypatch.setattr(job, command, note)
+        monkeypatch.setattr(module, command, note)
         result = run(command, *arguments)
         assert result.exit_code == 0, result.output
         return calls[0]
@@ -193,8 +193,8 @@ def test_evaluate(received):
         pytest.param(["evaluate", "a.csv", "--fail-under", "art=1"], "names 'art'", id="gate unknown"),
     ],
 )
-def test_wrong_usage_is_one_line_and_status_2(refusal, arguments, expected):
-    assert expected in refusal(*arguments, status=2)
+def test_wrong_usage_is_one_line_and_status_2(rejection, arguments, expected):
+    assert expected in rejection(*arguments, status=2)
 
 
 @pytest.mark.parametrize(

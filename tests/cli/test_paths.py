@@ -57,12 +57,12 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("arguments", "line"), MISSING)
-def test_the_early_message_is_that_of_the_command(refusal, here, monkeypatch, arguments, line):
-    assert refusal(*arguments, status=1) == line
+def test_the_early_message_is_that_of_the_command(rejection, here, monkeypatch, arguments, line):
+    assert rejection(*arguments, status=1) == line
     for name in ("require_inputs", "require_models", "require_outputs"):
         monkeypatch.setattr(paths, name, lambda *values: None)
     if "--model m.st" not in " ".join(arguments):  # which the command reads first, and it is none
-        assert refusal(*arguments, status=1) == line
+        assert rejection(*arguments, status=1) == line
 
 
 def test_a_missing_path_is_reported_without_imports(here):

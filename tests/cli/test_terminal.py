@@ -60,7 +60,7 @@ def test_log_file_keeps_a_copy_of_everything(clock, tmp_path, capsys):
     assert path.read_text().splitlines() == ["anneal 2 of 4 (50 %), 4 s, elbo -2", "a note", "a.csv: is empty"]
 
 
-def test_a_log_file_that_cannot_be_written_is_refused(tmp_path):
+def test_a_log_file_that_cannot_be_written_is_rejected(tmp_path):
     with pytest.raises(SeriesError, match="cannot be written"), terminal.show(quiet=True, log_file=str(tmp_path)):
         pass
 

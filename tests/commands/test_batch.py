@@ -118,12 +118,12 @@ def test_a_manifest_of_many_outputs_lies_beside_their_folder(run, simulated):
     assert Path("out.meta.json").read_bytes() == before, "nothing was done, so nothing is described anew"
 
 
-def test_a_manifest_needs_a_file_to_describe(refusal, simulated):
+def test_a_manifest_needs_a_file_to_describe(rejection, simulated):
     arguments = ("infer", "a.csv", "--model", "truth.safetensors", "--manifest", "--output")
-    assert "--manifest describes a file" in refusal(*arguments, "-", status=2)
+    assert "--manifest describes a file" in rejection(*arguments, "-", status=2)
     os.rename("a.csv", "o.csv.meta.json")
     os.symlink("o.csv.meta.json", "a.csv")
-    assert "the same file as" in refusal(*arguments, "o.csv", status=2)
+    assert "the same file as" in rejection(*arguments, "o.csv", status=2)
 
 
 def test_a_gate_is_missed_after_the_result_is_written(run, simulated):

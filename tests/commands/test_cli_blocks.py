@@ -87,8 +87,8 @@ def test_inspect_names_the_summaries_and_speaks_of_rows(run, trained):
     assert "blocks of 16 rows" in run("inspect", trained[1]).stdout
 
 
-def test_a_model_of_blocks_draws_no_rows(refusal, trained, tmp_path):
-    line = refusal("simulate", tmp_path / "o.csv", "--model", trained[1], status=1)
+def test_a_model_of_blocks_draws_no_rows(rejection, trained, tmp_path):
+    line = rejection("simulate", tmp_path / "o.csv", "--model", trained[1], status=1)
     assert "describes blocks of 16 rows" in line
 
 
@@ -98,9 +98,9 @@ def test_another_model_may_start_and_be_named_by_it(run, trained, tmp_path):
     assert run("train", series, "--model", tmp_path / "again.safetensors", *options).exit_code == 0
 
 
-def test_rows_and_blocks_do_not_mix(refusal, trained, tmp_path):
+def test_rows_and_blocks_do_not_mix(rejection, trained, tmp_path):
     series, model = trained
-    line = refusal("train", series, "--model", tmp_path / "m.safetensors", "--regimes", 2, "--init", model, status=1)
+    line = rejection("train", series, "--model", tmp_path / "m.safetensors", "--regimes", 2, "--init", model, status=1)
     assert "its summarize is 16, but this run's is 1" in line
 
 

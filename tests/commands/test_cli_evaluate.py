@@ -1,4 +1,4 @@
-"""`gmvae evaluate`: scores of a file of labels, gates, and what it refuses."""
+"""`gmvae evaluate`: scores of a file of labels, gates, and what it rejects."""
 
 import json
 
@@ -149,9 +149,9 @@ def test_a_model_alone_gives_likelihoods(run, tmp_path, drawn):
     assert "in data units" in run("evaluate", unlabelled, "--model", truth).stdout
 
 
-def test_a_truth_that_is_named_must_be_there(refusal, drawn):
+def test_a_truth_that_is_named_must_be_there(rejection, drawn):
     path, truth = drawn
-    assert "no column 'who'" in refusal("evaluate", path, "--model", truth, "--truth", "who", "--quiet", status=1)
+    assert "no column 'who'" in rejection("evaluate", path, "--model", truth, "--truth", "who", "--quiet", status=1)
 
 
 def test_a_missed_likelihood_is_status_3(run, drawn):
@@ -178,16 +178,16 @@ def test_table_for_people_fits_80_columns(run, labelled):
         pytest.param("", "", id="empty"),
     ],
 )
-def test_refusals(refusal, tmp_path, text, expected):
+def test_rejections(rejection, tmp_path, text, expected):
     path = tmp_path / "a.csv"
     path.write_text(text)
-    line = refusal("evaluate", path, status=1)
+    line = rejection("evaluate", path, status=1)
     assert line.startswith(f"{path}: ")
     assert expected in line
 
 
-def test_a_missing_file_is_status_1(refusal, tmp_path):
-    assert "no such file" in refusal("evaluate", tmp_path / "a.csv", status=1)
+def test_a_missing_file_is_status_1(rejection, tmp_path):
+    assert "no such file" in rejection("evaluate", tmp_path / "a.csv", status=1)
 
 
 def compared(true, predicted, ids, sizes):

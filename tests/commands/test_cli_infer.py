@@ -189,7 +189,7 @@ def test_a_series_shorter_than_the_lags_gets_rows_back(run, tmp_path, simulated)
         pytest.param(("ok.csv", "few.csv"), 2, "several inputs need a folder", id="several"),
     ],
 )
-def test_failures_are_one_line_and_leave_nothing(refusal, simulated, monkeypatch, arguments, status, expected):
+def test_failures_are_one_line_and_leave_nothing(rejection, simulated, monkeypatch, arguments, status, expected):
     path, truth = simulated
     monkeypatch.chdir(path.parent)
     path.rename("ok.csv")
@@ -198,7 +198,7 @@ def test_failures_are_one_line_and_leave_nothing(refusal, simulated, monkeypatch
     before = sorted(path.parent.iterdir())
     given_options = {"--model": truth, "--output": "out.csv"}
     options = [part for name, value in given_options.items() if name not in arguments for part in (name, value)]
-    assert expected in refusal("infer", *arguments, *options, "--quiet", status=status)
+    assert expected in rejection("infer", *arguments, *options, "--quiet", status=status)
     assert sorted(path.parent.iterdir()) == before
 
 
@@ -221,9 +221,9 @@ def test_rows_unlike_training_are_warned_about(run, tmp_path):
     assert codes() == ["no_evidence"]
 
 
-def test_channels_other_than_the_models_are_refused(refusal, simulated):
+def test_channels_other_than_the_models_are_rejected(rejection, simulated):
     path, truth = simulated
-    line = refusal("infer", path, "--model", truth, "--output", "o.csv", "--channels", "x0", status=1)
+    line = rejection("infer", path, "--model", truth, "--output", "o.csv", "--channels", "x0", status=1)
     assert "trained on 2 channels (x0, x1), but --channels names x0" in line
 
 

@@ -226,7 +226,7 @@ def test_models_without_standard_errors_still_load(run, tmp_path, inspected, tra
         pytest.param(lambda t: t.float(), "must be float64", id="dtype"),
     ],
 )
-def test_damaged_standard_errors_are_refused(run, tmp_path, trained, change, expected):
+def test_damaged_standard_errors_are_rejected(run, tmp_path, trained, change, expected):
     table, _ = simulated(run, tmp_path)
     model = trained(table)
     tensors = safetensors.torch.load_file(model)
@@ -236,8 +236,8 @@ def test_damaged_standard_errors_are_refused(run, tmp_path, trained, change, exp
 
 
 @pytest.mark.parametrize(("content", "expected"), [(None, "no such model file"), (b"x,y\n1,2\n", "not a gmvae model")])
-def test_what_is_no_model_is_refused_in_one_line(refusal, tmp_path, content, expected):
+def test_what_is_no_model_is_rejected_in_one_line(rejection, tmp_path, content, expected):
     path = tmp_path / "model.safetensors"
     if content is not None:
         path.write_bytes(content)
-    assert expected in refusal("inspect", path, status=1)
+    assert expected in rejection("inspect", path, status=1)

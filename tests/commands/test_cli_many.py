@@ -181,7 +181,7 @@ def test_files_without_a_series_column_are_sorted_each_by_itself(run, tmp_path, 
         pd.testing.assert_frame_equal(pd.read_csv(tmp_path / f"out/{name}.csv"), alone, rtol=1e-9)
 
 
-def test_sorting_across_several_outputs_is_refused(run, tmp_path, truth, two_series):
+def test_sorting_across_several_outputs_is_rejected(run, tmp_path, truth, two_series):
     (tmp_path / "in").mkdir()
     two_series[::2].to_csv(tmp_path / "in/a.csv", index=False)
     two_series[1::2].to_csv(tmp_path / "in/b.csv", index=False)
@@ -195,7 +195,7 @@ def test_sorting_across_several_outputs_is_refused(run, tmp_path, truth, two_ser
     assert not list((tmp_path / "out").glob("*.csv"))
 
 
-def test_dry_run_of_train_refuses_too_few_rows_as_train_does(run, tmp_path, two_series):
+def test_dry_run_of_train_rejects_too_few_rows_as_train_does(run, tmp_path, two_series):
     two_series[:9].to_csv(tmp_path / "few.csv", index=False)
     arguments = ("train", tmp_path / "few.csv", "--model", tmp_path / "m.safetensors", "--regimes", "3", "--lags", "2")
     dry, real = run(*arguments, "--dry-run", "--quiet"), run(*arguments, "--quiet")

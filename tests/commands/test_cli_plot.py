@@ -200,14 +200,14 @@ def test_a_file_from_a_pipe(run, inferred):
     ],
 )
 def test_failures_are_one_line_and_leave_the_old_picture(
-    refusal, tmp_path, monkeypatch, content, output, status, expected
+    rejection, tmp_path, monkeypatch, content, output, status, expected
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.png").write_text("old")
     if content is not None:
         (tmp_path / "in.csv").write_text(content)
     before = sorted(tmp_path.iterdir())
-    assert expected in refusal("plot", "in.csv", "--output", output, status=status)
+    assert expected in rejection("plot", "in.csv", "--output", output, status=status)
     assert sorted(tmp_path.iterdir()) == before
     assert (tmp_path / "a.png").read_text() == "old"
 

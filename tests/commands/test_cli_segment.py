@@ -170,11 +170,11 @@ def test_few_rows_are_labelled_without_windows(run, tmp_path, options, regimes):
     assert (found["rows"], found["regimes"], found["agreement"]) == (12, regimes, None)
 
 
-def test_too_few_rows_are_refused_before_the_search(refusal, tmp_path):
+def test_too_few_rows_are_rejected_before_the_search(rejection, tmp_path):
     path = tmp_path / "few.csv"
     path.write_text("x0\n0.1\n0.5\n0.2\n")
-    assert "give more rows" in refusal("segment", path, "--output", tmp_path / "o.csv", status=1)
-    assert "40 regimes" in refusal("segment", path, "--output", tmp_path / "o.csv", "--regimes", 40, status=1)
+    assert "give more rows" in rejection("segment", path, "--output", tmp_path / "o.csv", status=1)
+    assert "40 regimes" in rejection("segment", path, "--output", tmp_path / "o.csv", "--regimes", 40, status=1)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_too_few_rows_are_refused_before_the_search(refusal, tmp_path):
         pytest.param(["--output", "o.csv", "--plot", "a.bmp"], 2, "ends in none of .png", id="unknown picture"),
     ],
 )
-def test_refusals(refusal, recorded, tmp_path, monkeypatch, options, status, words):
+def test_rejections(rejection, recorded, tmp_path, monkeypatch, options, status, words):
     monkeypatch.chdir(tmp_path)
-    assert words in refusal("segment", recorded, *options, status=status)
+    assert words in rejection("segment", recorded, *options, status=status)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recorded.csv"]

@@ -162,6 +162,6 @@ def test_a_run_that_is_broken_off_leaves_no_process(run, tmp_path, sent, to_all,
         pytest.param(("--lags", "200"), 1, "10 blocks needs at least 2020", id="too few rows for the lags"),
     ],
 )
-def test_bad_choices_are_one_line(refusal, series, monkeypatch, options, status, expected):
+def test_bad_choices_are_one_line(rejection, series, monkeypatch, options, status, expected):
     monkeypatch.setattr(concurrency, "num_processors", lambda: 1)
-    assert expected in refusal("select", series, "--quiet", *options, status=status)
+    assert expected in rejection("select", series, "--quiet", *options, status=status)

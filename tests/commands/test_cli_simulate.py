@@ -1,4 +1,4 @@
-"""`gmvae simulate`: the file it writes, the same for a seed, and what it refuses."""
+"""`gmvae simulate`: the file it writes, the same for a seed, and what it rejects."""
 
 import json
 
@@ -114,21 +114,21 @@ def test_drawing_from_the_truth_is_drawing_again(run, tmp_path):
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
-def test_model_fixes_the_shape(refusal, tmp_path):
-    line = refusal("simulate", tmp_path / "a.csv", "--model", "m.safetensors", "--regimes", 5, status=2)
+def test_model_fixes_the_shape(rejection, tmp_path):
+    line = rejection("simulate", tmp_path / "a.csv", "--model", "m.safetensors", "--regimes", 5, status=2)
     assert line == "--model fixes --regimes; leave it out"
 
 
 @pytest.mark.parametrize(
     ("name", "status"), [("a.txt", 2), ("missing/a.csv", 1), ("folder.csv", 1)], ids=["suffix", "no folder", "a folder"]
 )
-def test_an_impossible_output_is_refused(refusal, tmp_path, name, status):
+def test_an_impossible_output_is_rejected(rejection, tmp_path, name, status):
     (tmp_path / "folder.csv").mkdir()
-    assert name in refusal("simulate", tmp_path / name, status=status)
+    assert name in rejection("simulate", tmp_path / name, status=status)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.csv"]
 
 
-def test_an_impossible_truth_leaves_no_output(refusal, tmp_path):
-    line = refusal("simulate", tmp_path / "a.csv", "--truth", tmp_path / "missing" / "t.safetensors", status=1)
+def test_an_impossible_truth_leaves_no_output(rejection, tmp_path):
+    line = rejection("simulate", tmp_path / "a.csv", "--truth", tmp_path / "missing" / "t.safetensors", status=1)
     assert "t.safetensors" in line
     assert list(tmp_path.iterdir()) == []

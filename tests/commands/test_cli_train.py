@@ -157,9 +157,9 @@ def test_the_reference_model_is_reachable(run, series):
         pytest.param(("--temperature-end", "0"), 2, "--temperature-end is 0", id="temperature"),
     ],
 )
-def test_bad_options_get_one_line_and_leave_nothing(refusal, series, options, status, expected):
+def test_bad_options_get_one_line_and_leave_nothing(rejection, series, options, status, expected):
     before = sorted(series.parent.iterdir())
-    line = refusal("train", series, "--model", series.parent / "m.safetensors", "--quiet", *options, status=status)
+    line = rejection("train", series, "--model", series.parent / "m.safetensors", "--quiet", *options, status=status)
     assert expected in line
     assert sorted(series.parent.iterdir()) == before
 
@@ -221,16 +221,16 @@ def test_channels_that_others_predict_exactly_still_give_a_model(run, tmp_path, 
     assert "nan" not in (tmp_path / "out.csv").read_text().lower()
 
 
-def test_outputs_never_overwrite_an_input_or_one_another(refusal, series):
+def test_outputs_never_overwrite_an_input_or_one_another(rejection, series):
     before = series.read_bytes()
-    assert "the same file as the input" in refusal("train", series, "--model", series, status=2)
+    assert "the same file as the input" in rejection("train", series, "--model", series, status=2)
     truth = series.parent / "truth.safetensors"
     arguments = ("infer", series, "--model", truth, "--output", "o.csv", "--segments")
-    assert "the same file as" in refusal(*arguments, "o.csv", status=2)
-    assert "the same file as" in refusal(*arguments, series, status=2)
-    assert "needs the name of a file" in refusal(*arguments, "-", status=2)
-    assert "needs the name of a file" in refusal("train", series, "--model", "-", status=2)
-    assert "the same file as" in refusal("simulate", "x.csv", "--truth", "x.csv", status=2)
+    assert "the same file as" in rejection(*arguments, "o.csv", status=2)
+    assert "the same file as" in rejection(*arguments, series, status=2)
+    assert "needs the name of a file" in rejection(*arguments, "-", status=2)
+    assert "needs the name of a file" in rejection("train", series, "--model", "-", status=2)
+    assert "the same file as" in rejection("simulate", "x.csv", "--truth", "x.csv", status=2)
     assert series.read_bytes() == before
 
 
@@ -241,9 +241,9 @@ def test_too_few_passes_are_said_to_be_too_few(run, series):
     assert not figures["converged"]
 
 
-def test_numbers_beyond_reach_are_refused_with_their_row(refusal, tmp_path):
+def test_numbers_beyond_reach_are_rejected_with_their_row(rejection, tmp_path):
     path = tmp_path / "huge.csv"
     path.write_text("x\n" + "1\n2\n" * 50 + "1e200\n")
-    assert "row 101: column 'x' holds '1e200'" in refusal(
+    assert "row 101: column 'x' holds '1e200'" in rejection(
         "train", path, "--model", tmp_path / "m.safetensors", status=1
     )

@@ -74,7 +74,7 @@ RESULTS = [
     pytest.param(lambda: explosive(1.05), "unstable_regime", id="explosive", marks=pytest.mark.slow),
     pytest.param(lambda: explosive(1.5), "unstable_regime", id="explosive beyond hope"),
 ]
-REFUSED = [
+REJECTED = [
     pytest.param(lambda: np.full((ROWS, 2), 5.0), "no channel varies (c0, c1)", id="all constant"),
     pytest.param(lambda: np.tile([[1.0, 2.0]], (ROWS, 1)), "no channel varies", id="one row for ever"),
     pytest.param(lambda: two_regimes() * 1e-310, "no channel varies", id="denormals"),
@@ -134,9 +134,9 @@ def test_segment_finds_something_in_hard_numbers_too(run, write, tmp_path, colum
     assert finite(out)
 
 
-@pytest.mark.parametrize(("columns", "expected"), REFUSED)
-def test_impossible_numbers_are_one_line(refusal, write, tmp_path, columns, expected):
-    line = refusal("train", write(columns()), "--model", tmp_path / "m.safetensors", *FAST, status=1)
+@pytest.mark.parametrize(("columns", "expected"), REJECTED)
+def test_impossible_numbers_are_one_line(rejection, write, tmp_path, columns, expected):
+    line = rejection("train", write(columns()), "--model", tmp_path / "m.safetensors", *FAST, status=1)
     assert expected in line
 
 

@@ -52,7 +52,7 @@ def fill(path, text="new"):
         Path(temporary).write_text(text)
 
 
-def test_of_two_runs_with_one_target_the_second_is_refused_and_the_first_wins_whole(target):
+def test_of_two_runs_with_one_target_the_second_is_rejected_and_the_first_wins_whole(target):
     with atomic(str(target)) as first:
         Path(first).write_text("first")
         with pytest.raises(SeriesError, match=r"a.csv: another run is writing it; wait until it ends, or name"):
@@ -106,7 +106,7 @@ def test_without_locks_a_rest_is_left_to_the_user(target, monkeypatch):
 
 @contextmanager
 def largest_file(nbytes):
-    """The system refuses to let a file grow beyond this, as a full disk does."""
+    """The system rejects to let a file grow beyond this, as a full disk does."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, before[1]))
@@ -135,7 +135,7 @@ def test_a_disk_that_fills_is_one_line_and_the_old_file_stays(tmp_path, name):
 
 
 @pytest.mark.parametrize("nbytes", [0, 3_000])
-def test_commands_on_a_full_disk(run, refusal, tmp_path, nbytes):
+def test_commands_on_a_full_disk(run, rejection, tmp_path, nbytes):
     data, model = tmp_path / "d.csv", tmp_path / "m.safetensors"
     assert run("simulate", data, "--steps", "300", "--truth", model).exit_code == 0
     figure, labelled = tmp_path / "f.png", tmp_path / "o.csv"
@@ -149,7 +149,7 @@ def test_commands_on_a_full_disk(run, refusal, tmp_path, nbytes):
             (("infer", data, "--model", model, "--output", labelled), labelled),
             (("plot", labelled, "--output", figure), figure),
         ):
-            assert refusal(*arguments, "--quiet", status=1) == f"{target}: cannot be written (File too large)"
+            assert rejection(*arguments, "--quiet", status=1) == f"{target}: cannot be written (File too large)"
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -170,10 +170,10 @@ def read_only():
             os.chmod(folder, 0o755)
 
 
-def test_a_read_only_folder_is_one_line(refusal, read_only):
+def test_a_read_only_folder_is_one_line(rejection, read_only):
     for arguments in (
         ("simulate", read_only / "a.csv"),
         ("train", read_only / "a.csv", "--model", read_only / "m.safetensors"),
     ):
-        assert "cannot be written (Permission denied)" in refusal(*arguments, status=1)
+        assert "cannot be written (Permission denied)" in rejection(*arguments, status=1)
     assert os.listdir(read_only) == ["a.csv"]

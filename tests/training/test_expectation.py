@@ -24,11 +24,11 @@ def test_collect_equals_enumeration():
     usable = torch.tensor([True, True, False, True, True, True])
     steps = np.array([0, 1, 1, 0, 1, 1])
     scores = np.where(usable[:, None], log_likelihoods(y, parameters.emission).mT, 0)
-    evidence, smoothed, pairs, _ = enumerate_paths(scores, pi, A, steps)
+    log_marginal, smoothed, pairs, _ = enumerate_paths(scores, pi, A, steps)
     parameters = replace(parameters, chain=Chain(torch.as_tensor(pi), torch.as_tensor(A)))
     rows = Rows(y, usable, torch.ones(1, 6, dtype=torch.bool), steps)
     found = collect(rows, parameters[None], iid_prior=False).statistics
-    assert float(found.log_marginal[0]) == pytest.approx(evidence)
+    assert float(found.log_marginal[0]) == pytest.approx(log_marginal)
     np.testing.assert_allclose(found.pair_sums[0], pairs, atol=1e-12)
     np.testing.assert_allclose(found.shares[0], smoothed.sum(0))
     np.testing.assert_allclose(found.occupancy[0], smoothed[usable].sum(0))

@@ -81,7 +81,7 @@ def test_mean_over_twenty_short_series_is_near_the_truth(name):
     assert all(check.passed for check in mean.checks), [str(check) for check in mean.checks]
 
 
-# --- determinism and refusals ----------------------------------------------------------------------------------------
+# --- determinism and rejections --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("prior", ["markov", "iid"])
@@ -128,7 +128,7 @@ def test_training_leaves_the_callers_chance_alone():
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 20])
-def test_too_few_rows_are_refused(rows):
+def test_too_few_rows_are_rejected(rows):
     values = np.random.default_rng(0).normal(size=(rows, 2))
     with pytest.raises(SeriesError, match=r"^series: \d+ rows .*30 regimes of 2 channels need at least \d+"):
         fitted(values, regimes=30)

@@ -29,7 +29,7 @@ def pooled(y):
     return weighted_moments(y, torch.ones(1, y.shape[1], dtype=y.dtype))[0] / y.shape[1]
 
 
-def test_window_moments_are_sums_over_rows_with_evidence():
+def test_window_moments_are_sums_over_usable_rows():
     y = torch.arange(24.0, dtype=torch.float64).view(2, 12)
     usable = torch.ones(12, dtype=torch.bool)
     usable[4] = False

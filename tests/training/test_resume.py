@@ -188,31 +188,31 @@ def test_without_resume_a_run_starts_anew(run, stops, series):
         pytest.param(("--channels", "x0"), "the input was", id="channels"),
     ],
 )
-def test_another_run_is_refused_and_says_what_differs(stopped, refusal, series, options, expected):
+def test_another_run_is_rejected_and_says_what_differs(stopped, rejection, series, options, expected):
     model = Path("m.safetensors")
-    line = refusal("train", series, "--model", model, *FAST, *options, "--resume", status=1)
+    line = rejection("train", series, "--model", model, *FAST, *options, "--resume", status=1)
     assert expected in line
     assert "m.safetensors.resume: belongs to another run" in line
     assert stopped.exists()
 
 
-def test_another_input_is_refused(stopped, refusal, series):
+def test_another_input_is_rejected(stopped, rejection, series):
     lines = series.read_text().splitlines()
     lines[1500] = lines[1500].replace(lines[1500].split(",")[1], "0.125")
     series = Path("b.csv")
     series.write_text("\n".join(lines) + "\n")
     model = Path("m.safetensors")
-    assert "the input was" in refusal("train", series, "--model", model, *FAST, "--resume", status=1)
+    assert "the input was" in rejection("train", series, "--model", model, *FAST, "--resume", status=1)
 
 
-def test_another_model_to_start_from_is_refused(run, stops, refusal, series):
+def test_another_model_to_start_from_is_rejected(run, stops, rejection, series):
     older = "older.safetensors"
     assert train(run, series, model="older.safetensors").exit_code == 0
     assert stops(series, "anneal", 5, "--init", older).exit_code == 130
     assert train(run, series, "--seed", "3", model="older.safetensors").exit_code == 0
     model = Path("m.safetensors")
     arguments = ("train", series, "--model", model, *FAST, "--init", older, "--resume")
-    assert "the content of --init was" in refusal(*arguments, status=1)
+    assert "the content of --init was" in rejection(*arguments, status=1)
 
 
 def damaged(path, change):
@@ -251,19 +251,19 @@ def with_digest(change):
         ),
     ],
 )
-def test_a_damaged_resume_file_is_refused(stopped, refusal, series, change, expected):
+def test_a_damaged_resume_file_is_rejected(stopped, rejection, series, change, expected):
     damaged(stopped, change)
     model = Path("m.safetensors")
-    line = refusal("train", series, "--model", model, *FAST, "--resume", status=1)
+    line = rejection("train", series, "--model", model, *FAST, "--resume", status=1)
     assert expected.replace("\\", "") in line
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, 0.5, 0.99])
-def test_a_truncated_resume_file_is_refused(stopped, refusal, series, keep):
+def test_a_truncated_resume_file_is_rejected(stopped, rejection, series, keep):
     content = stopped.read_bytes()
     stopped.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
     model = Path("m.safetensors")
-    line = refusal("train", series, "--model", model, *FAST, "--resume", status=1)
+    line = rejection("train", series, "--model", model, *FAST, "--resume", status=1)
     assert "not a gmvae resume file, or a damaged one" in line
 
 
