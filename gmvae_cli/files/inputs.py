@@ -144,6 +144,12 @@ class StdinSpool:
         """Open it from its start; readers do not disturb one another."""
         return io.BufferedReader(_FileView(self._file.fileno()))
 
+    @property
+    def own_path(self) -> str | None:
+        """A path that opens it from its start, independently of other readers; None where the system has none."""
+        path = f"/proc/self/fd/{self._file.fileno()}"
+        return path if os.path.exists(path) else None
+
 
 class _FileView(io.RawIOBase):
     """An open file, read from its start at a position of its own."""

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -99,13 +100,7 @@ class CsvTable:
             SeriesError: a row or a byte that cannot be read.
         """
         keys = [str(index) for index in range(len(self._own))]  # names may repeat, keys do not
-        bad_rows: list[Any] = []
-
-        def reject(row: Any) -> str:
-            bad_rows.append(row)
-            return "error"
-
-        with _reading(self.name, bad_rows, self._header_lines), self._open() as stream:
+        with _reading(self.name, self._header_lines), self._open_native() as stream:
             reader = pyarrow.csv.open_csv(
                 stream,
                 # one thread is as fast on text, and only then are rows counted for messages
@@ -116,7 +111,6 @@ class CsvTable:
                     delimiter=self.delimiter,
                     newlines_in_values=True,
                     ignore_empty_lines=len(keys) > 1,  # in a single column an empty line is a missing value
-                    invalid_row_handler=reject,
                 ),
                 pyarrow.csv.ConvertOptions(
                     column_types=dict.fromkeys(keys, pa.string()),
@@ -135,6 +129,17 @@ class CsvTable:
         if self.file.path.lower().endswith(".gz"):
             return io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(self.file.path)))
         return open(self.file.path, "rb")
+
+    def _open_native(self) -> Any:
+        """Open the file for Arrow, whose threads read ahead.
+
+        Arrow gets no Python file and no Python function: a thread of its own that waits for Python's lock when the
+        reading is abandoned would hang or abort the process.
+        """
+        path = self.file.path if self._spool is None else self._spool.own_path
+        if path is None:  # on macOS, where only a Python file reads standard input again
+            return self._open()
+        return pa.CompressedInputStream(pa.OSFile(path), "gzip") if path.lower().endswith(".gz") else pa.OSFile(path)
 
     def _read_header(self) -> tuple[tuple[str, ...], int]:
         """Return column names, and the number of lines of text that they and empty lines before them take."""
@@ -271,11 +276,11 @@ def _with_folder_columns(table: Any, columns: Sequence[str] | None, file: InputF
 
 
 @contextmanager
-def _reading(name: str, bad_rows: Sequence[Any] = (), header_lines: int = 0) -> Iterator[None]:
+def _reading(name: str, header_lines: int = 0) -> Iterator[None]:
     """Turn whatever the system and the libraries raise while a file is read into one line; a closed pipe passes.
 
     Args:
-        name: of the file. bad_rows: Arrow's notices of rows of a wrong length. header_lines: lines above the first row.
+        name: of the file. header_lines: lines above the first row.
     Raises:
         SeriesError: says what is wrong with the file.
     """
@@ -288,7 +293,7 @@ def _reading(name: str, bad_rows: Sequence[Any] = (), header_lines: int = 0) -> 
     except csv.Error as error:
         raise SeriesError(f"{name}: is not a CSV file ({error})") from error
     except pa.ArrowInvalid as error:
-        raise SeriesError(f"{name}: {_invalid_content(str(error), bad_rows, header_lines)}") from error
+        raise SeriesError(f"{name}: {_invalid_content(str(error), header_lines)}") from error
     except pa.ArrowMemoryError as error:  # a damaged length, more likely than a cell that large
         raise SeriesError(f"{name}: cannot be read, is it damaged? ({shorten(str(error), 120)})") from error
     except (OSError, EOFError) as error:
@@ -296,12 +301,13 @@ def _reading(name: str, bad_rows: Sequence[Any] = (), header_lines: int = 0) -> 
         raise SeriesError(f"{name}: cannot be read ({shorten(reason, 120)})") from error
 
 
-def _invalid_content(message: str, bad_rows: Sequence[Any], header_lines: int) -> str:
-    if bad_rows:
-        row = bad_rows[0]
+def _invalid_content(message: str, header_lines: int) -> str:
+    wrong_length = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", message)
+    if wrong_length:
+        row, expected, actual = map(int, wrong_length.groups())
         return (
-            f"row {row.number - header_lines}: {row.actual_columns} cells, but the header names "
-            f"{row.expected_columns} columns; is there a stray or an unquoted separator?"
+            f"row {row - header_lines}: {actual} cells, but the header names {expected} columns; "
+            "is there a stray or an unquoted separator?"
         )
     if "UTF8" in message:
         return _NOT_UTF8

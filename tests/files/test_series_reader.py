@@ -1,6 +1,8 @@
 import gzip
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -416,3 +418,31 @@ def test_a_csv_file_too_large_for_the_disk_is_an_error_before_it_is_read(tmp_pat
     reader.read_data(str(tmp_path)).close()
     assert seen[0][0] is None
     assert 0.6 < seen[0][1] / (20_000 * 3 * 8) <= 1, "careful: no more than what will be needed"
+
+
+ABANDON = """
+import sys
+from gmvae_cli.config import SeriesConfig
+from gmvae_cli.files.inputs import expand
+from gmvae_cli.files.table_reader import open_table
+table = open_table(expand(sys.argv[1:])[0], SeriesConfig())
+for _ in range(5):
+    assert table.first_block.num_rows  # abandons what Arrow's threads read ahead
+    del table.first_block
+blocks = table.blocks()
+next(blocks)  # abandoned while the interpreter ends
+"""
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "-"])
+def test_a_reading_abandoned_early_neither_hangs_nor_aborts_the_process(tmp_path: Path, name: str) -> None:
+    """Arrow reads tens of megabytes ahead in threads of its own."""
+    text = b"t,x0\n" + b"".join(b"%d,0.123456\n" % row for row in range(1_000_000))
+    (tmp_path / "a.csv").write_bytes(text)
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text, 1))
+    for _ in range(3):
+        with open(tmp_path / "a.csv", "rb") as stdin:
+            done = subprocess.run(
+                [sys.executable, "-c", ABANDON, name], cwd=tmp_path, stdin=stdin, capture_output=True, timeout=60
+            )
+        assert (done.returncode, done.stderr) == (0, b"")
