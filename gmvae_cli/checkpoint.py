@@ -1,7 +1,6 @@
 """Trained models as files: safetensors with one JSON header. Nothing in such a file can run code."""
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,7 +13,7 @@ from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.data.block_features import feature_names
 from gmvae_cli.errors import CheckpointError, ConfigError
 from gmvae_cli.files.atomic import atomic
-from gmvae_cli.files.tensor_file import content, is_number, opened, require_finite
+from gmvae_cli.files.tensor_file import content, is_number, opened, require_finite, without_nan
 from gmvae_cli.model.ar_density import Emission
 from gmvae_cli.model.chain import Chain, expected_dwell
 from gmvae_cli.model.student_t import DEGREES
@@ -83,7 +82,7 @@ def write(path: str, checkpoint: Checkpoint) -> None:
         "format": FORMAT,
         "model": _described(checkpoint.model),
         "channels": list(checkpoint.channels),
-        "training": _defined(checkpoint.training),
+        "training": without_nan(checkpoint.training),
     }
     tensors = _parameter_tensors(checkpoint.parameters, checkpoint.model)
     tensors |= {"mean": checkpoint.mean, "scale": checkpoint.scale}
@@ -123,15 +122,6 @@ def _parameters(tensors: Mapping[str, Tensor], model: ModelConfig) -> Parameters
 def _described(model: ModelConfig) -> dict[str, Any]:
     """List the header's entries for a model; noise is left out where it is Normal, as in older files."""
     return {name: value for name, value in asdict(model).items() if (name, value) != ("noise", "normal")}
-
-
-def _defined(value: Any) -> Any:
-    """Replace infinity and NaN, which JSON lacks, by null."""
-    if isinstance(value, dict):
-        return {name: _defined(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_defined(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _expected_shapes(model: ModelConfig, num_channels: int) -> dict[str, tuple[int, ...]]:

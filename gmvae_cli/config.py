@@ -66,7 +66,7 @@ def _one_of(option: str, value: str, choices: object) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesConfig:
-    """How a series file is read: the roles of its columns, and the layout of its text.
+    """Options of reading a series file: the roles of its columns, and the layout of its text.
 
     Args:
         time, series, channels: names of columns; None takes those that are named or typed as such.
@@ -185,7 +185,7 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How a model is trained.
+    """Options of training.
 
     Args:
         model: its shape; where `search` is given, the stride, blocks and regimes named there hold instead.
@@ -250,7 +250,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectConfig:
-    """Which models are compared: all combinations of `regimes`, `lags` and `covariance`."""
+    """Options of the comparison of models: all combinations of `regimes`, `lags` and `covariance`."""
 
     regimes: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
     lags: tuple[int, ...] = (1,)
@@ -289,7 +289,7 @@ class SelectConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SimulateConfig:
-    """How a switching autoregressive series is simulated.
+    """Options of the simulation of a switching autoregressive series.
 
     Args:
         steps: rows of each series. channels: D. series: how many. dwell: expected length of a visit to a regime, rows.
@@ -326,7 +326,7 @@ class SimulateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class InferConfig:
-    """How rows are labelled with a trained model."""
+    """Options of labelling rows with a trained model."""
 
     posterior: Posterior = "smooth"
     only_regimes: bool = False
@@ -346,7 +346,7 @@ class InferConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """How labels are judged against the truth."""
+    """Options of the comparison of labels with the truth."""
 
     truth: str = "true_regime"
     predicted: str = "regime"

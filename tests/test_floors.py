@@ -33,6 +33,7 @@ FLOOR_OF = {  # of a folder, or of a module at the top
 MATHEMATICS = {"model", "core", "metrics"}
 LONGEST = {ast.Module: 400, ast.FunctionDef: 60, ast.ClassDef: 150}  # lines
 NOT_A_VERB = re.compile(r"(the|a|an|what|where|how|whether|which|one|as|of|all|each|every|log|mean|share) ", re.I)
+QUESTION = re.compile(r"(how|what|where|which|whether|when|from) ", re.I)
 OUTSIDE_WORLD = {"pandas", "pyarrow", "rich", "typer", "os", "pathlib", "sys", "tempfile", "matplotlib"}
 
 
@@ -160,6 +161,13 @@ def test_docstrings_of_functions_begin_with_a_verb():
             decorators = {ast.unparse(part) for part in getattr(node, "decorator_list", ())}
             if isinstance(node, ast.FunctionDef) and not decorators & {"property", "cached_property"}:
                 assert not NOT_A_VERB.match(ast.get_docstring(node) or ""), name
+
+
+def test_docstrings_of_classes_and_modules_begin_with_a_noun():
+    for path in modules():
+        for name, node in definitions(path):
+            if not isinstance(node, ast.FunctionDef):
+                assert not QUESTION.match(ast.get_docstring(node) or ""), name
 
 
 # --- cost ------------------------------------------------------------------------------------------------------------

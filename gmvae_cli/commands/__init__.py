@@ -1,1 +1,1 @@
-"""One module per subcommand: what it does, without printing."""
+"""The work of each command, a module for each; none of them prints."""

@@ -127,7 +127,7 @@ def dry_run(
 
 
 class _Labelling:
-    """Labels one table or many with one model.
+    """The work of labelling one table or many with one model.
 
     Attributes:
         totals: over all rows labelled. skipped: outputs left as they were. failures: sentences.

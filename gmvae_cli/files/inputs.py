@@ -1,4 +1,4 @@
-"""Which files are read: paths, globs and folders, `key=value` folders as columns, standard input for several passes."""
+"""The files to read: paths, globs and folders, `key=value` folders as columns, standard input for several passes."""
 
 import glob
 import io

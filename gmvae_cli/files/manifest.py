@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from gmvae_cli.errors import SeriesError
+from gmvae_cli.files.tensor_file import without_nan
 
 FORMAT = 1
 _PACKAGES = ("gmvae", "torch", "numpy", "pyarrow")
@@ -41,7 +41,7 @@ def write(
         **{role: [_describe(path) for path in paths] for role, paths in files.items()},
         "options": options,
         "versions": {name: version(name) for name in _PACKAGES},
-        "figures": _without_nan(figures),
+        "figures": without_nan(figures),
     }
     with open(path, "w", encoding="utf-8") as file:
         file.write(json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
@@ -57,12 +57,3 @@ def _describe(path: str) -> dict[str, Any]:
             return {"path": path, "bytes": os.fstat(file.fileno()).st_size, "sha256": digest}
     except OSError as error:
         raise SeriesError(f"{path}: cannot be read for the manifest ({error.strerror})") from error
-
-
-def _without_nan(value: Any) -> Any:
-    """Return a JSON-able value with None for every float that is not finite."""
-    if isinstance(value, Mapping):
-        return {name: _without_nan(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

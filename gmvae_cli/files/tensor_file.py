@@ -91,3 +91,12 @@ def require_finite(path: str, tensors: Mapping[str, Tensor]) -> None:
 def is_number(value: Any) -> bool:
     """Return whether a value out of JSON is a finite number; booleans are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def without_nan(value: Any) -> Any:
+    """Replace every float that is not finite, which JSON cannot hold, by None in a JSON-able value."""
+    if isinstance(value, Mapping):
+        return {name: without_nan(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

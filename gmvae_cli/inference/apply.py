@@ -93,7 +93,7 @@ def infer(
 
 @dataclass(frozen=True)
 class Judged:
-    """How a model labels and explains a file.
+    """Labels and likelihoods that a model gives a file.
 
     Args:
         reader: of the file. rows: T. num_regimes: K.

@@ -1,4 +1,4 @@
-"""Labels written beside the cells of their rows: what every command that labels a table shares.
+"""Labels written beside the cells of their rows, for all commands that label a table.
 
     totals = LabelTotals(checkpoint.model.regimes)
     with (

@@ -32,7 +32,7 @@ def scratch_bytes(rows: int, num_regimes: int, posterior: Posterior) -> int:
     return edges + rows * num_regimes * {"viterbi": 1, "encoder": 8}.get(posterior, 0)
 
 
-class _Laid(NamedTuple):
+class _BlockLattice(NamedTuple):
     """A block of rows and the lattice of its potentials, which independent rows do not need."""
 
     scored: ScoredRows
@@ -146,13 +146,13 @@ class Inference(Closing):
         """Yield all blocks with their scores."""
         return (self._scorer.score(index) for index in range(len(self._scorer.ranges)))
 
-    def _laid(self) -> Iterator[_Laid]:
+    def _laid(self) -> Iterator[_BlockLattice]:
         """Yield all blocks with the lattice of their potentials."""
         for index, block in enumerate(self._prefetched(self._scored())):
-            yield _Laid(block, self._blocks.lattice(index, block))
+            yield _BlockLattice(block, self._blocks.lattice(index, block))
 
     @torch.no_grad()
-    def _with_path(self, blocks: Iterator[_Laid]) -> Iterator[_Laid]:
+    def _with_path(self, blocks: Iterator[_BlockLattice]) -> Iterator[_BlockLattice]:
         """Yield the same blocks, after the best path, if it is wanted, was extended by each."""
         for block in blocks:
             if self._path is not None and block.lattice is not None:

@@ -9,7 +9,7 @@ from gmvae_cli.metrics.partition import Labels
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeScores:
-    """How well predicted change points meet the true ones, in one series or pooled by rows over several.
+    """Scores of predicted change points against the true ones, in one series or pooled by rows over several.
 
     Args:
         precision, recall, f1: of predicted change points within a tolerance of a true one, 0 to 1.

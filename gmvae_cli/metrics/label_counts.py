@@ -10,7 +10,7 @@ from gmvae_cli.metrics.segments import runs
 
 
 class LabelCoder:
-    """Numbers labels 0, 1, .. in order of appearance.
+    """Coder that numbers labels 0, 1, .. in order of appearance.
 
     Attributes:
         codes: label -> number.

@@ -1,4 +1,4 @@
-"""How much less n rows say than n independent ones: the scale by which log-likelihoods are divided before the chain.
+"""The evidence scale c, by which log-likelihoods are divided before the chain: c rows say as much as one.
 
 The errors of a wrong model are correlated in time, so n rows say as much about the regime as n / c independent ones,
 and undivided log-likelihoods would make the posterior far too sure. Speech recognisers divide by an acoustic scale,

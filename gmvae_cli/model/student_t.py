@@ -20,7 +20,7 @@ DEGREES = (1.0, 1000.0)
 
 
 class LagIndex(NamedTuple):
-    """Where the rows of the lags of n rows y are, for P lags a stride of s rows apart.
+    """Positions of the rows that are lags of n rows y, for P lags a stride of s rows apart.
 
     Args:
         history: (M, m) rows [x, h] before the first.

@@ -73,7 +73,7 @@ class Columns:
 
 
 class Reduction:
-    """Reduces the rows of one series to columns, in constant memory, whatever the spacing of their positions.
+    """Reduction of the rows of one series to columns, in constant memory, whatever the spacing of their positions.
 
     Columns are equally wide. When there would be more than `limit` they become twice as wide, so up to the limit every
     row has a column of its own. Rows are reduced in blocks of a fixed size, so the blocks that they come in change
@@ -161,7 +161,7 @@ class Spans:
 
 
 class SpanList:
-    """Collects the spans of one series block by block; `spans` is None once there are too many to draw each."""
+    """Spans of one series, collected block by block; `spans` is None once there are too many to draw each."""
 
     def __init__(self, limit: int = COLUMNS) -> None:
         self.limit = limit

@@ -120,7 +120,7 @@ class _OpenPanel:
 
 
 class PlotDataBuilder:
-    """Reduces labelled rows block by block, in constant memory; the size of the blocks changes nothing.
+    """Builder of a picture's content from blocks of labelled rows, in constant memory; their size changes nothing.
 
     Args:
         name: title of the picture, the path of the file. layout: the columns of time and series. channels: D names.

@@ -1,1 +1,1 @@
-"""What the user leaves to the data: time scale, number of regimes, sampling rate."""
+"""Choices that the user leaves to the data: time scale, number of regimes, sampling rate."""

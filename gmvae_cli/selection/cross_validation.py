@@ -26,7 +26,7 @@ from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.training.em import EM
 from gmvae_cli.training.expectation import collect, smoothed_labels
 from gmvae_cli.training.fit import fit_em_only
-from gmvae_cli.training.sampling import subsample
+from gmvae_cli.training.sampling import check_enough, subsample
 
 BLOCKS = 10
 _FOLDS = 5
@@ -96,7 +96,7 @@ def score(lagged_rows: LaggedRows, gap: int, restarts: int, seed: int) -> Scored
     for fold in range(_FOLDS):
         held = range(fold, BLOCKS, _FOLDS)
         sample = lagged_rows.pieces(_between(edges, held, gap))
-        _check_rows(lagged_rows, sample)
+        check_enough(lagged_rows, sample, " when a fifth is held out")
         em = EM.over(sample, lagged_rows.model, len(lagged_rows.mean), None)
         models.append(_fitted(em, sample, config, seed + fold))
         for block in held:
@@ -110,18 +110,6 @@ def score(lagged_rows: LaggedRows, gap: int, restarts: int, seed: int) -> Scored
             "throughout, so leave out the empty rows"
         )
     return Scored(lagged_rows.model, block_scores[known], *_fit_all_rows(lagged_rows, models, config))
-
-
-def _check_rows(lagged_rows: LaggedRows, sample: Rows) -> None:
-    """Raise an error if the rows of a fold are too few for the model."""
-    rows, regimes, D = int(sample.fully_observed.sum()), lagged_rows.model.regimes, len(lagged_rows.mean)
-    needed = regimes * (sample.y.shape[0] - D + 2)
-    if rows < needed:
-        raise SeriesError(
-            f"{lagged_rows.data.name}: {rows} rows are complete with all their lags when a fifth is held out, but "
-            f"{regimes} regimes of {D} channels need at least {needed}; "
-            "give more rows, or fewer --regimes, --lags or --channels"
-        )
 
 
 def _fitted(em: EM, sample: Rows, config: TrainConfig, seed: int) -> Parameters:

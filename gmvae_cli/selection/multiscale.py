@@ -1,4 +1,4 @@
-"""The time scale and the number of regimes: what labellings of a recording at several time scales agree on.
+"""Choice of the time scale and the number of regimes, by the agreement of labellings at several time scales.
 
 Where the model is wrong, and on recordings it always is, likelihood does not say how long a regime should last: it
 prefers many short visits. But a regime shows at every scale at which one looks. So the recording is seen as rows and

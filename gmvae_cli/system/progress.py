@@ -1,4 +1,4 @@
-"""How a command says how far its work is."""
+"""Reports of how far the work of a command is."""
 
 from typing import Protocol
 

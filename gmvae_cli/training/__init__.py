@@ -1,1 +1,1 @@
-"""Learning: initialization, gradient annealing, EM, what a run may resume from."""
+"""Learning: initialization, gradient annealing, EM, resume log, warnings about a model."""

@@ -1,8 +1,8 @@
-"""Training: start, anneal, polish. Data in, fitted model out.
+"""Training: start, anneal, EM. Data in, fitted model out.
 
     start       the best of many first parameters                                           initialization.best_start
     anneal      encoder, decoder and prior together, by gradients of the ELBO               gradient.anneal
-    polish      decoder and prior by EM, the encoder alone towards the exact posterior      em.EM, gradient.fit_encoder
+    EM          decoder and prior in closed form, the encoder towards the exact posterior   em.EM, gradient.fit_encoder
     last passes two EM passes or more over all rows, block by block                         expectation.expect_all
 
 All but the last passes work on a sample of the rows that fits in memory, so their cost does not grow with the file.

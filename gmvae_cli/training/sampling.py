@@ -1,4 +1,4 @@
-"""Which rows are used when: the sample in memory, the rows held out for validation, and smaller subsamples."""
+"""Selection of rows: the sample in memory, the rows held out for validation, and smaller subsamples."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -52,14 +52,25 @@ def draw(lagged_rows: LaggedRows, config: TrainConfig) -> Sample:
         SeriesError: too few fully observed rows for the model.
     """
     sample = _drawn(lagged_rows, config)
-    rows, regimes, D = int(sample.rows.fully_observed.sum()), config.model.regimes, len(lagged_rows.mean)
-    needed = regimes * (sample.rows.y.shape[0] - D + 2)
-    if rows < needed:
-        raise SeriesError(
-            f"{lagged_rows.data.name}: {rows} rows are complete with all their lags, but {regimes} regimes of "
-            f"{D} channels need at least {needed}; give more rows, or fewer --regimes, --lags or --channels"
-        )
+    check_enough(lagged_rows, sample.rows)
     return sample
+
+
+def check_enough(lagged_rows: LaggedRows, rows: Rows, condition: str = "") -> None:
+    """Check that rows are enough for a regression in each regime, two more than the entries of its context.
+
+    Args:
+        rows: some of `lagged_rows`, to learn from. condition: how they were selected, for the message.
+    Raises:
+        SeriesError: too few fully observed rows for the model.
+    """
+    complete, regimes, D = int(rows.fully_observed.sum()), lagged_rows.model.regimes, len(lagged_rows.mean)
+    needed = regimes * (rows.y.shape[0] - D + 2)
+    if complete < needed:
+        raise SeriesError(
+            f"{lagged_rows.data.name}: {complete} rows are complete with all their lags{condition}, but {regimes} "
+            f"regimes of {D} channels need at least {needed}; give more rows, or fewer --regimes, --lags or --channels"
+        )
 
 
 def _drawn(lagged_rows: LaggedRows, config: TrainConfig) -> Sample:

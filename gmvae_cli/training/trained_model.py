@@ -1,4 +1,4 @@
-"""From the rows of a recording to a model ready to be saved: fitted, numbered, scored, with warnings."""
+"""The whole training of a model that is ready to be saved: fitted, numbered, scored, with warnings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ PACKAGES = ("torch", "numpy", "pyarrow")  # whose versions decide the bytes of a
 
 @dataclass(frozen=True)
 class Start:
-    """Where training begins.
+    """The point from which training begins.
 
     Args:
         initial: parameters in the units of `training_rows`; None: training looks for its own.
