@@ -20,6 +20,7 @@ Posterior = Literal["smooth", "viterbi", "filter", "encoder"]
 
 _MOST_CONTEXT_ROWS = 1_000_000  # that a prediction looks back on; more is a slip of the hand, and would fill the memory
 _MOST_WEIGHTS = 100_000_000  # of the encoder, 400 MB in single precision
+_LARGEST_SEED = 2**63 - 1  # of torch's 64 bits, with room for the numbers that are added
 _FEWEST_BATCH_ROWS = 64  # in which one minibatch in 27 has no row of a regime of 5 %
 
 _FIXED_BY_A_MODEL = ("regimes", "channels", "lags", "prior", "dwell", "covariance", "intercept")
@@ -56,6 +57,12 @@ def _positive(option: str, value: float) -> None:
 def _below_one(option: str, value: float) -> None:
     if not 0 <= value < 1:
         raise ConfigError(f"--{option} is {value:g}, but must be at least 0 and below 1")
+
+
+def _valid_seed(seed: int) -> None:
+    _at_least("seed", seed, 0)
+    if seed > _LARGEST_SEED:
+        raise ConfigError(f"--seed is {seed}, but must be at most {_LARGEST_SEED}")
 
 
 def _one_of(option: str, value: str, choices: object) -> None:
@@ -225,8 +232,9 @@ class TrainConfig:
                 f"--temperature-end is {self.temperature_end:g}, above --temperature-start {self.temperature_start:g}; "
                 "it must not rise"
             )
-        for option, value in (("steps", self.steps), ("polish", self.polish), ("seed", self.seed)):
+        for option, value in (("steps", self.steps), ("polish", self.polish)):
             _at_least(option, value, 0)
+        _valid_seed(self.seed)
         _at_least("restarts", self.restarts, 1)
         _at_least("batch-rows", self.batch_rows, _FEWEST_BATCH_ROWS)
         _positive("lr", self.lr)
@@ -269,7 +277,7 @@ class SelectConfig:
             _one_of("covariance", covariance, Covariance)
         assert self.candidates, "ModelConfig has checked each"
         _at_least("restarts", self.restarts, 1)
-        _at_least("seed", self.seed, 0)
+        _valid_seed(self.seed)
 
     def training(self, chosen: ModelConfig) -> "TrainConfig":
         """Configure the training of a chosen candidate."""
@@ -314,7 +322,7 @@ class SimulateConfig:
         for option in ("steps", "regimes", "channels", "lags", "series"):
             _at_least(option, getattr(self, option), 1)
         _at_least("dwell", self.dwell, 1)
-        _at_least("seed", self.seed, 0)
+        _valid_seed(self.seed)
         _one_of("prior", self.prior, Prior)
         _one_of("covariance", self.covariance, Covariance)
         _below_one("missing", self.missing)

@@ -7,6 +7,7 @@ from typing import Any
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
+from gmvae_cli.cli import paths
 from gmvae_cli.cli.terminal import width, wrapped
 
 GROUPS = ("files", "model", "search", "output", "expert")  # the most useful first; expert: what hardly anyone needs
@@ -35,6 +36,11 @@ class Command(TyperCommand):
         except TyperException as error:
             error.ctx = ctx  # type: ignore[attr-defined]
             raise
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, unless its log would overwrite one of its files."""
+        paths.require_own_log(ctx.params)
+        return super().invoke(ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help."""

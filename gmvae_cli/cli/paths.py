@@ -4,9 +4,9 @@ The command makes the same checks again, with the same messages; here an impossi
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from gmvae_cli.errors import CheckpointError
+from gmvae_cli.errors import CheckpointError, ConfigError
 from gmvae_cli.files.atomic import require_writable
 from gmvae_cli.files.inputs import expand, require_file
 
@@ -46,3 +46,20 @@ def require_outputs(*paths: str | None) -> None:
     for path in paths:
         if path is not None:
             require_writable(path)
+
+
+def require_own_log(values: Mapping[str, object]) -> None:
+    """Check that --log-file names no file that another option or argument names.
+
+    Args:
+        values: of all options and arguments of a command, by name.
+    Raises:
+        ConfigError: it does; opening the log would have emptied that file.
+    """
+    log = values.get("log_file")
+    if log is None:
+        return
+    others = [value for name, value in values.items() if name != "log_file"]
+    named = [path for value in others for path in (value if isinstance(value, list) else [value])]
+    if os.path.realpath(str(log)) in {os.path.realpath(path) for path in named if isinstance(path, str)}:
+        raise ConfigError(f"--log-file is '{log}', a file that the command reads or writes; name another one")

@@ -9,6 +9,7 @@ from torch import Tensor
 from gmvae_cli.config import TrainConfig
 from gmvae_cli.core import GMVAE, SMALLEST_PROB, temperature_at
 from gmvae_cli.data.lagged_rows import Rows
+from gmvae_cli.errors import GmvaeError
 from gmvae_cli.model.ar_density import lag_inflation, log_likelihoods
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.resume import NOTHING, ResumeLog, State
@@ -81,7 +82,7 @@ def anneal(
     """
     length = min(_CHUNK, len(rows))
     count = max(1, min(config.batch_rows, len(rows)) // length)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters: list[Tensor] = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = Adam(parameters)
     offsets = torch.arange(length)
     inflation = lag_inflation(rows.y, model.emission().to(rows.y), rows.lag_index)
@@ -101,6 +102,8 @@ def anneal(
         )
         loss = -elbo.sum() / usable.sum().clamp_min(1)
         optimizer.step(torch.autograd.grad(loss, parameters), _falling(config.lr, step, steps))
+        if not torch.stack(torch._foreach_norm(parameters)).sum().isfinite():
+            raise GmvaeError(f"training diverged at step {step + 1} of {steps}; try a smaller --lr than {config.lr:g}")
         resume_log.record("anneal", optimizer.state(), generator, finished=step + 1 == steps)
         progress("anneal", step + 1, steps)
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -87,3 +88,11 @@ def test_several_inputs_are_left_to_infer(here):
 
 def test_a_device_can_be_written_to():
     paths.require_outputs("/dev/null", "-", None)
+
+
+@pytest.mark.parametrize("log", ["in.csv", "./in.csv", "o.csv"])
+def test_a_log_never_overwrites_a_file_of_the_command(rejection, here, log):
+    Path("in.csv").write_text("t,x0\n")
+    line = rejection("segment", "in.csv", "--output", "o.csv", "--log-file", log, status=2)
+    assert line == f"--log-file is '{log}', a file that the command reads or writes; name another one"
+    assert Path("in.csv").read_text() == "t,x0\n"

@@ -71,6 +71,22 @@ def test_same_seed_same_bytes_and_another_seed_other_bytes(run, series):
     assert trained(run, series, "--seed", "1", model="c.safetensors")[1].read_bytes() != first
 
 
+@pytest.mark.parametrize(
+    ("options", "status", "line"),
+    [
+        (("--seed", str(2**63)), 2, f"--seed is {2**63}, but must be at most {2**63 - 1}"),
+        (("--lr", "1e10"), 1, "training diverged at step 2 of 2; try a smaller --lr than 1e+10"),
+    ],
+)
+def test_extreme_options_are_one_line(run, series, options, status, line):
+    result = run("train", series, "--model", series.parent / "m.safetensors", "--quiet", *FAST, *options)
+    assert (result.exit_code, result.stderr) == (status, line + "\n")
+
+
+def test_the_largest_seed_is_used(run, series):
+    trained(run, series, "--seed", str(2**63 - 1))
+
+
 def test_align_to_keeps_the_numbers_of_an_older_model(run, series):
     """The older model has the larger regime, which a model by itself calls 0, as 1."""
     figures, model = trained(run, series)
