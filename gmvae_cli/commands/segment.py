@@ -16,7 +16,7 @@ from gmvae_cli.metrics.segments import Ribbon
 from gmvae_cli.plotting import figure
 from gmvae_cli.plotting.plot_data import PlotDataBuilder, drawn_channels
 from gmvae_cli.selection.search import OnNote, data_notes, make_choices
-from gmvae_cli.system.device import configure_process
+from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.trained_model import TrainedModel, train_model
 
@@ -86,9 +86,11 @@ def segment(
         on_note: called with each property of the rows that may mislead the search, before it starts.
     Raises:
         ConfigError: targets that contradict each other. SeriesError: the file cannot be used, or a target not written.
+        GmvaeError: the device is absent.
     """
     started = time.perf_counter()
     configure_process()
+    device_of(config.device)
     targets.check(input_file)
     reader = open_series([input_file], files)
     with ExitStack() as stack:

@@ -39,6 +39,13 @@ def test_one_command_gives_labels_picture_segments_and_model(run, recorded, tmp_
     assert scores["ari"] > 0.9
 
 
+def test_an_absent_device_is_reported_before_the_file_is_read(rejection, tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_text("t,x0\n1,no number\n")
+    line = rejection("segment", path, "--output", tmp_path / "out.csv", "--device", "cuda:99", status=1)
+    assert line.startswith("--device is 'cuda:99', but this machine has only: cpu")
+
+
 def test_the_same_command_gives_the_same_bytes_and_tomorrow_uses_the_model(run, recorded, tmp_path):
     outputs = []
     for name in ("one", "two"):
