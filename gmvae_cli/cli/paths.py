@@ -6,7 +6,7 @@ The command makes the same checks again, with the same messages; here an impossi
 import os
 from collections.abc import Mapping, Sequence
 
-from gmvae_cli.errors import CheckpointError, ConfigError
+from gmvae_cli.errors import CheckpointError, ConfigError, GmvaeError
 from gmvae_cli.files.atomic import require_writable
 from gmvae_cli.files.inputs import expand, require_file
 
@@ -60,6 +60,14 @@ def require_own_log(values: Mapping[str, object]) -> None:
     if log is None:
         return
     others = [value for name, value in values.items() if name != "log_file"]
-    named = [path for value in others for path in (value if isinstance(value, list) else [value])]
+    named = [path for value in others for path in (_files(value) if isinstance(value, list) else [value])]
     if os.path.realpath(str(log)) in {os.path.realpath(path) for path in named if isinstance(path, str)}:
         raise ConfigError(f"--log-file is '{log}', a file that the command reads or writes; name another one")
+
+
+def _files(inputs: list[str]) -> list[str]:
+    """Expand folders and globs; what cannot be expanded is reported later, by its own check."""
+    try:
+        return [*inputs, *(file.path for file in expand(inputs))]
+    except GmvaeError:
+        return inputs

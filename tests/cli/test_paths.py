@@ -96,3 +96,12 @@ def test_a_log_never_overwrites_a_file_of_the_command(rejection, here, log):
     line = rejection("segment", "in.csv", "--output", "o.csv", "--log-file", log, status=2)
     assert line == f"--log-file is '{log}', a file that the command reads or writes; name another one"
     assert Path("in.csv").read_text() == "t,x0\n"
+
+
+@pytest.mark.parametrize("inputs", ["folder", "folder/*.csv"])
+def test_a_log_never_overwrites_a_file_of_an_input_folder(rejection, here, inputs):
+    Path("folder").mkdir()
+    Path("folder/a.csv").write_text("x\n1\n2\n")
+    options = ["--model", "m.safetensors", "--log-file", "folder/a.csv"]
+    assert "a file that the command reads or writes" in rejection("train", inputs, *options, status=2)
+    assert Path("folder/a.csv").read_text() == "x\n1\n2\n"
