@@ -1,7 +1,10 @@
 import json
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import pyarrow.csv
 import pytest
 import safetensors.torch
 import torch
@@ -189,3 +192,14 @@ def test_a_rejection_stays_one_line_whatever_the_file_says(saved, rejection):
     assert "two\\nlines" in rejection("inspect", saved, status=1)
     retouched(saved, lambda header: header["model"].update({"a\nb\x1b": 1}))
     assert "\x1b" not in rejection("inspect", saved, status=1)
+
+
+def test_a_model_of_an_earlier_version_labels_as_it_did(run, tmp_path):
+    """`old_models` holds a model that version 0.1.0 wrote in format 2, and a file with the labels that it gave."""
+    folder, out = Path(__file__).parent / "old_models", tmp_path / "labelled.csv"
+    result = run("infer", folder / "format_2.csv", "--model", folder / "format_2.safetensors", "--output", out)
+    assert result.exit_code == 0, result.stderr
+    before, now = (pyarrow.csv.read_csv(path) for path in (folder / "format_2.csv", out))
+    assert now["regime"].equals(before["regime"])
+    for name in ("prob_0", "prob_1", "log_likelihood"):
+        np.testing.assert_allclose(now[name].to_numpy(), before[name].to_numpy(), rtol=1e-9)  # other processors
