@@ -1,15 +1,13 @@
 """`gmvae segment`: from a raw file to labels, segments, picture and model in one command."""
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from gmvae_cli.checkpoint import write
+from gmvae_cli.checkpoint import save
 from gmvae_cli.config import InferConfig, SeriesConfig, TrainConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import Note
-from gmvae_cli.files.atomic import atomic, require_apart
+from gmvae_cli.files.atomic import atomic, require_apart, require_writable
 from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.inference.label_table import LabelTotals, OnRows, open_outputs, scratch_folder, table_labels
 from gmvae_cli.metrics.segments import Ribbon
@@ -52,7 +50,7 @@ class SegmentResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """Files to write. All appear together, or none does."""
+    """Files to write, each whole or not at all: the model as soon as it is trained, the picture last."""
 
     output: str
     segments: str | None = None
@@ -60,13 +58,21 @@ class Targets:
     model: str | None = None
 
     def check(self, input_file: str) -> None:
-        """Raise a ConfigError for two targets that are one file, or a picture of unknown format."""
+        """Check before long work that the targets can be written.
+
+        Raises:
+            ConfigError: two targets are one file, or a picture of unknown format. SeriesError: nothing can be written
+                there.
+        """
         if self.output != "-":
             require_apart({"--output": self.output})
         if self.plot is not None:
             figure.format_of(self.plot)
         others = {"--model": self.model, "--plot": self.plot, "--segments": self.segments}
         require_apart(others, [input_file, self.output])
+        for path in others.values():
+            if path is not None:
+                require_writable(path)
 
 
 def segment(
@@ -93,24 +99,25 @@ def segment(
     device_of(config.device)
     targets.check(input_file)
     reader = open_series([input_file], files)
-    with ExitStack() as stack:
-        outputs = stack.enter_context(open_outputs(reader, targets.output, targets.segments, files))
-        model, picture = (stack.enter_context(_optional(path)) for path in (targets.model, targets.plot))
-        folder = scratch_folder(targets.output)
-        data = stack.enter_context(reader.read_data(folder, progress))
+    folder = scratch_folder(targets.output)
+    with (
+        open_outputs(reader, targets.output, targets.segments, files) as outputs,
+        reader.read_data(folder, progress) as data,
+    ):
         config, start = make_choices(config, data, progress, on_note)
         notes = [*data.notes, *data_notes(data, config)]
         trained = train_model(data, reader.layout, config, start, progress, notes)
         checkpoint = trained.checkpoint
-        if model is not None:
-            write(model, checkpoint)
+        if targets.model is not None:
+            save(targets.model, checkpoint)
         totals = LabelTotals(checkpoint.model.regimes)
-        drawing = None if picture is None else _drawing(reader, targets.output, checkpoint.model.regimes)
+        drawing = None if targets.plot is None else _drawing(reader, targets.output, checkpoint.model.regimes)
         with table_labels(data, checkpoint, labels, totals, directory=folder, progress=progress) as labelled:
             labelled.write(reader, outputs, None if drawing is None else _drawn(data, drawing))
-        if picture is not None and drawing is not None and targets.plot is not None:
+        if targets.plot is not None and drawing is not None:
             progress("draw", 0, 1)
-            figure.save(picture, figure.format_of(targets.plot), drawing.build(data))
+            with atomic(targets.plot) as temporary:
+                figure.save(temporary, figure.format_of(targets.plot), drawing.build(data))
     return _result(data, trained, start.agreement, totals, targets, time.perf_counter() - started)
 
 
@@ -144,16 +151,6 @@ def _result(
         plot=targets.plot,
         ribbon=totals.ribbon,
     )
-
-
-@contextmanager
-def _optional(path: str | None) -> Iterator[str | None]:
-    """Yield a temporary name beside a target, as `atomic` does; None if no target is named."""
-    if path is None:
-        yield None
-        return
-    with atomic(path) as temporary:
-        yield temporary
 
 
 def _drawing(reader: SeriesReader, output: str, num_regimes: int) -> PlotDataBuilder:

@@ -118,7 +118,8 @@ def dry_run(inputs: Sequence[str], config: TrainConfig, files: SeriesConfig, pro
         if config.search is None or config.search.time_scale is not None:  # the comparison takes as long as training
             config, _ = make_choices(config, data, progress)
         require_rows(training_rows(data, config.model, device), config)
-        needed = 8 * data.rows  # to number the regimes, every row is labelled
+        features = 2 * len(data.channels) + 1  # of a block: mean and spread of each channel, and its step
+        needed = 0 if config.model.summarize == 1 else 8 * features * (data.rows // config.model.summarize)
         return plan(data, needed, None, rows_per_second=TRAIN_ROWS_PER_SECOND, seconds=TRAIN_SECONDS)
 
 

@@ -8,6 +8,7 @@ import pytest
 from gmvae_cli.checkpoint import load
 from gmvae_cli.files.table_reader import CsvTable
 from gmvae_cli.inference import apply
+from gmvae_cli.inference.label_table import TableLabels
 
 
 @pytest.fixture
@@ -21,6 +22,10 @@ def recorded(tmp_path):
     path = tmp_path / "recorded.csv"
     path.write_text("\n".join(["t,x0,x1,true_regime", *rows, ""]))
     return path
+
+
+def raised(error):
+    raise error
 
 
 def test_one_command_gives_labels_picture_segments_and_model(run, recorded, tmp_path):
@@ -117,6 +122,16 @@ def test_the_picture_is_that_of_the_labelled_file(run, recorded, tmp_path, monke
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
     assert run("segment", recorded, "--output", "-", "--regimes", 2, "--plot", "c.png").exit_code == 0
     assert Path("c.png").stat().st_size > 0
+
+
+def test_a_reader_that_stops_early_leaves_the_model(run, recorded, tmp_path, monkeypatch):
+    """`segment --output - --model M | head`: status 0, and the model that was asked for."""
+    monkeypatch.setattr(TableLabels, "write", lambda *arguments: raised(BrokenPipeError))
+    model = tmp_path / "m.safetensors"
+    result = run("segment", recorded, "--output", tmp_path / "o.csv", "--regimes", 2, "--model", model)
+    assert result.exit_code == 0
+    assert load(str(model)).model.regimes == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.safetensors", "recorded.csv"]
 
 
 @pytest.mark.slow
