@@ -103,9 +103,11 @@ fuzz: $(INSTALLED)
 faults: $(INSTALLED)
 	$(BIN)/python tests/faults.py
 
-# how well segment finds the regimes of the labelled recordings in DATA, a folder of folders; many minutes
+# More arguments of quality, for example QUALITY_ARGS="--only logs --seeds 1"
+QUALITY_ARGS ?=
+# how well segment finds known regimes, of generated series and of the recordings in DATA, a folder of folders; hours
 quality: $(INSTALLED)
-	$(BIN)/python tests/quality/quality.py $(DATA)
+	$(BIN)/python tests/quality/quality.py $(DATA) $(QUALITY_ARGS)
 
 # remove all that the other targets made
 clean:
