@@ -435,6 +435,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         "begins = np.zeros(len(columns[2]), np.bool_)",
         ["metrics/test_label_counts.py::test_rows_without_a_true_label_close_up"],
     ),
+    Mutation(
+        "each of several files begins the list of segments anew",
+        "inference/label_table.py",
+        "if self._segments is None:",
+        "if True:",
+        ["commands/test_segment_many.py::test_a_series_goes_on_in_the_next_file"],
+    ),
     # --- pictures
     Mutation(
         "a column of a picture shows its first row alone",
@@ -456,6 +463,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         "first_segment = self.segments + int(np.searchsorted(begun, start))",
         "first_segment = 0",
         ["commands/test_cli_plot.py::test_each_of_several_series_has_its_panel_and_its_segments"],
+    ),
+    Mutation(
+        "the picture of several files names none of them",
+        "plotting/plot_data.py",
+        "file or self.name",
+        "self.name",
+        ["commands/test_segment_many.py::test_the_picture_names_each_file"],
     ),
     Mutation(
         "channels that never change are not drawn",

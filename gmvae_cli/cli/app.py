@@ -46,8 +46,8 @@ def gmvae(
 
 @command
 def segment(
-    input_file: options.OneInput,
-    output: options.OneOutput,
+    inputs: options.Inputs,
+    output: options.Output,
     config: options.Segmentation,
     labels: options.Labels,
     files: options.Files,
@@ -58,20 +58,20 @@ def segment(
     dry_run: options.DryRun = False,
     display: options.Display,
 ) -> None:
-    """Find the regimes of a raw file and label its rows, in one step."""
+    """Find the regimes of raw files and label their rows, in one step."""
     labels = InferConfig(posterior=labels.posterior, device=config.device)
     with display as terminal:
         terminal.require_free_stdout(output)
-        paths.require_inputs([input_file])
-        paths.require_outputs(output, plot, model, segments)
+        paths.require_inputs(inputs)
+        paths.require_outputs(output if paths.is_one_file(inputs) else None, plot, model, segments)
         from gmvae_cli.commands import train
         from gmvae_cli.commands.segment import Targets, segment
 
         if dry_run:
-            report.plan(train.dry_run([input_file], config, files, terminal), terminal)
+            report.plan(train.dry_run(inputs, config, files, terminal), terminal)
         else:
             targets = Targets(output=output, segments=segments, plot=plot, model=model)
-            result = segment(input_file, targets, config, labels, files, terminal, terminal.warning)
+            result = segment(inputs, targets, config, labels, files, terminal, terminal.warning)
             report.segment(result, terminal)
 
 

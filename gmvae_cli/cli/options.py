@@ -230,7 +230,6 @@ def _argument(group: str, metavar: str, explanation: str) -> Any:
 
 
 Inputs = Annotated[list[str], _argument("files", "INPUT", "Series files, globs or folders; - is CSV from stdin.")]
-OneInput = Annotated[str, _argument("files", "INPUT", "A series file; - is CSV from stdin.")]
 LabelledInput = Annotated[str, _argument("files", "INPUT", "A labelled series file; - is CSV from stdin.")]
 InferredInput = Annotated[str, _argument("files", "INFERRED", "A file that infer wrote; - is CSV from stdin.")]
 SimulatedOutput = Annotated[str, _argument("output", "OUT", ".csv, .csv.gz, .tsv or .parquet; - is CSV to stdout.")]
@@ -245,7 +244,6 @@ TruthOut = Annotated[str | None, _own("output", "--truth", "Save the generating 
 Output = Annotated[
     str, _own("output", "--output", "The labelled file; a folder for several inputs; - is stdout.", "OUT")
 ]
-OneOutput = Annotated[str, _own("output", "--output", "The labelled file; - is stdout.", "OUT")]
 Figure = Annotated[str, _own("output", "--output", "The picture: .png, .svg or .pdf.", "FIG")]
 FigureToo = Annotated[str | None, _own("output", "--plot", "Draw a picture as well: .png, .svg or .pdf.", "FIG")]
 SegmentsToo = Annotated[str | None, _own("output", "--segments", "Write the list of segments as well.", "OUT")]

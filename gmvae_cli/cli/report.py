@@ -127,12 +127,15 @@ def segment(result: "SegmentResult", terminal: Terminal) -> None:
     agreement = "not computed: the likelihood chose the labels"
     if result.agreement is not None:
         agreement = f"{number(result.agreement, 2)} with the labels at every time scale tried; 1 is the same labels"
+    written = (result.output, result.model, result.plot, result.segments_file)
     _print_regimes(result.shares, result.expected_dwell)
     _print_ribbon(result.ribbon, terminal)
     print_facts(
-        ("written to", ", ".join(name for name in (result.output, result.model, result.plot) if name)),
+        ("written to", ", ".join(name for name in written if name)),
+        *([("files", f"{result.files:,}")] if result.files > 1 else []),
         ("rows", f"{result.rows:,} in {count(result.segments, 'segment', 'segments')}"),
         ("modelled as", _modelled_as(result.summarize, result.stride, result.evidence_scale)),
+        *([("choice", result.reason)] if result.reason else []),
         ("agreement", agreement),
         ("time", f"{result.seconds:.1f} s"),
     )

@@ -11,16 +11,17 @@ from gmvae_cli.commands.dry_run import INFER_ROWS_PER_SECOND, Plan, existing_fol
 from gmvae_cli.commands.gates import missed
 from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.errors import ConfigError, GmvaeError, Note, SeriesError
+from gmvae_cli.errors import ConfigError, GmvaeError, Note
 from gmvae_cli.files import manifest
-from gmvae_cli.files.atomic import atomic, require_apart
-from gmvae_cli.files.inputs import InputFile, expand, suffix_of
-from gmvae_cli.files.series_reader import SeriesReader, open_series
+from gmvae_cli.files.atomic import atomic, make_folder, require_apart
+from gmvae_cli.files.inputs import InputFile, expand, is_one_file, suffix_of
+from gmvae_cli.files.series_reader import SeriesReader
 from gmvae_cli.inference import apply, posterior
 from gmvae_cli.inference.label_table import (
     LabelTotals,
     TableLabels,
     open_outputs,
+    require_rows_stay,
     scratch_folder,
     table_labels,
     training_log_likelihood,
@@ -85,7 +86,7 @@ def infer(
         checkpoint.build_encoder(model_path)
     labelling = _Labelling(checkpoint, model_path, config, series, progress)
     files = expand(inputs)
-    if _is_single(files, inputs):
+    if is_one_file(files, inputs):
         if skip_existing and os.path.exists(output):
             labelling.skipped = 1
         else:
@@ -119,7 +120,7 @@ def dry_run(
     checkpoint = load(model_path)
     device_of(config.device)
     files = expand(inputs)
-    folder = existing_folder(scratch_folder(output) if _is_single(files, inputs) else output)
+    folder = existing_folder(scratch_folder(output) if is_one_file(files, inputs) else output)
     labelling = _Labelling(checkpoint, model_path, config, series, progress)
     if len(files) == 1:
         return _plan_table(labelling, labelling.open(files), folder, progress)
@@ -168,7 +169,7 @@ class _Labelling:
         parts: list[tuple[InputFile, str]] = []
         for done, (file, target) in enumerate(targets):
             try:
-                os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+                make_folder(os.path.dirname(target))
                 reader = self.open([file])
                 if reader.layout.series is None:
                     self._label_table(reader, file, target)
@@ -177,8 +178,6 @@ class _Labelling:
                     parts.append((file, target))
             except GmvaeError as error:
                 self.failures.append(str(error))
-            except OSError as error:
-                raise SeriesError(f"{folder}: cannot be written ({error.strerror})") from error
             progress("infer", done + 1, len(targets), self.failed())
         self.progress = progress
         if parts:
@@ -201,18 +200,14 @@ class _Labelling:
 
     def _label_parts(self, parts: Sequence[tuple[InputFile, str]]) -> None:
         """Label files that are one table, each into its own output."""
-        if len(parts) > 1 and self.series.sort:
-            raise ConfigError("--sort would move rows from file to file; sort the files into one first")
         folder = scratch_folder(parts[0][1])
         reader = self.open([file for file, _ in parts])
+        require_rows_stay(reader)
         with (
             reader.read_data(folder, self.progress, keep_constant=True) as data,
             self._labels(data, folder) as labels,
         ):
-            for file, output in parts:
-                part = open_series([file], reader.config)
-                with open_outputs(part, output, None, self.series) as outputs:
-                    labels.write(part, outputs)
+            labels.write_files(reader, [output for _, output in parts], self.series)
         self.written += [(file.path, output) for file, output in parts]
 
     def _labels(self, data: SeriesData, folder: str | None) -> AbstractContextManager[TableLabels]:
@@ -292,8 +287,3 @@ def _plan_folder(labelling: _Labelling, files: Sequence[InputFile], folder: str 
         except GmvaeError as error:
             labelling.failures.append(str(error))
     return joined(plans, labelling.checkpoint.channels, folder, len(files), labelling.failures)
-
-
-def _is_single(files: Sequence[InputFile], inputs: Sequence[str]) -> bool:
-    """Return whether the input is one file, not a folder or pattern that happens to hold a single file."""
-    return len(files) == 1 and files[0].path == inputs[0]

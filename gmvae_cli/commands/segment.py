@@ -1,22 +1,36 @@
 """`gmvae segment`: from a raw file to labels, segments, picture and model in one command."""
 
+import os
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from gmvae_cli.checkpoint import save
 from gmvae_cli.config import InferConfig, SeriesConfig, TrainConfig
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.errors import Note
-from gmvae_cli.files.atomic import atomic, require_apart, require_writable
+from gmvae_cli.errors import ConfigError, Note
+from gmvae_cli.files.atomic import atomic, make_folder, require_apart, require_writable
+from gmvae_cli.files.inputs import InputFile, expand, is_one_file, suffix_of
 from gmvae_cli.files.series_reader import SeriesReader, open_series
-from gmvae_cli.inference.label_table import LabelTotals, OnRows, open_outputs, scratch_folder, table_labels
+from gmvae_cli.inference.label_table import (
+    LabelTotals,
+    OnRows,
+    TableLabels,
+    open_outputs,
+    open_segments,
+    require_rows_stay,
+    scratch_folder,
+    table_labels,
+)
 from gmvae_cli.metrics.segments import Ribbon
 from gmvae_cli.plotting import figure
 from gmvae_cli.plotting.plot_data import PlotDataBuilder, drawn_channels
 from gmvae_cli.selection.search import OnNote, data_notes, make_choices
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress
-from gmvae_cli.training.trained_model import TrainedModel, train_model
+from gmvae_cli.training.trained_model import Start, TrainedModel, train_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +40,7 @@ class SegmentResult:
     Args:
         stride, summarize: rows between lags, and rows in a block that stands for them (1: the rows themselves).
         agreement: root mean square ARI of the consensus with the labellings of all time scales; None: likelihood alone
-            decided.
+            decided. reason: one sentence that says which of the two decided, and why.
     """
 
     rows: int
@@ -40,43 +54,56 @@ class SegmentResult:
     evidence_scale: float
     agreement: float | None
     log_likelihood_per_row: float | None
-    seconds: float
+    reason: str
     warnings: list[Note]
     output: str
     model: str | None
     plot: str | None
+    segments_file: str | None
+    files: int
+    seconds: float
     ribbon: Ribbon | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """Files to write, each whole or not at all: the model as soon as it is trained, the picture last."""
+    """Files to write, each whole or not at all: the model as soon as it is trained, the picture last.
+
+    Several inputs have one model, one list of segments and one picture; their `output` is a folder that mirrors their
+    relative paths.
+    """
 
     output: str
     segments: str | None = None
     plot: str | None = None
     model: str | None = None
 
-    def check(self, input_file: str) -> None:
-        """Check before long work that the targets can be written.
+    def outputs(self, files: Sequence[InputFile], single: bool) -> list[str]:
+        """List the labelled file of each input, after checking that every target can be written.
 
         Raises:
-            ConfigError: two targets are one file, or a picture of unknown format. SeriesError: nothing can be written
-                there.
+            ConfigError: two targets are one file, a picture of unknown format, or a file or stdout as the output of
+                several inputs. SeriesError: nothing can be written there.
         """
-        if self.output != "-":
-            require_apart({"--output": self.output})
         if self.plot is not None:
             figure.format_of(self.plot)
+        if not single and (self.output == "-" or suffix_of(self.output) is not None):
+            raise ConfigError(f"--output is '{self.output}', but several inputs need a folder to write to")
+        outputs = [self.output] if single else [os.path.join(self.output, file.relative) for file in files]
         others = {"--model": self.model, "--plot": self.plot, "--segments": self.segments}
-        require_apart(others, [input_file, self.output])
+        require_apart(others, [*(file.path for file in files), *outputs])
         for path in others.values():
             if path is not None:
                 require_writable(path)
+        if not single:
+            for path in outputs:
+                make_folder(os.path.dirname(path))
+                require_writable(path)
+        return outputs
 
 
 def segment(
-    input_file: str,
+    inputs: Sequence[str],
     targets: Targets,
     config: TrainConfig,
     labels: InferConfig,
@@ -84,24 +111,26 @@ def segment(
     progress: Progress,
     on_note: OnNote,
 ) -> SegmentResult:
-    """Learn the regimes of a file, label its rows, and write what is asked for.
+    """Learn the regimes of one or several files together, label their rows, and write what is asked for.
 
-    The file is read twice: once for its numbers, once for the cells that the labels are written beside.
+    A file is read twice: once for its numbers, once for the cells that the labels are written beside.
 
     Args:
         on_note: called with each property of the rows that may mislead the search, before it starts.
     Raises:
-        ConfigError: targets that contradict each other. SeriesError: the file cannot be used, or a target not written.
+        ConfigError: targets that contradict each other. SeriesError: a file cannot be used, or a target not written.
         GmvaeError: the device is absent.
     """
     started = time.perf_counter()
     configure_process()
     device_of(config.device)
-    targets.check(input_file)
-    reader = open_series([input_file], files)
-    folder = scratch_folder(targets.output)
+    paths = expand(inputs)
+    outputs = targets.outputs(paths, is_one_file(paths, inputs))
+    reader = open_series(paths, files)
+    require_rows_stay(reader)
+    folder = scratch_folder(outputs[0])
     with (
-        open_outputs(reader, targets.output, targets.segments, files) as outputs,
+        _writing(reader, targets, outputs, files) as write,
         reader.read_data(folder, progress) as data,
     ):
         config, start = make_choices(config, data, progress, on_note)
@@ -113,21 +142,30 @@ def segment(
         totals = LabelTotals(checkpoint.model.regimes)
         drawing = None if targets.plot is None else _drawing(reader, targets.output, checkpoint.model.regimes)
         with table_labels(data, checkpoint, labels, totals, directory=folder, progress=progress) as labelled:
-            labelled.write(reader, outputs, None if drawing is None else _drawn(data, drawing))
+            on_rows = None if drawing is None else _drawn(data, drawing)
+            write(labelled, on_rows)
         if targets.plot is not None and drawing is not None:
             progress("draw", 0, 1)
             with atomic(targets.plot) as temporary:
                 figure.save(temporary, figure.format_of(targets.plot), drawing.build(data))
-    return _result(data, trained, start.agreement, totals, targets, time.perf_counter() - started)
+    return _result(data, trained, start, totals, targets, files=len(paths), seconds=time.perf_counter() - started)
+
+
+@contextmanager
+def _writing(
+    reader: SeriesReader, targets: Targets, outputs: Sequence[str], files: SeriesConfig
+) -> Iterator[Callable[[TableLabels, OnRows | None], None]]:
+    """Open what is written, of several inputs only the list of segments; yield a function that writes the labels."""
+    if outputs == [targets.output]:
+        with open_outputs(reader, targets.output, targets.segments, files) as opened:
+            yield lambda labels, on_rows: labels.write(reader, opened, on_rows)
+    else:
+        with open_segments(targets.segments, files) as segments:
+            yield lambda labels, on_rows: labels.write_files(reader, outputs, files, segments, on_rows)
 
 
 def _result(
-    data: SeriesData,
-    trained: TrainedModel,
-    agreement: float | None,
-    totals: LabelTotals,
-    targets: Targets,
-    seconds: float,
+    data: SeriesData, trained: TrainedModel, start: Start, totals: LabelTotals, targets: Targets, **facts: Any
 ) -> SegmentResult:
     checkpoint = trained.checkpoint
     known = {note.code for note in trained.notes}
@@ -142,14 +180,16 @@ def _result(
         stride=checkpoint.model.stride,
         summarize=checkpoint.model.summarize,
         evidence_scale=float(checkpoint.parameters.evidence_scale),
-        agreement=agreement,
+        agreement=start.agreement,
+        reason=start.reason,
         log_likelihood_per_row=totals.log_likelihood_per_row,
-        seconds=seconds,
         warnings=[*trained.notes, *later],
         output=targets.output,
         model=targets.model,
         plot=targets.plot,
+        segments_file=targets.segments,
         ribbon=totals.ribbon,
+        **facts,
     )
 
 
@@ -160,4 +200,4 @@ def _drawing(reader: SeriesReader, output: str, num_regimes: int) -> PlotDataBui
 
 
 def _drawn(data: SeriesData, drawing: PlotDataBuilder) -> OnRows:
-    return lambda cells, rows: drawing.add_from(data, cells, rows.regimes, rows.probs)
+    return lambda file, cells, rows: drawing.add_from(data, cells, rows.regimes, rows.probs, file)

@@ -46,6 +46,18 @@ def require_writable(path: str) -> None:
         raise SeriesError(f"{path}: cannot be written ({os.strerror(errno.EACCES)})")
 
 
+def make_folder(path: str) -> None:
+    """Make a folder for outputs, and those above it, where they are not there yet.
+
+    Raises:
+        SeriesError: it cannot be made.
+    """
+    try:
+        os.makedirs(path or ".", exist_ok=True)
+    except OSError as error:
+        raise SeriesError(f"{path}: cannot be written ({error.strerror})") from error
+
+
 @contextmanager
 def atomic(path: str) -> Iterator[str]:
     """Yield a temporary name beside `path` that takes its place when the block ends, and is removed if it fails.

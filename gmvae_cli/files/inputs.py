@@ -74,6 +74,11 @@ def expand(inputs: Sequence[str]) -> list[InputFile]:
     ]
 
 
+def is_one_file(files: Sequence[InputFile], inputs: Sequence[str]) -> bool:
+    """Return whether inputs name one file, not a folder or pattern that happens to hold a single file."""
+    return len(files) == 1 and files[0].path == inputs[0]
+
+
 def require_file(file: InputFile) -> None:
     """Check that a file is there and has a name that tells its format; standard input always is.
 

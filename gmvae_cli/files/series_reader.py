@@ -1,6 +1,7 @@
 """Series files: their numbers for the mathematics, and their rows as they stand for the output."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class SeriesReader:
     """A table of one or several files; it may be read any number of times.
 
     Attributes:
-        name: in messages. paths: of the files. layout: the columns' roles. config: the options it is read with.
+        name: in messages. files, paths: of the table. layout: the columns' roles. config: the options it is read with.
         format: "csv" or "parquet", `delimiter` and Arrow `schema`: those of the first file.
         rows: T, or None until a CSV file has been read.
         notes: about columns that are no channels.
@@ -51,7 +52,8 @@ class SeriesReader:
         first = tables[0]
         self.config = config
         self.name = first.name if len(tables) == 1 else f"{first.name} and {len(tables) - 1} more"
-        self.paths = tuple(table.file.path for table in tables)
+        self.files = tuple(table.file for table in tables)
+        self.paths = tuple(file.path for file in self.files)
         self.format, self.delimiter = first.format, first.delimiter
         self.notes: list[Note]
         self.layout, self.notes = find_layout(first, config)
@@ -67,6 +69,18 @@ class SeriesReader:
     def using(self, config: SeriesConfig) -> "SeriesReader":
         """Return a reader of the same files with other roles of their columns; stdin is not read again."""
         return SeriesReader(self._tables, config)
+
+    def parts(self) -> list["SeriesReader"]:
+        """Return a reader of each file, with the same roles of its columns."""
+        layout = self.layout
+        roles = replace(
+            self.config,
+            channels=layout.channels,
+            time=layout.time,
+            no_time=layout.time is None,
+            series=layout.series,
+        )
+        return [SeriesReader([table], roles) for table in self._tables]
 
     def read_data(
         self, directory: str | None = None, progress: Progress = silent, *, keep_constant: bool = False

@@ -12,9 +12,9 @@ The model may be one that was just trained, and the data those that it was train
 """
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ import pyarrow as pa
 from gmvae_cli.checkpoint import Checkpoint
 from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.errors import Note
+from gmvae_cli.errors import ConfigError, Note
 from gmvae_cli.files.inputs import suffix_of
 from gmvae_cli.files.series_reader import SeriesReader
 from gmvae_cli.files.table_writer import TableWriter, writer
@@ -38,7 +38,7 @@ from gmvae_cli.system.progress import Progress, silent
 # by sqrt(2) standard deviations of the noise (delta^2 / 2).
 _UNLIKE_TRAINING = 1.0
 
-OnRows = Callable[[pa.Table, LabelledRows], None]
+OnRows = Callable[[str, pa.Table, LabelledRows], None]
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,24 @@ def open_outputs(
     delimiter = files.delimiter or (reader.delimiter if suffix == ".csv" else None)
     with (
         writer(output, schema=reader.schema, delimiter=delimiter, decimal=files.decimal) as rows,
-        nullcontext()
-        if segments_path is None
-        else writer(segments_path, delimiter=files.delimiter, decimal=files.decimal) as segments,
+        open_segments(segments_path, files) as segments,
     ):
         yield Outputs(rows, segments, typed=reader.format == "csv" and suffix == ".parquet")
+
+
+def open_segments(path: str | None, files: SeriesConfig) -> AbstractContextManager[TableWriter | None]:
+    """Open the list of segments of a table, which appears when the block ends without an error; None without a path."""
+    return nullcontext() if path is None else writer(path, delimiter=files.delimiter, decimal=files.decimal)
+
+
+def require_rows_stay(reader: SeriesReader) -> None:
+    """Check that every row of a table stays in its file, so that each file can have an output of its own.
+
+    Raises:
+        ConfigError: sorting would move rows from file to file.
+    """
+    if len(reader.files) > 1 and reader.config.sort and reader.layout.series is not None:
+        raise ConfigError("--sort would move rows from file to file; sort the files into one first")
 
 
 def scratch_folder(output: str) -> str | None:
@@ -191,29 +204,44 @@ class TableLabels:
         self._data, self._only_regimes, self._totals, self._progress = data, only_regimes, totals, progress
         self._take = in_portions(posterior.blocks())
         self._row = 0
+        self._segments: SegmentTable | None = None
 
     def write(self, reader: SeriesReader, outputs: Outputs, on_rows: OnRows | None = None) -> None:
         """Write the next rows with their labels: all of the table, or those of one of its files.
 
         Args:
-            reader: of the cells. on_rows: is called with each block: the cells, and their labels.
+            reader: of the cells. on_rows: is called with each block: the name of its file, the cells, their labels.
         """
         kept = self._columns_kept(reader)
-        segments = SegmentTable(reader, self._data) if outputs.segments is not None else None
+        if self._segments is None:
+            self._segments = SegmentTable(reader.layout, self._data)
         for table in reader.tables(BLOCK_ROWS, typed=outputs.typed):
             block = self._take(table.num_rows)
             outputs.rows.write(self._labelled(table.select(kept), block))
             self._totals.add(block)
-            if segments is not None and outputs.segments is not None:
-                finished = segments.add(table, block, self._row)
+            if outputs.segments is not None:
+                finished = self._segments.add(table, block, self._row, reader.name)
                 if len(finished):
                     outputs.segments.write(finished)
             if on_rows is not None:
-                on_rows(table, block)
+                on_rows(reader.name, table, block)
             self._row += len(block)
             self._progress("write", self._row, self._data.rows)
-        if segments is not None and outputs.segments is not None:
-            outputs.segments.write(segments.finish())
+        if outputs.segments is not None and self._row == self._data.rows:
+            outputs.segments.write(self._segments.finish())
+
+    def write_files(
+        self,
+        reader: SeriesReader,
+        targets: Sequence[str],
+        files: SeriesConfig,
+        segments: TableWriter | None = None,
+        on_rows: OnRows | None = None,
+    ) -> None:
+        """Write the rows of each file of the table into an output of its own, and one list of all segments."""
+        for part, output in zip(reader.parts(), targets, strict=True):
+            with open_outputs(part, output, None, files) as outputs:
+                self.write(part, replace(outputs, segments=segments), on_rows)
 
     def _columns_kept(self, reader: SeriesReader) -> list[int]:
         """List the positions of columns that are written again; labels of an earlier run are replaced, with a note."""

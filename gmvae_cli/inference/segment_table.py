@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.files.cells import as_text
-from gmvae_cli.files.series_reader import SeriesReader
+from gmvae_cli.files.column_roles import Layout
 from gmvae_cli.inference.labelled_rows import LabelledRows
 from gmvae_cli.metrics.segments import segments
 
@@ -18,27 +18,27 @@ class SegmentTable:
     rows, duration (in seconds or units of the time column, else rows), mean_prob.
 
     Args:
-        reader: of the labelled table. data: its numbers, with the usual step.
+        layout: the columns of the labelled table. data: its numbers, with the usual step.
     """
 
-    def __init__(self, reader: SeriesReader, data: SeriesData) -> None:
-        self.time, self.series, self.name = reader.layout.time, reader.layout.series, reader.name
+    def __init__(self, layout: Layout, data: SeriesData) -> None:
+        self.time, self.series = layout.time, layout.series
         self.step = 1.0 if data.step is None or data.time_unit is None else data.step
         self.count = self.series_start = 0
         self.carried: pa.Table | None = None
         self.last_id: str | None = None
 
-    def add(self, table: pa.Table, block: LabelledRows, row: int) -> pa.Table:
+    def add(self, table: pa.Table, block: LabelledRows, row: int, name: str) -> pa.Table:
         """Add a block of rows that begins at row `row` of the table; return the segments that have ended.
 
         Args:
-            table: cells of the rows. block: their labels.
+            table: cells of the rows. block: their labels. name: of their file, that of its series where no column is.
         """
         visits = segments(block.regimes, block.starts, block.probs)
         count = len(visits)
         spans = pa.table(
             {
-                "series": pa.repeat(self.name, count) if self.series is None else table[self.series].take(visits.start),
+                "series": pa.repeat(name, count) if self.series is None else table[self.series].take(visits.start),
                 "first": row + visits.start,
                 "last": row + visits.stop - 1,
                 "start_time": pa.nulls(count) if self.time is None else table[self.time].take(visits.start),
@@ -65,7 +65,7 @@ class SegmentTable:
         """Number ended segments and count their rows from the first row of their series."""
         first, last = spans["first"].to_numpy(), spans["last"].to_numpy()
         rows = last - first + 1
-        origin = np.where(self._new_series(spans, first), first, 0)
+        origin = np.where(self._new_series(spans), first, 0)
         if len(origin):
             origin = np.maximum.accumulate(np.maximum(origin, self.series_start))
             self.series_start = int(origin[-1])
@@ -86,12 +86,9 @@ class SegmentTable:
             }
         )
 
-    def _new_series(self, spans: pa.Table, first: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _new_series(self, spans: pa.Table) -> NDArray[np.bool_]:
         """Return (S,) bool, segments that are the first of their series, not only the first behind a long gap."""
         begins: NDArray[np.bool_] = spans["begins"].to_numpy().copy()
-        if self.series is None:
-            first_of_all: NDArray[np.bool_] = begins & (first == 0)
-            return first_of_all
         ids = as_text(spans["series"]).to_pylist()
         before = [self.last_id, *ids][: len(ids)]
         self.last_id = ids[-1] if ids else self.last_id

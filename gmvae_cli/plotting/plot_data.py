@@ -144,6 +144,7 @@ class PlotDataBuilder:
         steps: NDArray[np.int64],
         regimes: NDArray[np.int64],
         probs: Array | None,
+        file: str | None = None,
     ) -> None:
         """Append the next rows.
 
@@ -151,11 +152,12 @@ class PlotDataBuilder:
             cells: Arrow table with the columns of time, series and true labels, as far as there are.
             values: (n, D), NaN is missing. steps: (n,) as `SeriesData.read` gives them. regimes: (n,).
             probs: (n, up to K), NaN counts as 0; None: the labels are certain.
+            file: names the series that begin, where no column does; None: the name of the picture.
         """
         position = self._axis.position(cells, steps)
         truth = self._encode_truth(cells)
         starts = np.flatnonzero(steps == 0)
-        names = self._series_names(cells, starts)
+        names = self._series_names(cells, starts, file or self.name)
         begun = runs(regimes, steps == 0, self._last_regime).begun
         gap = steps > 1
         rows = Columns.of_rows(position, gap, values, self._sums(regimes, probs, truth))
@@ -177,10 +179,12 @@ class PlotDataBuilder:
         self.rows += len(steps)
         self._last_regime = int(regimes[-1])
 
-    def add_from(self, data: SeriesData, cells: Any, regimes: NDArray[np.int64], probs: Array) -> None:
+    def add_from(
+        self, data: SeriesData, cells: Any, regimes: NDArray[np.int64], probs: Array, file: str | None = None
+    ) -> None:
         """Append the next n rows of `data`, whose first channels are those to draw, with labels as in `add`."""
         values, steps = data.read_all(self.rows, self.rows + len(regimes))
-        self.add(cells, values[:, : len(self.channels)], steps, regimes, probs)
+        self.add(cells, values[:, : len(self.channels)], steps, regimes, probs, file)
 
     def build(self, data: SeriesData, notes: Sequence[Note] = ()) -> PlotData:
         """Build the content of the picture from all rows.
@@ -211,10 +215,10 @@ class PlotDataBuilder:
             notes=notes,
         )
 
-    def _series_names(self, cells: Any, starts: NDArray[np.int64]) -> list[str]:
-        """List the names of the series that begin at the rows `starts` (S,)."""
+    def _series_names(self, cells: Any, starts: NDArray[np.int64], name: str) -> list[str]:
+        """List the names of the series that begin at the rows `starts` (S,); `name` is theirs where no column is."""
         if self.layout.series is None:
-            return [self.name] * len(starts)
+            return [name] * len(starts)
         ids = as_text(cells[self.layout.series].take(starts)).to_pylist()
         return [f"{self.layout.series} {text}" for text in ids]
 

@@ -35,11 +35,13 @@ class Start:
         dwell: rows of the model that a visit is expected to last, None where nothing is known.
         agreement: root mean square ARI of a consensus that `initial` comes from with the labellings that it was made
             of; None where likelihood alone decides.
+        reason: one sentence that says how the regimes were chosen; empty where nothing was left to the data.
     """
 
     initial: Parameters | None = None
     dwell: float | None = None
     agreement: float | None = None
+    reason: str = ""
 
     @property
     def skip_annealing(self) -> bool:

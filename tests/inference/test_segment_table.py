@@ -37,14 +37,12 @@ def test_segments_are_those_found_row_by_row_whatever_the_blocks(seed, T, block_
     starts = (np.diff(ids, prepend=-1) != 0) | (rng.random(T) < 0.1)
     cells = pa.table({"series": [f"s{number}" for number in ids], "time": np.arange(T) * 0.5})
     layout = SimpleNamespace(time="time", series="series" if with_series else None)
-    segments = SegmentTable(
-        SimpleNamespace(layout=layout, name="a.csv"), SimpleNamespace(step=0.5, time_unit="seconds")
-    )
+    segments = SegmentTable(layout, SimpleNamespace(step=0.5, time_unit="seconds"))
     parts = []
     for start in range(0, T, block_rows):
         part = slice(start, start + block_rows)
         block = LabelledRows(regimes[part], probs[part], np.zeros(len(regimes[part])), starts[part])
-        parts.append(segments.add(cells.slice(start, block_rows), block, start))
+        parts.append(segments.add(cells.slice(start, block_rows), block, start, "a.csv"))
     parts.append(segments.finish())
     names = cells["series"].to_pylist() if with_series else ["a.csv"] * T
     times = cells["time"].to_pylist()
@@ -53,9 +51,9 @@ def test_segments_are_those_found_row_by_row_whatever_the_blocks(seed, T, block_
 
 def test_without_a_time_column_durations_are_rows():
     layout = SimpleNamespace(time=None, series=None)
-    segments = SegmentTable(SimpleNamespace(layout=layout, name="a.csv"), SimpleNamespace(step=None, time_unit=None))
+    segments = SegmentTable(layout, SimpleNamespace(step=None, time_unit=None))
     block = LabelledRows(np.array([1, 1, 0]), np.eye(2)[[1, 1, 0]], np.zeros(3), np.array([True, False, False]))
-    ended = segments.add(pa.table({"x": [1, 2, 3]}), block, 0).to_pylist()
+    ended = segments.add(pa.table({"x": [1, 2, 3]}), block, 0, "a.csv").to_pylist()
     assert [(part["rows"], part["duration"], part["start_time"], part["end_time"]) for part in ended] == [
         (2, 2.0, None, None)
     ]

@@ -46,7 +46,7 @@ def test_rows_in_hand_draw_the_same_bytes_as_the_file(recording, tmp_path, monke
         label_table.table_labels(data, checkpoint, InferConfig(), totals) as labels,
     ):
         assert data.channels == ("x0", "x1") and channels == ("constant", "x0", "x1")
-        labels.write(reader, outputs, lambda cells, rows: builder.add_from(data, cells, rows.regimes, rows.probs))
+        labels.write(reader, outputs, lambda _, cells, rows: builder.add_from(data, cells, rows.regimes, rows.probs))
         in_hand = builder.build(data)
     pictures = []
     for name, content in (("hand", in_hand), ("file", plot_data.read(out, files, silent))):
