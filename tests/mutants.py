@@ -480,6 +480,13 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     # --- commands and command line
     Mutation(
+        "a long step is silent",
+        "cli/terminal.py",
+        "            self._print_state(time.monotonic())\n",
+        "            pass\n",
+        ["cli/test_terminal.py::test_work_that_does_not_report_is_not_silent"],
+    ),
+    Mutation(
         "--skip-existing is ignored",
         "commands/infer.py",
         "        if skip_existing:\n",

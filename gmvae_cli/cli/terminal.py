@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BETWEEN_LINES = 4.0
 
 
 def plain(stream: TextIO) -> bool:
@@ -73,7 +74,8 @@ def console(stream: TextIO) -> "Console":
 class Terminal:
     """Progress and notes for people on stderr, and a copy of every line in the log file.
 
-    It is called as `system.progress.Progress`. The bar, or the clock of the plain lines, starts at the first call.
+    It is called as `system.progress.Progress`. The bar starts at the first call. Work that does not report for a while
+    is not silent: where lines are printed, a thread repeats the last state, until `close`.
 
     Args:
         quiet: print errors only. as_json: results are printed as JSON. log: gets every line, `quiet` or not.
@@ -84,26 +86,40 @@ class Terminal:
         self.as_json = as_json
         self._log = log
         self._noted: set[str] = set()
-        self._stage: str | None = None
+        self._state: tuple[str, float, float | None, str] | None = None
         self._started = self._last_line = time.monotonic()
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        if log is not None or not quiet:
+            threading.Thread(target=self._repeat, daemon=True).start()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
     def __call__(self, stage: str, done: float, total: float | None, note: str = "") -> None:
         """Report how far the stage is; a line that comes too soon after the last one is left out."""
         now = time.monotonic()
-        if stage != self._stage:
-            self._stage = stage
+        if self._state is None or stage != self._state[0]:
             self._started = now
+        self._state = stage, done, total, note
         if not self.quiet and not plain(sys.stderr):
             self._move_bar(stage, done, total, note)
-        if now - self._last_line < SECONDS_BETWEEN_LINES:
-            return
-        self._last_line = now
-        line = progress_line(stage, done, total, note, now - self._started)
-        self._write_log(line)
-        if not self.quiet and self._bar is None:
-            print(line, file=sys.stderr, flush=True)
+        self._print_state(now)
+
+    def _repeat(self) -> None:
+        """Print the last state again whenever no line has come for a while."""
+        while not self._closed.wait(SECONDS_BETWEEN_LINES / 4):
+            self._print_state(time.monotonic())
+
+    def _print_state(self, now: float) -> None:
+        with self._lock:
+            if now - self._last_line < SECONDS_BETWEEN_LINES or self._closed.is_set():
+                return
+            self._last_line = now
+            seconds = now - self._started
+            line = progress_line(*self._state, seconds) if self._state else f"starting, {seconds:.0f} s"
+            self._write_log(line)
+            if not self.quiet and self._bar is None:
+                print(line, file=sys.stderr, flush=True)
 
     def note(self, sentence: str) -> None:
         """Print a note or a warning, unless it was printed before."""
@@ -138,26 +154,31 @@ class Terminal:
             raise ConfigError("--json and the output - both go to stdout; name a file for the output")
 
     def close(self) -> None:
-        """Remove the bar."""
+        """End all progress, and remove the bar."""
+        self._closed.set()
+        with self._lock:  # a line that is being printed comes before all that follows
+            pass
         if self._bar is not None:
             self._bar.stop()
             self._bar = self._task = None
 
     def _move_bar(self, stage: str, done: float, total: float | None, note: str) -> None:
         if self._bar is None:
-            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
             columns = (
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TaskProgressColumn(),
-                TimeRemainingColumn(),
+                TimeElapsedColumn(),
                 TextColumn("{task.fields[note]}", markup=False),
             )
             self._bar = Progress(*columns, console=console(sys.stderr), transient=True, redirect_stdout=False)
             self._task = self._bar.add_task(stage, total=total, note=note)
             self._bar.start()
         assert self._task is not None
+        if ended(done, total):  # a bar that is full would stand still
+            stage, done, total = f"{stage} done", 0, None
         if self._bar.tasks[0].description != stage:
             self._bar.reset(self._task, description=stage, total=total)
         self._bar.update(self._task, completed=done, total=total, note=note)
@@ -175,8 +196,18 @@ class Terminal:
             self._log.flush()
 
 
+def ended(done: float, total: float | None) -> bool:
+    """Return whether a stage has reached its end."""
+    return total is not None and done >= total > 0
+
+
 def progress_line(stage: str, done: float, total: float | None, note: str, seconds: float) -> str:
-    """Describe how far the work is, for example "anneal 80 of 150 (53 %), 12 s, elbo -1.31"."""
+    """Describe how far the work is, for example "anneal 80 of 150 (53 %), 12 s, elbo -1.31".
+
+    Work after the end of a stage belongs to the next one, which has not reported yet.
+    """
+    if ended(done, total):
+        return f"{stage} done, next step, {seconds:.0f} s"
     count = f"{done:,.0f}" if total is None else f"{done:,.0f} of {total:,.0f}"
     share = f" ({100 * done / total:.0f} %)" if total else ""
     return f"{stage} {count}{share}, {seconds:.0f} s" + (f", {note}" if note else "")

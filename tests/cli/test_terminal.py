@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import time
 
 import pytest
 
@@ -32,10 +33,33 @@ def test_plain_lines_come_every_few_seconds(clock, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
-        "anneal 2 of 10 (20 %), 4 s, elbo -2",
+        "anneal 1 of 10 (10 %), 2 s, elbo -1",
+        "anneal 3 of 10 (30 %), 6 s, elbo -3",
         "anneal 5 of 10 (50 %), 10 s, elbo -5",
-        "anneal 8 of 10 (80 %), 16 s, elbo -8",
+        "anneal 7 of 10 (70 %), 14 s, elbo -7",
+        "anneal 9 of 10 (90 %), 18 s, elbo -9",
     ]
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_work_that_does_not_report_is_not_silent(monkeypatch, tmp_path, capsys, quiet):
+    """Neither before the first report nor in a long step, on stderr and in the log; nothing follows the end."""
+    monkeypatch.setattr(terminal, "SECONDS_BETWEEN_LINES", 0.02)
+    path = tmp_path / "run.log"
+    with terminal.show(quiet=quiet, log_file=str(path)) as shown:
+        time.sleep(0.2)
+        shown("views", 3, 14)
+        time.sleep(0.2)
+        shown("views", 14, 14)
+        time.sleep(0.2)
+        shown.close()
+        time.sleep(0.05)
+        shown.note("a result")
+    lines = path.read_text().splitlines()
+    states = {line.rpartition(", ")[0] for line in lines}
+    assert states == {"starting", "views 3 of 14 (21 %)", "views done, next step", ""}
+    assert len(lines) > 6 and lines[-1] == "a result"
+    assert capsys.readouterr().err.splitlines() == ([] if quiet else lines)
 
 
 def test_quiet_silences_progress_and_notes_but_no_error(clock, capsys):
@@ -57,7 +81,12 @@ def test_log_file_keeps_a_copy_of_everything(clock, tmp_path, capsys):
 
     with pytest.raises(SeriesError):
         fail()
-    assert path.read_text().splitlines() == ["anneal 2 of 4 (50 %), 4 s, elbo -2", "a note", "a.csv: is empty"]
+    assert path.read_text().splitlines() == [
+        "anneal 1 of 4 (25 %), 2 s, elbo -1",
+        "anneal 3 of 4 (75 %), 6 s, elbo -3",
+        "a note",
+        "a.csv: is empty",
+    ]
 
 
 def test_a_log_file_that_cannot_be_written_is_rejected(tmp_path):
