@@ -7,6 +7,7 @@ over several runs; memory is the peak of a fresh process.
 """
 
 import argparse
+import json
 import os
 import platform
 import subprocess
@@ -20,6 +21,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 GMVAE = os.path.join(os.path.dirname(sys.executable), "gmvae")
+SAMPLES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "sample_data")
 MEDIUM_ROWS, LARGE_ROWS = 2_000_000, 20_000_000
 MIB = 1 << 20
 
@@ -279,6 +281,44 @@ def segment(folder: str) -> Iterator[Figure]:
     yield Figure("  with --regimes 4", command("segment", path, "--regimes", "4", *options, "--quiet").cpu, "CPU s")
 
 
+# Files whose plan is held against their run: rows, channels
+PLANNED = ((2_000, 2), (20_000, 4), (40_000, 10), (20_000, 60), (300_000, 4), (3_000_000, 4))
+
+
+def dry_run(folder: str) -> Iterator[Figure]:
+    """What `segment --dry-run` estimates over what the run needs, and the costs of `dry_run.py` that fit best."""
+    files = [os.path.join(SAMPLES, name) for name in ("us_gnp_growth.csv", "exercise.csv", "press.csv")]
+    for rows, channels in PLANNED:
+        files.append(simulate(folder, f"{rows}_{channels}.csv", rows, "--channels", str(channels)))
+    for regimes in ("auto", "3"):
+        measured = []
+        for path in files:
+            options = (path, "--output", os.path.join(folder, "planned.csv"), "--regimes", regimes, "--quiet")
+            words = [GMVAE, "segment", *options, "--dry-run", "--json"]
+            plan = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
+            usage = command("segment", *options)
+            rows, channels = plan["rows"], len(plan["channels"])
+            measured.append((rows, channels, usage.cpu))
+            name = f"segment --regimes {regimes}, {rows:,} x {channels}, {usage.cpu:.1f} CPU s"
+            yield Figure(name + ", its plan", plan["seconds"] / usage.cpu, "times", 2)
+            name = f"  its peak of {usage.peak / MIB:.0f} MiB, planned"
+            yield Figure(name, plan["memory_bytes"] / usage.peak, "times", 2)
+        for cost, value in enumerate(in_child(best_costs, measured)):
+            yield Figure(f"  --regimes {regimes}: cost {cost} that fits best", value, "CPU s")
+
+
+def best_costs(measured: list[tuple[int, int, float]]) -> list[float]:
+    """Costs as in commands/dry_run.py of the least squared relative error over (rows, channels, CPU seconds)."""
+    import numpy as np
+    from scipy.optimize import nnls
+
+    from gmvae_cli.commands.dry_run import segment_counts
+
+    counts = np.array([segment_counts(rows, channels) for rows, channels, _ in measured])
+    seconds = np.array([cpu for *_, cpu in measured])
+    return nnls(counts / seconds[:, None], np.ones(len(seconds)))[0].tolist()
+
+
 def large(folder: str) -> Iterator[Figure]:
     """20,000,000 rows: whole commands, and their memory beside that of 2,000,000."""
     started = time.perf_counter()
@@ -306,6 +346,7 @@ PARTS = {
     "infer-files": infer_files,
     "many-files": many_files,
     "segment": segment,
+    "dry-run": dry_run,
     "large": large,
 }
 
@@ -314,9 +355,9 @@ def main() -> None:
     """Print the table, a line as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=PARTS, help="run this part; may be given several times")
-    parser.add_argument("--large", action="store_true", help="also the 20,000,000 rows, about 4 GB of disk in TMPDIR")
+    parser.add_argument("--large", action="store_true", help="also dry-run and 20,000,000 rows, about 4 GB of disk")
     arguments = parser.parse_args()
-    chosen = arguments.only or [name for name in PARTS if name != "large" or arguments.large]
+    chosen = arguments.only or [name for name in PARTS if name not in ("large", "dry-run") or arguments.large]
     with tempfile.TemporaryDirectory() as folder:
         for name in chosen:
             for figure in PARTS[name](folder):

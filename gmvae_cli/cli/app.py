@@ -64,14 +64,13 @@ def segment(
         terminal.require_free_stdout(output)
         paths.require_inputs(inputs)
         paths.require_outputs(output if paths.is_one_file(inputs) else None, plot, model, segments)
-        from gmvae_cli.commands import train
-        from gmvae_cli.commands.segment import Targets, segment
+        from gmvae_cli.commands import segment
 
         if dry_run:
-            report.plan(train.dry_run(inputs, config, files, terminal), terminal)
+            report.plan(segment.dry_run(inputs, output, config, files, terminal), terminal)
         else:
-            targets = Targets(output=output, segments=segments, plot=plot, model=model)
-            result = segment(inputs, targets, config, labels, files, terminal, terminal.warning)
+            targets = segment.Targets(output=output, segments=segments, plot=plot, model=model)
+            result = segment.segment(inputs, targets, config, labels, files, terminal, terminal.warning)
             report.segment(result, terminal)
 
 

@@ -14,6 +14,13 @@ READ_ROWS_PER_SECOND = 1_000_000
 INFER_ROWS_PER_SECOND = 600_000
 TRAIN_ROWS_PER_SECOND = 300_000
 TRAIN_SECONDS = 4.0  # start and annealing, for any number of rows; `make bench`
+# CPU seconds of `segment`: fixed, for each 1,000 values (rows x channels) that a fit sees, for each 1,000 products of
+# two channels that it sees, and for each 1,000,000 cells of the file; with K left to the data, and with K given. Fitted
+# to what `python tests/bench.py --only dry-run` measures.
+SEGMENT_AUTO = (8.0, 0.1, 0.001, 1.0)
+SEGMENT_GIVEN = (6.0, 0.1, 0.001, 1.0)
+FITTED_ROWS = 8_000  # that a fit of the search sees at most
+SEGMENT_BYTES = 16  # that a cell takes in memory beside the scratch file; measured in the same way
 BASE_BYTES = 450 << 20  # of the imported packages and of a block of rows; peak memory in `make bench`
 
 
@@ -52,14 +59,31 @@ class Plan:
     failures: list[str] = field(default_factory=list)
 
 
+def segment_seconds(rows: int, channels: int, regimes: int | None) -> float:
+    """Estimate the CPU seconds of `segment`; regimes None: left to the data."""
+    costs = SEGMENT_GIVEN if regimes else SEGMENT_AUTO
+    return sum(cost * count for cost, count in zip(costs, segment_counts(rows, channels), strict=True))
+
+
+def segment_counts(rows: int, channels: int) -> tuple[float, float, float, float]:
+    """Count what the four costs of `segment` are for."""
+    fitted = min(rows, FITTED_ROWS)
+    return 1.0, fitted * channels / 1e3, fitted * channels**2 / 1e3, rows * (channels + 2) / 1e6
+
+
 def plan(
-    data: SeriesData, scratch_bytes: int, folder: str | None, *, rows_per_second: float, seconds: float = 0.0
+    data: SeriesData,
+    scratch_bytes: int,
+    folder: str | None,
+    *,
+    seconds: float,
+    held_bytes: int = 0,
 ) -> Plan:
     """Plan the work on one table.
 
     Args:
         scratch_bytes: in addition to those of `data`. folder: of all scratch files; None takes TMPDIR.
-        rows_per_second: of the work. seconds: of work that does not depend on the rows.
+        seconds: of the whole run. held_bytes: in memory, beside scratch files that fit into it.
     """
     disk_folder = folder or tempfile.gettempdir()
     numbers = data.rows * 8 * (len(data.channels) + 1)
@@ -72,11 +96,11 @@ def plan(
         missing=dict(zip(data.channels, data.missing.tolist(), strict=True)),
         step=data.step,
         time_unit=data.time_unit,
-        memory_bytes=BASE_BYTES + min(numbers + scratch_bytes, 192 << 20),
+        memory_bytes=BASE_BYTES + min(numbers + scratch_bytes, 192 << 20) + held_bytes,
         scratch_bytes=numbers + scratch_bytes,
         scratch_folder=disk_folder,
         free_bytes=shutil.disk_usage(disk_folder).free,
-        seconds=seconds + data.rows / rows_per_second + data.rows / READ_ROWS_PER_SECOND,
+        seconds=seconds,
         warnings=data.notes,
     )
 

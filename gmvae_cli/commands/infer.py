@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 
 from gmvae_cli.checkpoint import Checkpoint, load
-from gmvae_cli.commands.dry_run import INFER_ROWS_PER_SECOND, Plan, existing_folder, joined, plan
+from gmvae_cli.commands.dry_run import INFER_ROWS_PER_SECOND, READ_ROWS_PER_SECOND, Plan, existing_folder, joined, plan
 from gmvae_cli.commands.gates import missed
 from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
@@ -263,7 +263,7 @@ def _plan_table(labelling: _Labelling, reader: SeriesReader, folder: str | None,
     with reader.read_data(None, progress, keep_constant=True) as data:
         regimes, kind = labelling.checkpoint.model.regimes, labelling.config.posterior
         needed = posterior.scratch_bytes(data.rows, regimes, kind)
-        return plan(data, needed, folder, rows_per_second=INFER_ROWS_PER_SECOND)
+        return plan(data, needed, folder, seconds=data.rows * (1 / READ_ROWS_PER_SECOND + 1 / INFER_ROWS_PER_SECOND))
 
 
 def _plan_folder(labelling: _Labelling, files: Sequence[InputFile], folder: str | None) -> Plan:

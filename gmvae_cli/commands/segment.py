@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from gmvae_cli.checkpoint import save
+from gmvae_cli.commands.dry_run import SEGMENT_BYTES, Plan, existing_folder, plan, segment_seconds
 from gmvae_cli.config import InferConfig, SeriesConfig, TrainConfig
+from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import ConfigError, Note
 from gmvae_cli.files.atomic import atomic, make_folder, require_apart, require_writable
 from gmvae_cli.files.inputs import InputFile, expand, is_one_file, suffix_of
 from gmvae_cli.files.series_reader import SeriesReader, open_series
+from gmvae_cli.inference import posterior
 from gmvae_cli.inference.label_table import (
     LabelTotals,
     OnRows,
@@ -30,7 +33,10 @@ from gmvae_cli.plotting.plot_data import PlotDataBuilder, drawn_channels
 from gmvae_cli.selection.search import OnNote, data_notes, make_choices
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress
+from gmvae_cli.training.sampling import require_rows
 from gmvae_cli.training.trained_model import Start, TrainedModel, train_model
+
+_TYPICAL_REGIMES = 5  # of a plan whose regimes are left to the data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +155,24 @@ def segment(
             with atomic(targets.plot) as temporary:
                 figure.save(temporary, figure.format_of(targets.plot), drawing.build(data))
     return _result(data, trained, start, totals, targets, files=len(paths), seconds=time.perf_counter() - started)
+
+
+def dry_run(inputs: Sequence[str], output: str, config: TrainConfig, files: SeriesConfig, progress: Progress) -> Plan:
+    """Plan the same work: read all rows and raise the errors that the search would raise; search and write nothing."""
+    configure_process()
+    device = device_of(config.device)
+    paths = expand(inputs)
+    folder = existing_folder(scratch_folder(output) if is_one_file(paths, inputs) else output)
+    with open_series(paths, files).read_data(None, progress) as data:
+        require_rows(training_rows(data, config.model, device), config)
+        regimes = None if config.search is None else config.search.regimes
+        return plan(
+            data,
+            posterior.scratch_bytes(data.rows, regimes or _TYPICAL_REGIMES, "smooth"),
+            folder,
+            seconds=segment_seconds(data.rows, len(data.channels), regimes),
+            held_bytes=SEGMENT_BYTES * data.rows * len(data.channels),
+        )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from gmvae_cli.checkpoint import Checkpoint, load, write
-from gmvae_cli.commands.dry_run import TRAIN_ROWS_PER_SECOND, TRAIN_SECONDS, Plan, plan
+from gmvae_cli.commands.dry_run import READ_ROWS_PER_SECOND, TRAIN_ROWS_PER_SECOND, TRAIN_SECONDS, Plan, plan
 from gmvae_cli.config import SeriesConfig, TrainConfig
 from gmvae_cli.core import Parameters
 from gmvae_cli.data.lagged_rows import training_rows
@@ -120,7 +120,8 @@ def dry_run(inputs: Sequence[str], config: TrainConfig, files: SeriesConfig, pro
         require_rows(training_rows(data, config.model, device), config)
         features = 2 * len(data.channels) + 1  # of a block: mean and spread of each channel, and its step
         needed = 0 if config.model.summarize == 1 else 8 * features * (data.rows // config.model.summarize)
-        return plan(data, needed, None, rows_per_second=TRAIN_ROWS_PER_SECOND, seconds=TRAIN_SECONDS)
+        seconds = TRAIN_SECONDS + data.rows * (1 / READ_ROWS_PER_SECOND + 1 / TRAIN_ROWS_PER_SECOND)
+        return plan(data, needed, None, seconds=seconds)
 
 
 def _facts(data: SeriesData, config: TrainConfig, trained: TrainedModel) -> dict[str, Any]:

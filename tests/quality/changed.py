@@ -6,10 +6,8 @@ from typing import Any
 
 import machine_log
 import numpy as np
-from measure import Line, Score, Settings, channels_of, gmvae, read, segment, tell, truth_of, write
+from measure import Line, Score, Settings, ari, channels_of, gmvae, read, segment, tell, truth_of, write
 from recordings import collections, files
-
-from gmvae_cli.metrics.partition import adjusted_rand, contingency
 
 SIZES = ((40_000, 10), (20_000, 60), (300_000, 4), (3_000_000, 4))  # rows, channels
 RISE = 1.0  # of the trend over the file, in standard deviations of the channel; chosen, not measured
@@ -67,10 +65,10 @@ def invariance(settings: Settings) -> Iterator[Line]:
                     if changed is None:
                         continue
                     after = _labels(write(settings.folder / "after.parquet", changed), regimes, seed, settings)
-                    ari = _ari(before, after)
-                    tell(f"  {path.stem} {mode} seed {seed}, {name}: ari {ari:.3f}")
-                    runs[name].append(Score(ari=ari))
-                    unlike[name] |= {path.stem} if ari < 0.95 else set()
+                    agreed = 0.0 if before is None or after is None else ari(before, after)
+                    tell(f"  {path.stem} {mode} seed {seed}, {name}: ari {agreed:.3f}")
+                    runs[name].append(Score(ari=agreed))
+                    unlike[name] |= {path.stem} if agreed < 0.95 else set()
         for name, lines in runs.items():
             yield Line(
                 f"unchanged by {name}", mode, lines, "below 0.95: " + (", ".join(sorted(unlike[name])) or "none")
@@ -87,12 +85,6 @@ def _labels(path: Path, regimes: int | str, seed: int, settings: Settings) -> np
     out = settings.folder / "labelled.parquet"
     done = gmvae("segment", path, "--output", out, "--regimes", regimes, "--seed", seed)
     return None if done.result is None else read(out)["regime"].to_numpy()
-
-
-def _ari(before: np.ndarray | None, after: np.ndarray | None) -> float:
-    if before is None or after is None:
-        return 0.0
-    return float(adjusted_rand(contingency(before, after, before.max() + 1, after.max() + 1)))
 
 
 def cpu_seconds(settings: Settings) -> Iterator[Line]:

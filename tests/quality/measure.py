@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from gmvae_cli.commands.evaluate import evaluate
 from gmvae_cli.config import EvaluateConfig, SeriesConfig
+from gmvae_cli.metrics.partition import adjusted_rand, contingency
 from gmvae_cli.system.progress import silent
 
 TRUTH = "true_regime"
@@ -134,6 +135,11 @@ def _scored(done: Done, labelled: Path, cpu: float, tolerance: int) -> Score:
         f1=scores.change_point_f1 or 0.0,
         cpu=cpu,
     )
+
+
+def ari(labels: np.ndarray, others: np.ndarray) -> float:
+    """Adjusted Rand index of two labellings (T,) with numbers from 0."""
+    return float(adjusted_rand(contingency(labels, others, labels.max() + 1, others.max() + 1)))
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------

@@ -8,9 +8,7 @@ from statistics import mean
 
 import numpy as np
 from copies import copies, joined
-from measure import Line, Score, Settings, read, segment, tell, truth_of
-
-from gmvae_cli.metrics.partition import adjusted_rand, contingency
+from measure import Line, Score, Settings, ari, read, segment, tell, truth_of
 
 
 def collections(settings: Settings) -> list[Path]:
@@ -77,5 +75,4 @@ def _mean_ari(labelled: Path, parts: tuple[tuple[int, int], ...]) -> float:
         return 0.0
     table = read(labelled)
     true, found = np.unique(truth_of(table), return_inverse=True)[1], table["regime"].to_numpy()
-    K, L = true.max() + 1, found.max() + 1
-    return mean(float(adjusted_rand(contingency(true[a:b], found[a:b], K, L))) for a, b in parts)
+    return mean(ari(true[start:stop], found[start:stop]) for start, stop in parts)
