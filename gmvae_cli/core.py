@@ -39,6 +39,7 @@ Map from formulas to functions, all in `gmvae_cli`:
     law of an iid prior                                    model.moments:update_iid
     EM passes until they gain no more                      training.em:EM.run_em
     first parameters: window clustering                    training.initialization:cluster_windows
+    first parameters: clusters of levels                   training.initialization:cluster_levels
     first parameters: short runs                           training.initialization:short_runs
     empty regimes                                          training.initialization:reinitialize_empty
     evidence scale c                                       model.evidence_scale:evidence_scale

@@ -157,6 +157,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         ["training/test_gradient.py::test_the_encoder_learns_the_exact_posterior"],
     ),
     Mutation(
+        "levels are compared in units of the whole spread",
+        "training/initialization.py",
+        "(squares.sum(0) / counts.sum()).maximum(_LEAST_NOISE * total)",
+        "total.new_ones(total.shape)",
+        ["training/test_initialization.py::test_windows_are_clustered_by_their_levels_in_units_of_the_noise"],
+    ),
+    Mutation(
+        "starts see all correlations of channels",
+        "training/initialization.py",
+        "_UNRELATED_ROWS = 5.0",
+        "_UNRELATED_ROWS = 0.0",
+        ["training/test_initialization.py::test_starts_find_levels_in_many_channels"],
+    ),
+    Mutation(
         "windows are clustered by their level",
         "training/initialization.py",
         '"d...m,d...n->...mn", matrix, matrix)',

@@ -162,8 +162,36 @@ def _least_squares(moments: Tensor, rows: Tensor, num_channels: int) -> tuple[Te
     return weights, 0.5 * (covariance + covariance.mT)
 
 
+def with_unrelated_channels(moments: Tensor, rows: Tensor, count: float, num_channels: int, intercept: bool) -> Tensor:
+    """Add to the moments of each regime those of `count` rows like its own, but with channels that do not correlate.
+
+    A channel keeps its mean, its variance and its regression on its own lags. What others tell about it must then stand
+    out from what `count` rows would show by chance.
+
+    Args:
+        moments: (..., M, M) sums of y y^T. rows: (...) sums of the weights of rows.
+        intercept: whether the last entry of y is 1.
+    Returns:
+        (..., M, M).
+    """
+    channel = torch.arange(moments.shape[-1], device=moments.device) % num_channels  # (M,), of x and of its lags
+    related = channel[:, None] == channel  # (M, M)
+    if not intercept:
+        return moments + count * related * moments / rows[..., None, None]
+    mean = moments / moments[..., -1:, -1:]
+    centre = mean[..., -1:] @ mean[..., -1:, :]  # (..., M, M)
+    return moments + count * (centre + related * (mean - centre))
+
+
 def update_emission(
-    moments: Tensor, occupancy: Tensor, pooled: Tensor, num_channels: int, shared: bool, pseudo_rows: float = 1.0
+    moments: Tensor,
+    occupancy: Tensor,
+    pooled: Tensor,
+    num_channels: int,
+    shared: bool,
+    pseudo_rows: float = 1.0,
+    unrelated_rows: float = 0.0,
+    intercept: bool = True,
 ) -> Emission:
     """Find the decoder that maximises the expected log-likelihood: the M-step.
 
@@ -174,15 +202,21 @@ def update_emission(
 
     Each regime sees `pseudo_rows` rows of the pooled data beside its own, so that one with few rows stays near the
     pooled regression, and its covariance has a floor relative to the pooled residual: labels do not depend on units.
+    While starts are compared it sees `unrelated_rows` rows more, as in `with_unrelated_channels`.
 
     Args:
         moments: (..., K, M, M) weighted sums of y y^T. occupancy: (..., K) sums of q, or of q E[w].
         pooled: (M, M) mean of y y^T over all rows. shared: one covariance for all regimes.
+        intercept: whether the last entry of y is 1.
     Returns:
         an Emission in float64, (..., K, D, C) and (..., K or 1, D, D).
     """
     rows = occupancy + pseudo_rows  # (..., K)
-    weights, covariance = _least_squares(moments + pseudo_rows * pooled, rows, num_channels)
+    moments = moments + pseudo_rows * pooled
+    if unrelated_rows:
+        moments = with_unrelated_channels(moments, rows, unrelated_rows, num_channels, intercept)
+        rows = rows + unrelated_rows
+    weights, covariance = _least_squares(moments, rows, num_channels)
     if shared:
         covariance = (covariance * rows[..., None, None]).sum(-3, keepdim=True) / rows.sum(-1)[..., None, None, None]
     _, pooled_covariance = _least_squares(pooled, pooled.new_ones(()), num_channels)  # (D, D)

@@ -38,7 +38,7 @@ class EM:
     Args:
         pooled: (M, M) second moments of all rows, a row (noise "student": robust ones).
         dwell: rows that a visit is expected to last, or None; `dwells`, instead of it, has one for each restart.
-        evidence_scale: of all parameters, or None: it is measured from the residuals.
+        evidence_scale: of all parameters, or None: from the residuals. unrelated_rows: as in `moments.update_emission`.
     """
 
     config: ModelConfig
@@ -47,6 +47,7 @@ class EM:
     dwell: float | None = None
     evidence_scale: float | None = None
     dwells: tuple[float, ...] = ()
+    unrelated_rows: float = 0.0
 
     @classmethod
     def over(
@@ -91,8 +92,8 @@ class EM:
 
     def regression(self, moments: Tensor, weight: Tensor, pseudo_rows: float = 1.0) -> Emission:
         """Fit Normal decoders to moments (..., K, M, M) of so many rows (..., K), as in `moments.update_emission`."""
-        shared = self.config.covariance == "shared"
-        return update_emission(moments, weight, self.pooled, self.num_channels, shared, pseudo_rows)
+        extra = self.config.covariance == "shared", pseudo_rows, self.unrelated_rows, self.config.intercept
+        return update_emission(moments, weight, self.pooled, self.num_channels, *extra)
 
     def update(self, statistics: Statistics, parameters: Parameters) -> Parameters:
         """Run the M-step: maximise the ELBO in decoder and prior for given responsibilities.

@@ -1,4 +1,4 @@
-"""First parameters, from a subsample: window clustering where regimes persist, short runs where they do not.
+"""First parameters, from a subsample: clusters of windows where regimes persist, short runs where they do not.
 
 Starts compete by likelihood on held-out rows. All restarts run side by side in one batched tensor.
 """
@@ -31,8 +31,16 @@ _CLUSTER_PASSES = 15  # of assigning and refitting windows, which touch no row; 
 # Window lengths in rows, a clustering for each: one is near the dwell whatever that is. A window much longer than the
 # dwell fails: at a dwell of 50 rows, accuracy 0.75 with 400 rows against 0.997 with 20.
 _WINDOWS = (10, 20, 50, 100, 200, 400)
+_LEVEL_WINDOWS = (5, 10, 20, 50)  # the same for clusterings by level, which need fewer rows; chosen, not measured
+_LEVEL_PASSES = 15  # of k-means; chosen, not measured
+# Share of its variance that a channel counts as noise at least when levels are compared: one that never changes within
+# a window is not all that counts; chosen, not measured
+_LEAST_NOISE = 1e-3
 _SHORT_DWELL = 5.0  # rows of a visit, to begin with, in a start that knows nothing of persistence; chosen, not measured
 _COMPETITION = ((6, 4), (12, 2), (20, 1))  # EM passes, and how many starts go on; chosen, not measured
+# Rows for each entry of the context with which starts see channels that do not correlate: best where a sixth of the
+# variance is predicted. 60 channels, 3,000 rows: with 0 a right start loses on held-out rows against one large regime.
+_UNRELATED_ROWS = 5.0
 _REINITIALIZED_ROWS = 50  # rows of the window that an empty regime takes: some visits are no longer
 _REINITIALIZED_PASSES = 10  # EM passes after it; chosen, not measured
 
@@ -47,6 +55,7 @@ def best_start(
 ) -> Parameters:
     """Let many starts compete, by likelihood on held-out rows after a few passes of EM; return the winner."""
     rows = subsample(sample, START_ROWS)
+    em = replace(em, unrelated_rows=_UNRELATED_ROWS * (em.pooled.shape[0] - em.num_channels))
     starts = _short_starts(em, rows, config.restarts, generator)
     if not em.iid_prior:
         windowed = _window_starts(em, rows, config.restarts, generator)
@@ -95,31 +104,52 @@ def reinitialize_empty(em: EM, rows: Rows, parameters: Parameters) -> Parameters
 
 
 def _window_starts(em: EM, rows: Rows, restarts: int, generator: torch.Generator) -> list[Parameters]:
-    """Cluster windows of several lengths, or of half the expected dwell; return the best clustering of each length."""
+    """Cluster windows of several lengths, or of half the expected dwell; return the best of each kind and length."""
     starts = []
-    lengths = _WINDOWS if em.dwell is None else (max(2, round(em.dwell / 2)),)
-    for length in lengths:
-        if 3 * em.config.regimes * length > len(rows):
-            break
-        start = start_from_windows(em, rows, length, restarts, generator)
-        if start is not None:
-            starts.append(start)
+    makers = [(start_from_windows, _WINDOWS)] + ([(start_from_levels, _LEVEL_WINDOWS)] if em.config.intercept else [])
+    for make, usual in makers:
+        for length in usual if em.dwell is None else (max(2, round(em.dwell / 2)),):
+            if 3 * em.config.regimes * length > len(rows):
+                break
+            start = make(em, rows, length, restarts, generator)
+            if start is not None:
+                starts.append(start)
     return starts
 
 
 def start_from_windows(em: EM, rows: Rows, length: int, restarts: int, generator: torch.Generator) -> Parameters | None:
     """Cluster windows of `length` rows several times; return the best, None with fewer windows than regimes."""
-    regimes = em.config.regimes
-    flat, counts = window_moments(rows.y, em.for_initialization(rows), length)
-    filled = counts >= 0.5 * counts[counts > 0].median()
-    flat, counts = flat[filled], counts[filled]
-    if len(counts) < regimes:
+    flat, counts = _filled_windows(em, rows, length)
+    if len(counts) < em.config.regimes:
         return None
     emission, labels, total = cluster_windows(em, flat, counts, restarts, generator)
     best = int(total.argmax())
-    visits = 1 + int((labels[best, 1:] != labels[best, :-1]).sum())
-    matrix = persistent(regimes, em.dwell or length * labels.shape[1] / visits)
-    return Parameters(emission[best], Chain(stationary(matrix), matrix))
+    return Parameters(emission[best], _chain_of(em, labels[best], length))
+
+
+def start_from_levels(em: EM, rows: Rows, length: int, restarts: int, generator: torch.Generator) -> Parameters | None:
+    """Cluster windows of `length` rows by their means; return the best, None with fewer windows than regimes."""
+    flat, counts = _filled_windows(em, rows, length)
+    if len(counts) < em.config.regimes:
+        return None
+    labels = cluster_levels(em, flat, counts, restarts, generator)
+    member = one_hot(labels, em.config.regimes).double().mT  # (K, W)
+    emission = em.regression(symmetric(member @ flat, em.pooled.shape[0])[None], (member @ counts)[None])
+    return Parameters(emission[0], _chain_of(em, labels, length))
+
+
+def _filled_windows(em: EM, rows: Rows, length: int) -> tuple[Tensor, Tensor]:
+    """Sum windows as `window_moments` does; windows that lack half the usual rows are left out."""
+    flat, counts = window_moments(rows.y, em.for_initialization(rows), length)
+    filled = counts >= 0.5 * counts[counts > 0].median()
+    return flat[filled], counts[filled]
+
+
+def _chain_of(em: EM, labels: Tensor, length: int) -> Chain:
+    """Build a chain whose visits last as expected, or as those of the labels (W,) of windows do."""
+    visits = 1 + int((labels[1:] != labels[:-1]).sum())
+    matrix = persistent(em.config.regimes, em.dwell or length * len(labels) / visits)
+    return Chain(stationary(matrix), matrix)
 
 
 def start_from_labels(em: EM, rows: Rows, labels: NDArray[np.integer[Any]]) -> Parameters:
@@ -206,6 +236,32 @@ def cluster_windows(
             member = torch.where(empty[..., None], one_hot(worst, len(flat)).double(), member)
         emission = _cluster_emission(em, member @ flat, member @ counts)
     return emission, labels, total
+
+
+def cluster_levels(em: EM, flat: Tensor, counts: Tensor, restarts: int, generator: torch.Generator) -> Tensor:
+    """Cluster windows by their means, in units of the noise within windows: k-means, seeds drawn as in k-means++.
+
+    Args:
+        flat: (W, M (M + 1) / 2) and counts: (W,), from `window_moments` of rows with an intercept. restarts: R.
+    Returns:
+        labels (W,) of the restart with the smallest sum of squares.
+    """
+    regimes, D = em.config.regimes, em.num_channels
+    moments = symmetric(flat, em.pooled.shape[0])
+    means = moments[:, :D, -1] / counts[:, None]  # (W, D)
+    squares = moments.diagonal(dim1=-2, dim2=-1)[:, :D] - means.square() * counts[:, None]
+    total = em.pooled.diagonal()[:D] - em.pooled[:D, -1].square()
+    points = means / (squares.sum(0) / counts.sum()).maximum(_LEAST_NOISE * total).sqrt()
+    centres = points[torch.randint(len(points), (restarts, 1), generator=generator)]  # (R, 1, D)
+    for _ in range(regimes - 1):
+        gains = torch.cdist(points.expand(restarts, -1, -1), centres).square().amin(-1) * counts  # (R, W)
+        centres = torch.cat([centres, points[_draw(gains, generator)][:, None]], dim=1)
+    for _ in range(_LEVEL_PASSES):
+        distances, labels = torch.cdist(points.expand(restarts, -1, -1), centres).min(-1)  # (R, W)
+        member = one_hot(labels, regimes).double().mT * counts  # (R, K, W)
+        rows = member.sum(-1, keepdim=True)
+        centres = torch.where(rows > 0, member @ points / rows.clamp_min(1), centres)
+    return labels[int((distances.square() @ counts).argmin())]
 
 
 def _cluster_emission(em: EM, sums: Tensor, counts: Tensor) -> Emission:

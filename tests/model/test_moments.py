@@ -12,6 +12,7 @@ from gmvae_cli.model.moments import (
     update_iid,
     update_transition,
     weighted_moments,
+    with_unrelated_channels,
 )
 
 
@@ -84,6 +85,24 @@ def test_an_empty_regime_gets_the_pooled_regression():
     pooled = weighted_moments(y, torch.ones(1, 500, dtype=torch.float64))[0] / 500
     empty = update_emission(torch.zeros(1, 2, 2, dtype=torch.float64), torch.zeros(1), pooled, 1, False)
     np.testing.assert_allclose(empty.weights[0, 0, 0], pooled[0, 1] / pooled[1, 1])
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+def test_rows_of_unrelated_channels_have_the_means_and_own_lags_of_a_regime(intercept):
+    """Of two channels and their lags: correlations of different channels fall, all else is as it was."""
+    rng = np.random.default_rng(5)
+    y = rng.normal(size=(4, 4)) @ rng.normal(size=(4, 50)) + intercept
+    y = np.concatenate([y, np.ones((1, 50))]) if intercept else y
+    moments, count = torch.as_tensor(y @ y.T), 30.0
+    result = with_unrelated_channels(moments[None], torch.tensor([50.0]), count, 2, intercept)[0].numpy()
+    mean = y.mean(1) if intercept else np.zeros(4)
+    covariance = y @ y.T / 50 - np.outer(mean, mean)
+    for a in range(4):
+        for b in range(4):
+            kept = covariance[a, b] if a % 2 == b % 2 else 0.0
+            assert result[a, b] == pytest.approx(moments[a, b].item() + count * (mean[a] * mean[b] + kept))
+    if intercept:
+        np.testing.assert_allclose(result[4], y.sum(1) + count * y.mean(1))
 
 
 def test_identical_rows_leave_a_covariance():

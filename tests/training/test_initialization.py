@@ -3,16 +3,23 @@ import pytest
 import recovery
 import torch
 
-from gmvae_cli.config import ModelConfig
+from gmvae_cli.config import ModelConfig, TrainConfig
 from gmvae_cli.core import Parameters
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.model.ar_density import Emission
 from gmvae_cli.model.chain import Chain, persistent
 from gmvae_cli.model.moments import weighted_moments, window_moments
+from gmvae_cli.system.progress import silent
 from gmvae_cli.training.em import EM
 from gmvae_cli.training.expectation import collect, smoothed_labels
-from gmvae_cli.training.initialization import cluster_windows, reinitialize_empty, short_runs
+from gmvae_cli.training.initialization import (
+    best_start,
+    cluster_levels,
+    cluster_windows,
+    reinitialize_empty,
+    short_runs,
+)
 
 
 def switching(T, dwell, seed=0):
@@ -63,6 +70,36 @@ def test_short_runs_find_regimes_that_do_not_persist():
     best = int(log_marginal.argmax())
     np.testing.assert_allclose(np.sort(emission.weights[best, :, 0, 0]), [-0.9, 0.9], atol=0.1)
     np.testing.assert_allclose(law[best], [0.5, 0.5], atol=0.1)
+
+
+def wide_levels(channels, T, seed=0):
+    """Three levels in so many channels, visits of 25 rows, unit noise: values (T, D) and regimes (T,)."""
+    rng = np.random.default_rng(seed)
+    regimes = np.repeat(rng.integers(0, 3, T // 25), 25)
+    return rng.normal(0, 1.5, (3, channels))[regimes] + rng.normal(size=(T, channels)), regimes
+
+
+def test_windows_are_clustered_by_their_levels_in_units_of_the_noise():
+    """The second channel is a hundred times larger than the first, and says nothing."""
+    rng = np.random.default_rng(2)
+    regimes = np.repeat(rng.integers(0, 3, 40), 25)
+    x = np.stack([5.0 * regimes + rng.normal(size=1000), 500 * rng.normal(size=1000)])
+    y = torch.as_tensor(np.concatenate([x, x, np.ones((1, 1000))]))
+    flat, counts = window_moments(y, torch.ones(1000, dtype=torch.bool), 5)
+    em = EM(ModelConfig(), pooled(y), 2)
+    labels = cluster_levels(em, flat, counts, 8, torch.Generator().manual_seed(0))
+    assert recovery.ari(regimes[::5], labels.numpy()) > 0.97
+
+
+@pytest.mark.parametrize(("channels", "T"), [(24, 1_000), (60, 400)])
+def test_starts_find_levels_in_many_channels(channels, T):
+    """Also where a regression on the lags has half as many entries as a regime has rows."""
+    values, regimes = wide_levels(channels, T)
+    with SeriesData.from_arrays(values) as data:
+        rows = LaggedRows(data, ModelConfig(), data.mean, data.scale).rows(0, T)
+    em = EM.over(rows, ModelConfig(), channels, None)
+    start = best_start(em, rows, rows, TrainConfig(), torch.Generator().manual_seed(0), silent)
+    assert recovery.ari(regimes, smoothed_labels(rows, start, False)) > 0.98
 
 
 @pytest.fixture
