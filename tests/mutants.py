@@ -157,6 +157,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         ["training/test_gradient.py::test_the_encoder_learns_the_exact_posterior"],
     ),
     Mutation(
+        "a jump of a switch outweighs all else",
+        "training/em.py",
+        "moments = moments + weight[..., None, None] * self.rounding",
+        "moments = moments.clone()",
+        ["training/test_fit.py::test_channels_that_stand_still_and_jump_tell_the_regime"],
+    ),
+    Mutation(
         "levels are compared in units of the whole spread",
         "training/initialization.py",
         "(squares.sum(0) / counts.sum()).maximum(_LEAST_NOISE * total)",

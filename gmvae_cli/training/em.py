@@ -1,6 +1,6 @@
 """Expectation-maximisation: the M-step in closed form, and passes of E-step and M-step until they gain no more."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from gmvae_cli.model.evidence_scale import evidence_scale
 from gmvae_cli.model.moments import (
     inliers,
     robust_moments,
+    rounding_variance,
     update_emission,
     update_iid,
     update_transition,
@@ -39,6 +40,7 @@ class EM:
         pooled: (M, M) second moments of all rows, a row (noise "student": robust ones).
         dwell: rows that a visit is expected to last, or None; `dwells`, instead of it, has one for each restart.
         evidence_scale: of all parameters, or None: from the residuals. unrelated_rows: as in `moments.update_emission`.
+        rounding: (M, M) diagonal, `moments.rounding_variance` of each entry of y, or (1, 1) of none.
     """
 
     config: ModelConfig
@@ -48,6 +50,7 @@ class EM:
     evidence_scale: float | None = None
     dwells: tuple[float, ...] = ()
     unrelated_rows: float = 0.0
+    rounding: Tensor = field(default_factory=lambda: torch.zeros(1, 1))
 
     @classmethod
     def over(
@@ -63,7 +66,8 @@ class EM:
             pooled = robust_moments(rows.y, rows.fully_observed, config.intercept)
         else:
             pooled = weighted_moments(rows.y, rows.fully_observed[None].to(rows.y))[0] / rows.fully_observed.sum()
-        return cls(config, pooled, num_channels, dwell, evidence_scale)
+        rounding = torch.diag(rounding_variance(rows.y, rows.fully_observed, num_channels))
+        return cls(config, pooled + rounding, num_channels, dwell, evidence_scale, rounding=rounding)
 
     @property
     def iid_prior(self) -> bool:
@@ -93,6 +97,7 @@ class EM:
     def regression(self, moments: Tensor, weight: Tensor, pseudo_rows: float = 1.0) -> Emission:
         """Fit Normal decoders to moments (..., K, M, M) of so many rows (..., K), as in `moments.update_emission`."""
         extra = self.config.covariance == "shared", pseudo_rows, self.unrelated_rows, self.config.intercept
+        moments = moments + weight[..., None, None] * self.rounding
         return update_emission(moments, weight, self.pooled, self.num_channels, *extra)
 
     def update(self, statistics: Statistics, parameters: Parameters) -> Parameters:
@@ -119,11 +124,8 @@ class EM:
     def _prior_counts(self) -> Tensor | None:
         """Compute Dirichlet counts (K, K), or (R, K, K), of the transitions from the expected dwell."""
         if self.dwells:
-            return torch.stack([self._dwell_counts(dwell) for dwell in self.dwells])
-        return None if self.dwell is None else self._dwell_counts(self.dwell)
-
-    def _dwell_counts(self, dwell: float) -> Tensor:
-        return persistent(self.config.regimes, dwell) * dwell * _DWELL_VISITS
+            return torch.stack([_dwell_counts(self.config.regimes, dwell) for dwell in self.dwells])
+        return None if self.dwell is None else _dwell_counts(self.config.regimes, self.dwell)
 
     def measured_scale(self, rows: Rows, parameters: Parameters, probs: Tensor) -> Tensor:
         """Measure the evidence scale (R,) under responsibilities (R, K, n); it is 1 under prior "iid"."""
@@ -132,7 +134,7 @@ class EM:
         emission, weights = parameters.emission, None
         if self.student:
             weights = weighted_log_likelihoods(rows.y, emission, lag_index=rows.lag_index)[1]
-        return evidence_scale(rows.y, rows.fully_observed, emission, probs, weights)
+        return evidence_scale(_with_errors(rows.y, self.rounding), rows.fully_observed, emission, probs, weights)
 
     def run_em(
         self, rows: Rows, parameters: Parameters, passes: int, calibrate: bool = False
@@ -177,8 +179,19 @@ class EM:
     def standard_errors(self, statistics: Statistics, parameters: Parameters) -> Tensor:
         """Compute standard errors (K, P, D, D) of the AR weights, as in `ar_dynamics`; statistics have one restart."""
         D, emission = self.num_channels, parameters.emission
-        gram = (statistics.moments[0] + self.pooled)[:, D:, D:]  # (K, C, C)
-        errors = standard_errors(gram, emission.scale_tril)  # (K, D, C)
+        errors = standard_errors((statistics.moments[0] + self.pooled)[:, D:, D:], emission.scale_tril)  # (K, D, C)
         if emission.degrees is not None:  # a row holds (nu + D) / (nu + D + 2) of the information of a Normal one
             errors = errors * (1 + 2 / (emission.degrees + D)).sqrt()[:, None, None]
         return by_lag(errors, self.config.lags)
+
+
+def _dwell_counts(regimes: int, dwell: float) -> Tensor:
+    return persistent(regimes, dwell) * dwell * _DWELL_VISITS
+
+
+def _with_errors(y: Tensor, rounding: Tensor) -> Tensor:
+    """Add errors of rounding to rows (M, n): values that stand still have no others, and would seem to repeat them."""
+    if not bool(rounding.any()):
+        return y
+    errors = torch.randn(y.shape, generator=torch.Generator().manual_seed(0)).to(y)
+    return y + rounding.diagonal().sqrt().to(y)[:, None] * errors

@@ -217,7 +217,8 @@ def cluster_windows(
         Emission with leading restarts R, labels (R, W), total log-likelihood (R,).
     """
     regimes, size = em.config.regimes, em.pooled.shape[0]
-    alone = update_emission(symmetric(flat, size)[:, None], counts[:, None], em.pooled, em.num_channels, False, size)
+    moments = symmetric(flat, size) + counts[:, None, None] * em.rounding
+    alone = update_emission(moments[:, None], counts[:, None], em.pooled, em.num_channels, False, size)
     own = _own_scores(flat, counts, alone, size)
     seeds = torch.randint(len(flat), (restarts, 1), generator=generator)
     for _ in range(regimes - 1):

@@ -7,6 +7,7 @@ from gmvae_cli.model.ar_density import patterns
 from gmvae_cli.model.moments import (
     completed_moments,
     products,
+    rounding_variance,
     symmetric,
     update_emission,
     update_iid,
@@ -103,6 +104,16 @@ def test_rows_of_unrelated_channels_have_the_means_and_own_lags_of_a_regime(inte
             assert result[a, b] == pytest.approx(moments[a, b].item() + count * (mean[a] * mean[b] + kept))
     if intercept:
         np.testing.assert_allclose(result[4], y.sum(1) + count * y.mean(1))
+
+
+def test_only_channels_that_stand_still_are_rounded():
+    """A switch of step 2, noise, and a constant channel, each with two lags; the last row does not count."""
+    switch = torch.tensor([0.0, 0, 0, 2, 2, 2, 2, 0, 0, 0, 7])
+    x = torch.stack([switch, torch.randn(11, generator=torch.Generator().manual_seed(0)), torch.ones(11)])
+    y = torch.cat([x[:, 2:], x[:, 1:-1], x[:, :-2], torch.ones(1, 9)])
+    usable = torch.arange(9) < 8
+    expected = [4 / 12, 0, 0] * 3 + [0]
+    np.testing.assert_allclose(rounding_variance(y, usable, 3), expected)
 
 
 def test_identical_rows_leave_a_covariance():

@@ -9,6 +9,7 @@ from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import SeriesError
 from gmvae_cli.model import simulation
 from gmvae_cli.system.progress import silent
+from gmvae_cli.training.expectation import smoothed_labels
 from gmvae_cli.training.fit import fit
 from gmvae_cli.training.resume import state_of
 
@@ -22,6 +23,16 @@ def fitted(values, seed=0, steps=None, **model):
 def shuffled_ari(true, rng):
     """What labels that know nothing but the shares get."""
     return recovery.ari(true, rng.permutation(true))
+
+
+def switched(kind, generator):
+    """Sixteen visits of 50 rows to two or four regimes: values (800, D), of a switch or a one-hot, and regimes."""
+    count = 4 if kind == "one-hot" else 2
+    regimes = np.repeat(np.arange(16) * 3 % (count + 1) % count, 50)
+    values = np.eye(4)[regimes] if kind == "one-hot" else regimes[:, None].astype(float)
+    if kind == "beside noise":
+        values = np.column_stack([3 * regimes + generator.normal(size=800), values])
+    return values, regimes
 
 
 # --- recovery: each test states its seed and its threshold, and what a trivial answer gets ---------------------------
@@ -139,3 +150,13 @@ def test_rows_that_lack_their_lags_do_not_count():
     values = np.random.default_rng(0).normal(size=(50, 1))
     with pytest.raises(SeriesError, match=r"^series: 0 rows "):
         fitted(values, steps=np.zeros(50, int), regimes=2)
+
+
+@pytest.mark.parametrize("kind", ["alone", "beside noise", "one-hot"])
+def test_channels_that_stand_still_and_jump_tell_the_regime(kind, generator):
+    """ARI 0 for each when a jump outweighs all else, or when the level is explained by the row before."""
+    values, regimes = switched(kind, generator)
+    result = fitted(values, regimes=len(set(regimes)))
+    data = SeriesData.from_arrays(values)
+    rows = LaggedRows(data, ModelConfig(regimes=len(set(regimes))), data.mean, data.scale).rows(0, 800)
+    assert recovery.ari(regimes, smoothed_labels(rows, result.parameters, False)) > 0.98
