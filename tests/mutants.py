@@ -164,6 +164,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         ["training/test_fit.py::test_channels_that_stand_still_and_jump_tell_the_regime"],
     ),
     Mutation(
+        "spikes are measured beside the usual step of the whole channel",
+        "training/diagnostics.py",
+        "np.repeat(around, _LOCAL_ROWS)",
+        "np.repeat(np.full(len(local), usual), _LOCAL_ROWS)",
+        ["training/test_diagnostics.py::test_a_loud_regime_beside_a_quiet_one_has_no_spikes"],
+    ),
+    Mutation(
         "levels are compared in units of the whole spread",
         "training/initialization.py",
         "(squares.sum(0) / counts.sum()).maximum(_LEAST_NOISE * total)",

@@ -43,6 +43,27 @@ def test_spikes_are_seen(plain):
     assert codes(plain) == ["heavy_tails"]
 
 
+def test_a_loud_regime_beside_a_quiet_one_has_no_spikes(generator):
+    """The quiet one holds most rows, so its steps are the usual ones of the whole channel."""
+    loud = np.repeat(np.arange(40) % 4 == 0, 50)
+    values = np.where(loud, 20.0, 1.0)[:, None] * generator.normal(size=(2_000, 1))
+    assert codes(values) == []
+    values[25::200] += 40 * np.where(loud, 20.0, 1.0)[25::200, None]
+    assert codes(values) == ["heavy_tails"]
+
+
+def test_a_repeated_far_value_is_named_as_a_missing_code(plain):
+    plain[[100, 700, 900], 1] = -9999
+    notes = check_data(plain, ("a", "b"), 1, 2, 1)
+    assert [code for code, _ in notes] == ["missing_code"]
+    assert "channel 'b' holds -9999 in 3 rows" in notes[0].sentence
+
+
+def test_a_rare_switch_is_no_missing_code(plain):
+    plain[:, 1] = np.arange(2_000) % 1_000 < 10
+    assert codes(plain) == []
+
+
 def test_few_rows_for_many_regimes_are_seen(plain):
     assert codes(plain[:60], regimes=6) == ["too_short"]
 
