@@ -23,7 +23,7 @@ _UNIT_ROOT = 0.98  # correlation of evenly spaced rows, at most 600 of them, wit
 _SPACED_ROWS = 600
 _SPIKE, _SPIKE_SHARE = 10.0, 0.001  # robust standard deviations of a step, out and back; share of such rows
 # Rows in which a usual step is measured. Of 600 series of three regimes with standard deviations of 1 to 20, none with
-# spikes, 66 have heavy tails by the usual step of the channel, 1 by that of the neighbouring rows; with spikes all have.
+# spikes, 66 have heavy tails by the usual step of the channel, 1 by that of neighbouring rows; with spikes all.
 _LOCAL_ROWS = 20
 _CODE_RANGES, _CODE_ROWS = 5.0, 2  # a value so many ranges (1 to 99 %) away, in so many rows, is a code; chosen
 _NORMAL_MAD = 1.4826  # standard deviation of a Normal over its median absolute deviation
