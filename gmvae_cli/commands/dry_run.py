@@ -15,8 +15,8 @@ INFER_ROWS_PER_SECOND = 600_000
 TRAIN_ROWS_PER_SECOND = 300_000
 TRAIN_SECONDS = 4.0  # start and annealing, for any number of rows; `make bench`
 # CPU seconds of `segment`: fixed, for each 1,000 values (rows x channels) that a fit sees, for each 1,000 products of
-# two channels that it sees, and for each 1,000,000 cells of the file; with K left to the data, and with K given. Guessed,
-# not measured: `python tests/bench.py --only dry-run` prints the costs that fit best, which belong here.
+# two channels that it sees, and for each 1,000,000 cells of the file; with K left to the data, and with K given.
+# Guessed, not measured: `python tests/bench.py --only dry-run` prints the costs that fit best, which belong here.
 SEGMENT_AUTO = (8.0, 0.1, 0.001, 1.0)
 SEGMENT_GIVEN = (6.0, 0.1, 0.001, 1.0)
 FITTED_ROWS = 8_000  # that a fit of the search sees at most
