@@ -1,6 +1,7 @@
 """Trained models as files: safetensors with one JSON header. Nothing in such a file can run code."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from torch import Tensor
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.data.block_features import feature_names
+from gmvae_cli.data.series_data import Waveforms
+from gmvae_cli.data.waveform_features import thresholds_shape, waveform_names
 from gmvae_cli.errors import CheckpointError, ConfigError
 from gmvae_cli.files.atomic import atomic
 from gmvae_cli.files.tensor_file import content, is_number, opened, require_finite, without_nan
@@ -20,6 +23,7 @@ from gmvae_cli.model.student_t import DEGREES
 
 FORMAT = 2
 _ENCODER = "encoder."
+_LEFT_OUT = (("noise", "normal"), ("waveforms", 0))
 _LARGEST = 1e15  # of decoder and encoder, for standardised columns; beyond it sums overflow
 
 
@@ -34,6 +38,7 @@ class Checkpoint:
         training: a JSON-able summary of how it was trained.
         standard_errors: (K, P, D, D) of the AR weights in standardised units, or None (a simulated truth is exact).
         std_epsilon: (columns,) as in `block_features` where blocks are modelled (D is then twice the columns), or None.
+        waveforms: as in `waveform_features` where those of blocks are modelled, or None.
     """
 
     model: ModelConfig
@@ -45,10 +50,13 @@ class Checkpoint:
     training: dict[str, Any] = field(default_factory=dict)
     standard_errors: Tensor | None = None
     std_epsilon: Tensor | None = None
+    waveforms: Waveforms | None = None
 
     @property
     def modelled(self) -> tuple[str, ...]:
         """Names of the tensors' channels: columns, or features of columns where blocks are modelled."""
+        if self.model.waveforms:
+            return waveform_names(self.model.waveforms)
         return self.channels if self.model.summarize == 1 else feature_names(self.channels)
 
     @property
@@ -90,6 +98,9 @@ def write(path: str, checkpoint: Checkpoint) -> None:
         tensors["standard_errors"] = checkpoint.standard_errors
     if checkpoint.std_epsilon is not None:
         tensors["floor"] = checkpoint.std_epsilon
+    if checkpoint.waveforms is not None:
+        thresholds, projection, std_epsilon = map(torch.as_tensor, checkpoint.waveforms)
+        tensors |= {"thresholds": thresholds, "projection": projection, "floor": std_epsilon}
     tensors |= {f"{_ENCODER}{name}": value for name, value in (checkpoint.encoder or {}).items()}
     with open(path, "wb") as file:
         file.write(content(tensors, header, "gmvae"))
@@ -120,14 +131,23 @@ def _parameters(tensors: Mapping[str, Tensor], model: ModelConfig) -> Parameters
 
 
 def _described(model: ModelConfig) -> dict[str, Any]:
-    """List the header's entries for a model; noise is left out where it is Normal, as in older files."""
-    return {name: value for name, value in asdict(model).items() if (name, value) != ("noise", "normal")}
+    """List the header's entries for a model, without those that older files lack and that change nothing."""
+    return {name: value for name, value in asdict(model).items() if (name, value) not in _LEFT_OUT}
 
 
 def _expected_shapes(model: ModelConfig, num_channels: int) -> dict[str, tuple[int, ...]]:
     blocks = model.summarize > 1
-    K, P, D = model.regimes, model.lags, (2 if blocks else 1) * num_channels
-    extra = ({"floor": (num_channels,)} if blocks else {}) | ({"degrees": (1,)} if model.noise == "student" else {})
+    K, P, D = model.regimes, model.lags, model.waveforms or (2 if blocks else 1) * num_channels
+    if model.waveforms:
+        thresholds = thresholds_shape(num_channels, model.summarize)
+        waveforms = {"thresholds": thresholds, "projection": (math.prod(thresholds) + 2 * num_channels, D)}
+    else:
+        waveforms = {}
+    extra = (
+        waveforms
+        | ({"floor": (num_channels,)} if blocks else {})
+        | ({"degrees": (1,)} if model.noise == "student" else {})
+    )
     return extra | {
         "ar_weights": (K, P, D, D),
         "ar_bias": (K, D),
@@ -239,8 +259,14 @@ def load(path: str) -> Checkpoint:
         encoder=state or None,
         training=training,
         standard_errors=tensors.get("standard_errors"),
-        std_epsilon=tensors.get("floor"),
+        std_epsilon=None if model.waveforms else tensors.get("floor"),
+        waveforms=_waveforms(tensors) if model.waveforms else None,
     )
+
+
+def _waveforms(tensors: Mapping[str, Tensor]) -> Waveforms:
+    """Read the description of blocks by waveforms from a model file's tensors."""
+    return Waveforms(*(tensors[name].numpy() for name in ("thresholds", "projection", "floor")))
 
 
 def _of_encoder(name: str) -> bool:

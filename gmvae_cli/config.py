@@ -112,6 +112,7 @@ class ModelConfig:
         regimes: K. lags: P. stride: rows, or blocks, from one lag to the next.
         summarize: rows of a block that is modelled in their place by its mean and spread, as in `data.block_features`;
             1 models the rows themselves.
+        waveforms: features of a block as in `data.waveform_features`, in place of mean and spread; 0: those.
         fixed_prior: regimes stay equally likely. hidden, layers: width and hidden layers of the encoder.
     """
 
@@ -119,6 +120,7 @@ class ModelConfig:
     lags: int = 1
     stride: int = 1
     summarize: int = 1
+    waveforms: int = 0
     prior: Prior = "markov"
     covariance: Covariance = "regime"
     noise: Noise = "normal"

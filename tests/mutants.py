@@ -35,6 +35,35 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS: tuple[Mutation, ...] = (
+    # --- waveforms
+    Mutation(
+        "features are the most variable, not the slowest",
+        "data/waveform_features.py",
+        "noise = changes.T @ changes / (2 * len(changes))",
+        "noise = np.eye(len(kept))",
+        ["data/test_waveform_features.py"],
+    ),
+    Mutation(
+        "blocks know nothing of the period",
+        "selection/waveform_search.py",
+        "period = common_period(data) or data.rows / _BLOCKS_WITHOUT_PERIOD",
+        "period = data.rows / _BLOCKS_WITHOUT_PERIOD",
+        ["selection/test_waveform_search.py"],
+    ),
+    Mutation(
+        "one regime is never the answer",
+        "selection/waveform_search.py",
+        "stability.max() < _ONE_REGIME",
+        "stability.max() < -2",
+        ["selection/test_waveform_search.py"],
+    ),
+    Mutation(
+        "the blocks judged are those learned from",
+        "selection/discrimination.py",
+        "seen = ~held_out & (labels == regime)",
+        "seen = held_out & (labels == regime)",
+        ["selection/test_waveform_search.py"],
+    ),
     # --- model
     Mutation(
         "the ELBO adds the KL divergence",

@@ -14,6 +14,7 @@ from torch import Tensor
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.data.block_features import STD_EPSILON, block_features
 from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.data.waveform_features import waveform_features
 from gmvae_cli.model.ar_density import Pattern, context, patterns
 from gmvae_cli.model.student_t import LagIndex
 
@@ -92,7 +93,9 @@ def training_rows(
     Normal noise: by mean and standard deviation; Student t noise: by median and quartiles. Without an intercept the
     mean is not subtracted.
     """
-    if model.summarize > 1:
+    if model.waveforms:
+        data = waveform_features(data, model.summarize, model.waveforms)
+    elif model.summarize > 1:
         data = block_features(data, model.summarize, STD_EPSILON * data.scale)
     mean, scale = (data.mean, data.scale) if model.noise == "normal" else quartile_standard(data)
     return LaggedRows(data, model, mean if model.intercept else np.zeros_like(mean), scale, dtype, device)

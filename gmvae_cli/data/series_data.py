@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,19 @@ from gmvae_cli.system.scratch import Closing, Scratch
 
 READ_ROWS = 1 << 18  # at once; 2 MiB a channel
 SMALLEST_RANGE = 1e-140  # its square is still a float64 above 0
+
+
+class Waveforms(NamedTuple):
+    """Description of blocks by the waveforms in them, as `waveform_features` learns it.
+
+    Args:
+        thresholds: (D, S, k, Q) for D channels, S dilations, k kernels. projection: (M, F), M = D S k Q + 2 D.
+        std_epsilon: (D,) added to standard deviations, in the channels' units.
+    """
+
+    thresholds: NDArray[np.float64]
+    projection: NDArray[np.float64]
+    std_epsilon: NDArray[np.float64]
 
 
 class SeriesData(Closing):
@@ -28,6 +41,7 @@ class SeriesData(Closing):
         holes, breaks: numbers of steps above 1.5 medians, and of those that --max-gap turns into a new start.
         edges: (T + 1,) where a row stands for a block of rows: first row of each block, end of the last; else None.
         std_epsilon: (D / 2,) where a row stands for a block, as in `block_features`; else None.
+        waveforms: where a row stands for a block, as in `waveform_features`; else None.
     """
 
     def __init__(
@@ -46,6 +60,7 @@ class SeriesData(Closing):
         self.mean, self.scale = summary.mean, summary.scale
         self.observed, self.missing = summary.observed, scratch.rows - summary.observed
         self.edges, self.std_epsilon = edges, std_epsilon
+        self.waveforms: Waveforms | None = None
         self.step: float | None = None
         self.time_unit: TimeUnit | None = None
         self.holes = self.breaks = 0

@@ -11,6 +11,7 @@ from gmvae_cli.config import Posterior, SeriesConfig
 from gmvae_cli.data.block_features import block_features
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.data.waveform_features import with_projection
 from gmvae_cli.errors import CheckpointError
 from gmvae_cli.files.inputs import InputFile
 from gmvae_cli.files.series_reader import SeriesReader, open_series
@@ -75,7 +76,9 @@ def infer(
     Raises:
         CheckpointError: the posterior is "encoder", and the model has none. GmvaeError: no such device, or disk full.
     """
-    if checkpoint.std_epsilon is not None:
+    if checkpoint.waveforms is not None:
+        data = with_projection(data, checkpoint.model.summarize, checkpoint.waveforms)
+    elif checkpoint.std_epsilon is not None:
         data = block_features(data, checkpoint.model.summarize, checkpoint.std_epsilon.numpy(), directory)
     mean, scale = checkpoint.mean.numpy(), checkpoint.scale.numpy()
     lagged_rows = LaggedRows(data, checkpoint.model, mean, scale, torch.float64, device_of(device))

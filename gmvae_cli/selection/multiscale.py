@@ -26,6 +26,7 @@ from gmvae_cli.selection.consensus import Consensus, consensus
 from gmvae_cli.selection.row_model import FIT_ROWS, PASSES, REGIME_COUNTS, RESTARTS, RowModel, best_row_model
 from gmvae_cli.selection.sampling_rate import stride
 from gmvae_cli.selection.views import View, view_of_rows, views
+from gmvae_cli.selection.waveform_search import choose_waveforms
 from gmvae_cli.system.concurrency import in_processes
 from gmvae_cli.system.device import configure_process
 from gmvae_cli.system.progress import Progress
@@ -44,6 +45,7 @@ _BLOCKS_PER_VISIT = 4  # an expected visit is seen in no fewer blocks
 _SHORT_RECORDING = 2_000  # rows; a shorter recording has fewer views,
 _SHORT_SEEDS = 3  # so each is fitted from more seeds; both chosen, not measured
 _COMPARED_ROWS = 2_000  # rows, evenly spaced, by which labellings are compared
+_WAVEFORM_CHANNELS = 2  # up to which regimes are kinds of waveform; with 4 and 12 channels the consensus is as good
 _SAME_LABELS = 0.8  # ARI of labellings that differ in odd rows only; chosen, not measured
 
 
@@ -74,7 +76,12 @@ def choose(
         row_model = best_row_model(data, regimes, config, progress)
         if row_model.credible and _is_stable(row_model, data, config.seed):
             return row_model.model, Start(row_model.parameters, dwell)
-    tasks = [] if regimes == 1 else _tasks(data, spacing, sorted({*REGIME_COUNTS, regimes or 2}), dwell, config)
+    counts = sorted({*REGIME_COUNTS, regimes or 2})
+    if regimes != 1 and dwell is None and len(data.channels) <= _WAVEFORM_CHANNELS:
+        waveforms = choose_waveforms(data, regimes, counts, config)
+        if waveforms is not None:
+            return waveforms
+    tasks = [] if regimes == 1 else _tasks(data, spacing, counts, dwell, config)
     candidates = _candidates(tasks, progress)
     if not candidates:
         return replace(config.model, regimes=regimes or 1, stride=spacing), Start(dwell=dwell)

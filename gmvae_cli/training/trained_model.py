@@ -34,7 +34,8 @@ class Start:
         initial: parameters in the units of `training_rows`; None: training looks for its own.
         dwell: rows of the model that a visit is expected to last, None where nothing is known.
         agreement: root mean square ARI of a consensus that `initial` comes from with the labellings that it was made
-            of; None where likelihood alone decides.
+            of, or mean ARI with those of as many regimes where they are of waveforms; None where likelihood alone
+            decides.
         reason: one sentence that says how the regimes were chosen; empty where nothing was left to the data.
     """
 
@@ -120,6 +121,7 @@ def checkpoint_of(
         encoder={name: value.detach().cpu() for name, value in encoder.state_dict().items()},
         standard_errors=standard_errors,
         std_epsilon=None if std_epsilon is None else torch.as_tensor(std_epsilon),
+        waveforms=lagged_rows.data.waveforms,
     )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.csv
 import pytest
+import recovery
 
 from gmvae_cli.checkpoint import load
 from gmvae_cli.files.table_reader import CsvTable
@@ -150,10 +151,11 @@ def test_spikes_are_named_and_heavy_tails_look_past_them(run, tmp_path):
 
 
 def test_regimes_that_no_time_scales_agree_on_are_doubted(run, recorded, tmp_path):
-    """Skewed noise all through: some labelling is found, and said to hang in the air."""
+    """Skewed noise all through: one regime; where three are asked for, they are said to hang in the air."""
     rows = np.random.default_rng(0).exponential(size=2_000)
     recorded.write_text("\n".join(["x0", *(f"{x:.5f}" for x in rows), ""]))
-    result = run("segment", recorded, "--output", tmp_path / "o.csv", "--json")
+    assert json.loads(run("segment", recorded, "--output", tmp_path / "o.csv", "--json").stdout)["regimes"] == 1
+    result = run("segment", recorded, "--output", tmp_path / "o.csv", "--regimes", 3, "--json")
     found = json.loads(result.stdout)
     assert found["agreement"] < 0.4
     assert "little_agreement" in [one["code"] for one in found["warnings"]]
@@ -216,3 +218,23 @@ def test_rejections(rejection, recorded, tmp_path, monkeypatch, options, status,
     monkeypatch.chdir(tmp_path)
     assert words in rejection("segment", recorded, *options, status=status)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recorded.csv"]
+
+
+def test_a_model_of_waveforms_labels_the_same_file_alike_and_is_inspected(run, tmp_path):
+    """Sines and squares of one period: segment, then infer, inspect and evaluate with the model that it wrote."""
+    rng = np.random.default_rng(0)
+    true = np.repeat([0, 1, 0, 1], 1_000)
+    sine = np.sin(2 * np.pi * np.arange(4_000) / 40)
+    values = np.where(true == 0, np.sqrt(2) * sine, np.sign(sine)) + 0.2 * rng.normal(size=4_000)
+    source, labelled, again, model = (tmp_path / name for name in ("in.csv", "a.csv", "b.csv", "m.safetensors"))
+    source.write_text("\n".join(["x", *(f"{value:.5f}" for value in values), ""]))
+    result = run("segment", source, "--output", labelled, "--model", model, "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert (found["regimes"], found["segments"]) == (2, 4)
+    assert load(str(model)).model.waveforms == 8
+    assert run("infer", source, "--model", model, "--output", again).exit_code == 0
+    found, repeated = (pyarrow.csv.read_csv(path)["regime"].to_numpy() for path in (labelled, again))
+    np.testing.assert_array_equal(found, repeated)
+    assert recovery.ari(true, found) > 0.95
+    assert "waveform 0" in run("inspect", model, "--json").stdout
