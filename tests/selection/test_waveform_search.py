@@ -85,6 +85,8 @@ def test_discrimination_is_high_for_regimes_and_low_within_one(generator):
     noise = generator.normal(size=(120, 3))
     assert discrimination(noise + 6 * labels[:, None], labels) == pytest.approx(0.5)
     assert discrimination(noise, labels) < 0.15
+    many = generator.normal(size=(48, 40))  # so many that means of the blocks themselves would tell them apart
+    assert discrimination(many, np.repeat([0, 1, 0, 1], 12)) < 0.2
 
 
 @pytest.mark.parametrize("period", [12, 50])
