@@ -23,7 +23,7 @@ from gmvae_cli.model.student_t import DEGREES
 
 FORMAT = 2
 _ENCODER = "encoder."
-_LEFT_OUT = (("noise", "normal"), ("waveforms", 0))
+_LEFT_OUT = (("noise", "normal"), ("waveforms", 0), ("join_passages", False))
 _LARGEST = 1e15  # of decoder and encoder, for standardised columns; beyond it sums overflow
 
 

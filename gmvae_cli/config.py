@@ -113,6 +113,8 @@ class ModelConfig:
         summarize: rows of a block that is modelled in their place by its mean and spread, as in `data.block_features`;
             1 models the rows themselves.
         waveforms: features of a block as in `data.waveform_features`, in place of mean and spread; 0: those.
+        join_passages: rows whose lags still lie in the regime that has ended are labelled as the regime that follows
+            (`metrics.passages`); the causal posterior "filter" cannot.
         fixed_prior: regimes stay equally likely. hidden, layers: width and hidden layers of the encoder.
     """
 
@@ -128,6 +130,7 @@ class ModelConfig:
     fixed_prior: bool = False
     hidden: int = 64
     layers: int = 2
+    join_passages: bool = False
 
     def __post_init__(self) -> None:
         for option in ("regimes", "lags", "stride", "summarize", "hidden", "layers"):

@@ -1,10 +1,12 @@
 """Rows with the labels that inference gives them, and blocks of them cut into portions of other sizes."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gmvae_cli.metrics import passages
 
 
 @dataclass(frozen=True)
@@ -70,3 +72,27 @@ def in_portions(blocks: Iterable[LabelledRows]) -> Callable[[int], LabelledRows]
         return parts[0] if len(parts) == 1 else LabelledRows.joined(parts)
 
     return take
+
+
+def with_passages_joined(blocks: Iterable[LabelledRows], longest: int) -> Iterator[LabelledRows]:
+    """Yield the same rows in other blocks; those that pass between regimes take label and probabilities of the next.
+
+    Args:
+        blocks: consecutive. longest: rows of a passage at most, as in `passages.labelled_by`.
+    """
+    near = passages.context_rows(longest)
+    held: list[LabelledRows] = []
+    done = 0  # rows of those held that have been yielded, and are kept to decide on those behind them
+    for block in blocks:
+        rows = LabelledRows.joined([*held, block])
+        decided = max(done, len(rows) - near)
+        yield _joined(rows, longest).rows(done, decided)
+        kept = max(0, decided - near)
+        held, done = [rows.rows(kept, len(rows))], decided - kept
+    for rows in held:
+        yield _joined(rows, longest).rows(done, len(rows))
+
+
+def _joined(rows: LabelledRows, longest: int) -> LabelledRows:
+    source = passages.labelled_by(rows.regimes, rows.starts, longest)
+    return replace(rows, regimes=rows.regimes[source], probs=rows.probs[source])

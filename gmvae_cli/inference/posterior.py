@@ -15,7 +15,7 @@ from gmvae_cli.core import Encoder
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.inference.best_path import BestPath
 from gmvae_cli.inference.block_posterior import BlockPosterior
-from gmvae_cli.inference.labelled_rows import LabelledRows
+from gmvae_cli.inference.labelled_rows import LabelledRows, in_portions, with_passages_joined
 from gmvae_cli.inference.scored_rows import BLOCK_ROWS, RowScorer, ScoredRows
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.lattice import Lattice
@@ -48,11 +48,13 @@ class Inference(Closing):
         log_volume: to be subtracted from it, or from the ELBO, for data units; nats.
     """
 
-    def __init__(self, scorer: RowScorer, blocks: BlockPosterior, path: BestPath | None) -> None:
+    def __init__(
+        self, scorer: RowScorer, blocks: BlockPosterior, path: BestPath | None, longest_passage: int = 0
+    ) -> None:
         self.log_likelihood, self.log_volume = 0.0, 0.0
         self.usable = self.usable_rows = 0
         self._log_normaliser = 0.0  # log Z of the potentials
-        self._scorer, self._blocks, self._path = scorer, blocks, path
+        self._scorer, self._blocks, self._path, self._longest_passage = scorer, blocks, path, longest_passage
 
     @classmethod
     def over(
@@ -85,6 +87,7 @@ class Inference(Closing):
             RowScorer(lagged_rows, checkpoint, encoder, scale, directory, block_rows),
             BlockPosterior(chain, iid_prior, posterior, lagged_rows.data.edges is not None, scale, directory),
             BestPath(model.regimes, directory) if posterior == "viterbi" and not iid_prior else None,
+            model.context_rows if model.join_passages and posterior != "filter" else 0,
         )
         try:
             inference._sweep(progress)
@@ -102,7 +105,14 @@ class Inference(Closing):
 
     def blocks(self) -> Iterator[LabelledRows]:
         """Yield all rows of the file in order, labelled; a block has `block_rows` rows of the series."""
-        return self._prefetched(self._labelled(index) for index in range(len(self._scorer.ranges)))
+        ranges = self._scorer.ranges
+        labelled = self._prefetched(self._labelled(index) for index in range(len(ranges)))
+        if self._longest_passage:
+            take = in_portions(with_passages_joined(labelled, self._longest_passage))
+            labelled = (take(stop - start) for start, stop in ranges)
+        for block, limits in zip(labelled, ranges, strict=True):
+            file_rows = self._scorer.lagged_rows.file_rows(*limits)
+            yield block if file_rows is None else block.expanded(file_rows)
 
     @torch.no_grad()
     def elbo(self) -> float | None:
@@ -167,7 +177,7 @@ class Inference(Closing):
 
     @torch.no_grad()
     def _labelled(self, index: int) -> LabelledRows:
-        """Label the rows of a block, or where they are blocks themselves the file's rows of these."""
+        """Label the rows of a block of the series."""
         block = self._scorer.score(index)
         rows = block.rows
         probs, marginals = self._blocks.of(index, block)
@@ -176,6 +186,4 @@ class Inference(Closing):
             regimes = self._path.read(*self._scorer.ranges[index])
         else:
             regimes = probs.mT.argmax(0).cpu().numpy()
-        labelled = LabelledRows(regimes, probs.cpu().numpy(), log_likelihood.cpu().numpy(), rows.steps == 0)
-        file_rows = self._scorer.lagged_rows.file_rows(*self._scorer.ranges[index])
-        return labelled if file_rows is None else labelled.expanded(file_rows)
+        return LabelledRows(regimes, probs.cpu().numpy(), log_likelihood.cpu().numpy(), rows.steps == 0)

@@ -23,17 +23,17 @@ from gmvae_cli.metrics.partition import agreements
 from gmvae_cli.metrics.segments import runs
 from gmvae_cli.model.chain import Chain, stationary
 from gmvae_cli.selection.consensus import Consensus, consensus
-from gmvae_cli.selection.row_model import FIT_ROWS, PASSES, REGIME_COUNTS, RESTARTS, RowModel, best_row_model
+from gmvae_cli.selection.row_model import PASSES, REGIME_COUNTS, RESTARTS, FitTask, RowModel, best_row_model, fit_task
 from gmvae_cli.selection.sampling_rate import stride
-from gmvae_cli.selection.views import View, view_of_rows, views
+from gmvae_cli.selection.views import View, views
 from gmvae_cli.selection.waveform_search import choose_waveforms
 from gmvae_cli.system.concurrency import in_processes
 from gmvae_cli.system.device import configure_process
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.em import EM
 from gmvae_cli.training.expectation import smoothed_labels
-from gmvae_cli.training.initialization import start_from_labels, start_from_windows, with_noise
-from gmvae_cli.training.sampling import SAMPLE_ROWS, subsample
+from gmvae_cli.training.initialization import start_from_labels, start_from_levels, start_from_windows, with_noise
+from gmvae_cli.training.sampling import subsample
 from gmvae_cli.training.trained_model import Start
 
 # Windows of n / (this * K) rows of a view: no single length serves all recordings (docs/design.md, "Real recordings");
@@ -44,6 +44,7 @@ _SHORTEST_WINDOW, _LONGEST_WINDOW = 4, 2_000  # rows of a view
 _BLOCKS_PER_VISIT = 4  # an expected visit is seen in no fewer blocks
 _SHORT_RECORDING = 2_000  # rows; a shorter recording has fewer views,
 _SHORT_SEEDS = 3  # so each is fitted from more seeds; both chosen, not measured
+_FIT_ROWS = 8_000  # rows of a view that a fit sees; all are labelled. Keeps the search below 20 s; docs/benchmarks.md
 _COMPARED_ROWS = 2_000  # rows, evenly spaced, by which labellings are compared
 _WAVEFORM_CHANNELS = 2  # up to which regimes are kinds of waveform; with 4 and 12 channels the consensus is as good
 _SAME_LABELS = 0.8  # ARI of labellings that differ in odd rows only; chosen, not measured
@@ -72,31 +73,60 @@ def choose(
         the model, and where its training starts.
     """
     spacing = stride(data)
-    if spacing == 1 and data.rows <= SAMPLE_ROWS:
-        row_model = best_row_model(data, regimes, config, progress)
-        if row_model.credible and _is_stable(row_model, data, config.seed):
-            return row_model.model, Start(row_model.parameters, dwell)
+    task = fit_task(data, config)
+    row_model = best_row_model(task, regimes, progress)
+    if row_model.credible and _is_stable(row_model, task):
+        reason = _because_of_rows(row_model, regimes)
+        return replace(row_model.model, join_passages=True), Start(row_model.parameters, dwell, reason=reason)
     counts = sorted({*REGIME_COUNTS, regimes or 2})
     if regimes != 1 and dwell is None and len(data.channels) <= _WAVEFORM_CHANNELS:
         waveforms = choose_waveforms(data, regimes, counts, config)
         if waveforms is not None:
-            return waveforms
+            model, start = waveforms
+            return model, replace(start, reason=_because_of_waveforms(row_model))
     tasks = [] if regimes == 1 else _tasks(data, spacing, counts, dwell, config)
     candidates = _candidates(tasks, progress)
     if not candidates:
-        return replace(config.model, regimes=regimes or 1, stride=spacing), Start(dwell=dwell)
+        reason = "the file is too short to compare time scales"
+        return replace(config.model, regimes=regimes or 1, stride=spacing), Start(dwell=dwell, reason=reason)
     rows = np.linspace(0, data.rows - 1, min(data.rows, _COMPARED_ROWS)).astype(int)
     labels = np.stack([candidate.at(rows) for candidate in candidates])
     counts = sorted({candidate.regimes for candidate in candidates})
     agreed = consensus(labels, [regimes] if regimes else counts, counts[-1], config.seed)
-    return _start_from(agreed, candidates, dwell, config.model)
+    chosen, start = _start_from(agreed, candidates, dwell, config.model)
+    return chosen, replace(start, reason=_because_of_scales(row_model))
 
 
-def _is_stable(row_model: RowModel, data: SeriesData, seed: int) -> bool:
+def _because_of_rows(row_model: RowModel, regimes: int | None) -> str:
+    if row_model.model.regimes == 1:
+        return "one autoregression explains all rows, and more regimes explain them no better"
+    count = "as asked" if regimes else "of the number that explains them best"
+    return f"regimes are levels and dynamics of the rows, {count}: these regimes explain the rows from one to the next"
+
+
+def _because_of_waveforms(row_model: RowModel) -> str:
+    return f"regimes are kinds of waveform, compared in blocks of whole periods: {_unexplained(row_model)}"
+
+
+def _because_of_scales(row_model: RowModel) -> str:
+    return f"regimes are what several time scales agree on: {_unexplained(row_model)}"
+
+
+def _unexplained(row_model: RowModel) -> str:
+    """Say why the model of the rows was not believed."""
+    if not row_model.white:
+        return "no model of single rows explains them, since its errors go on from row to row"
+    if not row_model.credible:
+        return "a model of single rows finds only visits of a few rows"
+    return "a model of single rows gives other regimes from every start"
+
+
+def _is_stable(row_model: RowModel, task: FitTask) -> bool:
     """Return whether a third of the window lengths leads to the same labels; some lengths fit no recording."""
     if row_model.model.regimes == 1:
         return True
-    labellings = _labellings(_Task(view_of_rows(data, 1), row_model.model, seed, data, None))
+    view = View("rows", 1, task.values, task.steps, np.arange(len(task.values) + 1))
+    labellings = _labellings(_Task(view, row_model.model, task.seed, len(task.values), None, by_levels=task.model.intercept))
     if not labellings:
         return False
     ari = agreements(np.stack([row_model.labels, *labellings]))[0, 1:]
@@ -107,13 +137,14 @@ def _is_stable(row_model: RowModel, data: SeriesData, seed: int) -> bool:
 
 
 class _Task:
-    """A view to be labelled with so many regimes, in a worker process."""
+    """A view to be labelled with so many regimes, in a worker process; `by_levels`: from windows of like means too."""
 
-    def __init__(self, view: View, model: ModelConfig, seed: int, data: SeriesData, dwell: float | None) -> None:
-        self.view, self.seed, self.dwell = view, seed, dwell
+    def __init__(
+        self, view: View, model: ModelConfig, seed: int, rows: int, dwell: float | None, by_levels: bool = False
+    ) -> None:
+        self.view, self.seed, self.dwell, self.by_levels = view, seed, dwell, by_levels
         self.model = replace(model, stride=1, summarize=1)
-        self.num_seeds = _SHORT_SEEDS if data.rows < _SHORT_RECORDING else 1
-        self.name = data.name
+        self.num_seeds = _SHORT_SEEDS if rows < _SHORT_RECORDING else 1
 
 
 def _tasks(
@@ -129,7 +160,7 @@ def _tasks(
         eligible = [view for view in eligible if view.kind == "rows" or view.block_rows <= coarsest]
     models = [replace(config.model, regimes=count) for count in reversed(counts)]
     return [
-        _Task(view, model, config.seed, data, dwell)
+        _Task(view, model, config.seed, data.rows, dwell)
         for model in models
         for view in eligible
         if view.supports(model.regimes)
@@ -150,19 +181,21 @@ def _labellings(task: _Task) -> list[NDArray[np.int16]]:
     """Label a view, (n,) for each window length and seed."""
     configure_process()
     view, model = task.view, task.model
-    with SeriesData.from_arrays(view.values, view.steps, name=task.name) as data:
+    with SeriesData.from_arrays(view.values, view.steps) as data:
         lagged_rows = training_rows(data, model)
         rows = lagged_rows.rows(0, len(lagged_rows))
-        sample = subsample(rows, FIT_ROWS)
+        sample = subsample(rows, _FIT_ROWS)
         em = EM.over(sample, model, len(lagged_rows.mean), None)
+        kinds = (start_from_windows, start_from_levels) if task.by_levels else (start_from_windows,)
         starts, dwells = [], []
         for window in _window_lengths(len(rows), task):
             for seed in range(task.num_seeds):
                 generator = torch.Generator().manual_seed(1_000 * task.seed + seed)
-                start = start_from_windows(replace(em, dwell=window), sample, window, RESTARTS, generator)
-                if start is not None:
-                    starts.append(start)
-                    dwells.append(float(window))
+                for started_from in kinds:
+                    start = started_from(replace(em, dwell=window), sample, window, RESTARTS, generator)
+                    if start is not None:
+                        starts.append(start)
+                        dwells.append(float(window))
         if not starts:
             return []
         em = replace(em, dwells=tuple(dwells))

@@ -1,5 +1,10 @@
-"""The number of regimes of a model of the rows themselves, by BIC: the answer where such a model explains them."""
+"""A model of the rows themselves, with the number of regimes by BIC: the answer where it explains them.
 
+It is fitted to a sample of a long recording, in pieces. A regime whose visits are passages (`metrics.passages`), as
+every further regime of a recording with abrupt changes is at some point, counts for nothing and is dropped.
+"""
+
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -8,9 +13,11 @@ from numpy.typing import NDArray
 
 from gmvae_cli.config import ModelConfig, TrainConfig
 from gmvae_cli.core import Parameters
-from gmvae_cli.data.lagged_rows import training_rows
+from gmvae_cli.data.lagged_rows import LaggedRows, Rows, training_rows
 from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.metrics.passages import labelled_by
 from gmvae_cli.metrics.segments import runs
+from gmvae_cli.model.chain import Chain, persistent, stationary
 from gmvae_cli.system.concurrency import in_processes
 from gmvae_cli.system.device import configure_process
 from gmvae_cli.system.progress import Progress, silent
@@ -20,81 +27,155 @@ from gmvae_cli.training.fit import fit_em_only
 from gmvae_cli.training.sampling import subsample
 
 REGIME_COUNTS = range(2, 10)  # numbers of regimes that are tried, beside 1
-FIT_ROWS = 8_000  # rows that a fit sees; all are labelled. Keeps the search below 20 s; docs/benchmarks.md
-PASSES, RESTARTS = 12, 8  # EM passes and restarts of a fit: more changed no choice on simulated series
+RESTARTS = 8  # of a fit: more changed no choice on simulated series
+PASSES = 12  # of EM in a fit, likewise
+_FIT_ROWS, _PIECE = 20_000, 2_000  # rows that a fit sees, in pieces that hold whole visits of some hundred rows
+_START_ROWS = 8_000  # of them, on which starts compete
 _SUFFICIENT_REGIMES = 5  # with so many a correct model of fewer regimes still leaves white errors
-_NOISE_VISIT = 12  # rows; a regime whose visits are shorter on average is taken for noise
-_OUTLIER_VISIT = 4  # rows; under Student t noise a regime whose visits are shorter on average consists of outliers
+_FIRST_COUNTS, _FEWER, _MORE = (6, 4, 7, 3), (2, 1), (9, 8)  # tried after it; more where the best is the last of them
+_WHITE_SCALE = 1.25  # evidence scale up to which errors count as white: machine logs have 1.15, recordings 1.3 to 8
+_PASSING_VISIT = 4  # rows; visits that last as long on average are no passages, nor noise
+_MORE_REGIMES = 3  # beyond those asked for, since some may turn out to be passages
 
 
 class RowModel(NamedTuple):
     """A model of the rows, fitted by maximum likelihood.
 
     Args:
-        labels: (T,) its smoothed labels.
+        labels: (n,) smoothed labels of the fitted rows, passages joined.
         bic: Bayesian information criterion, nats: num_free_parameters log n - 2 log-likelihood.
-        credible: whether it may be right: white errors, and visits that last.
-        shortest_visit: rows that the visits to one regime last on average, of the regime where they are shortest.
+        passing: (K,) bool, regimes that label little but passages.
+        visit: rows that a visit lasts on average.
     """
 
     model: ModelConfig
     parameters: Parameters
     labels: NDArray[np.int64]
     bic: float
-    credible: bool
-    shortest_visit: float
+    passing: NDArray[np.bool_]
+    visit: float
+
+    @property
+    def white(self) -> bool:
+        """Whether the errors are about as independent as those of a correct model."""
+        return float(self.parameters.evidence_scale) <= _WHITE_SCALE
+
+    @property
+    def credible(self) -> bool:
+        """Whether the model may be right: white errors, and visits that last; a single regime has none to excuse any."""
+        scale = float(self.parameters.evidence_scale)
+        return scale == 1 if self.model.regimes == 1 else self.white and self.visit >= _PASSING_VISIT
 
 
 class FitTask(NamedTuple):
-    """A model to be fitted by a worker process, and its rows: values (n, D) and steps (n,), as of `SeriesData.read`."""
+    """A model to be fitted, perhaps by a worker process, and its rows.
+
+    Args:
+        values: (n, D), steps: (n,) as of `SeriesData.read`. mean, scale: (D,) of the whole recording.
+        model: with so many regimes.
+    """
 
     values: NDArray[np.float64]
     steps: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
     model: ModelConfig
     seed: int
 
+    def with_regimes(self, regimes: int) -> "FitTask":
+        """Return the same task with another number of regimes."""
+        return self._replace(model=replace(self.model, regimes=regimes))
 
-def best_row_model(data: SeriesData, regimes: int | None, config: TrainConfig, progress: Progress) -> RowModel:
-    """Return the model of the rows with so many regimes; with None the one of smallest BIC, if any is credible."""
-    values, steps = data.read(0, data.rows)
-    task = FitTask(values, steps, replace(config.model, regimes=regimes or _SUFFICIENT_REGIMES), config.seed)
-    row_model = _fitted(task)
-    return _by_bic(task, progress) if row_model.credible and regimes is None else row_model
+    def rows(self) -> Rows:
+        """Return the rows, standardised as those of the whole recording."""
+        with SeriesData.from_arrays(self.values, self.steps) as data:
+            return LaggedRows(data, self.model, self.mean, self.scale).rows(0, data.rows)
 
 
-def _by_bic(task: FitTask, progress: Progress) -> RowModel:
-    """Find the model of smallest BIC.
+def fit_task(data: SeriesData, config: TrainConfig) -> FitTask:
+    """Take the rows of a recording, or evenly spaced pieces of a long one, to fit the model of a configuration."""
+    pieces = [(0, data.rows)]
+    if data.rows > _FIT_ROWS:
+        starts = np.linspace(0, data.rows - _PIECE, _FIT_ROWS // _PIECE).astype(int).tolist()
+        pieces = [(start, start + _PIECE) for start in starts]
+    parts = [data.read(start, stop) for start, stop in pieces]
+    values = np.concatenate([values for values, _ in parts])
+    steps = np.concatenate([np.append(0, steps[1:]) for _, steps in parts])
+    whole = training_rows(data, config.model)
+    return FitTask(values, steps, whole.mean, whole.scale, config.model, config.seed)
 
-    Under Student t noise outliers, which last a row or two, need no regime of their own.
+
+def best_row_model(task: FitTask, regimes: int | None, progress: Progress) -> RowModel:
+    """Return the model with so many regimes that are no passages; with None that of smallest BIC, if errors are white.
+
+    Where even many regimes leave errors that are not white, or some that are passages, it is the model as fitted.
     """
-    counts = [*reversed(REGIME_COUNTS), 1]
-    candidates = [task._replace(model=replace(task.model, regimes=count)) for count in counts]
-    row_models: dict[int, RowModel] = {}
-    for done, (index, row_model) in enumerate(in_processes(_fitted, candidates)):
-        row_models[counts[index]] = row_model
+    first = _fitted(task.with_regimes(regimes or _SUFFICIENT_REGIMES))
+    fits = {first.model.regimes: first}
+    if regimes is None and first.white:
+        _fit_all(task, _FIRST_COUNTS, fits, progress)
+        if _smallest_bic(fits).model.regimes in (min(fits), max(fits)):
+            _fit_all(task, _FEWER if _smallest_bic(fits).model.regimes == min(fits) else _MORE, fits, progress)
+        return _without_passages(task, _smallest_bic(fits))
+    if regimes is not None and first.white and first.passing.any():
+        _fit_all(task, range(regimes + _MORE_REGIMES, regimes, -1), fits, progress)
+        lasting = {count: fit for count, fit in fits.items() if np.count_nonzero(~fit.passing) == regimes}
+        return _without_passages(task, _smallest_bic(lasting)) if lasting else first
+    return first
+
+
+def _smallest_bic(fits: dict[int, RowModel]) -> RowModel:
+    return fits[min(sorted(fits), key=lambda count: fits[count].bic)]
+
+
+def _fit_all(task: FitTask, counts: Sequence[int], fits: dict[int, RowModel], progress: Progress) -> None:
+    """Add fits with so many regimes, in worker processes; the longest should come first."""
+    for done, (index, fit) in enumerate(in_processes(_fitted, [task.with_regimes(count) for count in counts])):
+        fits[counts[index]] = fit
         progress("regimes", done + 1, len(counts))
-    lasting = [count for count, row_model in row_models.items() if row_model.shortest_visit >= _OUTLIER_VISIT]
-    eligible = lasting if task.model.noise == "student" and lasting else row_models
-    return row_models[min(sorted(eligible), key=lambda count: row_models[count].bic)]
 
 
 def _fitted(task: FitTask) -> RowModel:
-    """Fit a model to pieces of a long recording, or to all of a short recording."""
+    """Fit a model: starts compete on some of the rows, EM sees all."""
     configure_process()
-    model = task.model
-    with SeriesData.from_arrays(task.values, task.steps) as data:
-        lagged_rows = training_rows(data, model)
-        all_rows = lagged_rows.rows(0, len(lagged_rows))
-    sample = subsample(all_rows, FIT_ROWS)
-    config = TrainConfig(model=model, polish=PASSES, restarts=RESTARTS // 2)
-    parameters = fit_em_only(sample, config, len(lagged_rows.mean), task.seed, silent)
-    em = EM.over(sample, model, len(lagged_rows.mean), None)
-    labels = smoothed_labels(all_rows, parameters, em.iid_prior)
-    visits = runs(labels)
-    rows_of, visits_of = np.bincount(labels), np.bincount(labels[visits.start])
-    shortest_visit = float((rows_of / np.maximum(visits_of, 1))[visits_of > 0].min())
-    usable = int(sample.usable.sum())
-    log_likelihood = float(em.score(sample, parameters[None])[0]) * usable
-    bic = model.num_free_parameters(len(lagged_rows.mean)) * np.log(usable) - 2 * log_likelihood
-    credible = float(parameters.evidence_scale) == 1 and len(all_rows) >= _NOISE_VISIT * len(visits)
-    return RowModel(model, parameters, labels, bic, credible, shortest_visit)
+    rows, model = task.rows(), task.model
+    em = EM.over(rows, model, len(task.mean), None)
+    config = TrainConfig(model=model, polish=0, restarts=RESTARTS // 2)
+    start = fit_em_only(subsample(rows, _START_ROWS), config, em.num_channels, task.seed, silent)
+    return _improved(rows, em, start)
+
+
+def _improved(rows: Rows, em: EM, start: Parameters) -> RowModel:
+    """Run EM and describe what it leads to."""
+    model = em.config
+    parameters = em.fit_em_and_scale(rows, start[None], PASSES)[0][0]
+    labels = smoothed_labels(rows, parameters, em.iid_prior)
+    starts = rows.steps == 0
+    joined = labels[labelled_by(labels, starts, model.context_rows)]
+    counts = np.bincount(joined, minlength=model.regimes)
+    visits = runs(joined, starts)
+    visits_of = np.bincount(joined[visits.start], minlength=model.regimes)
+    half = counts <= np.bincount(labels, minlength=model.regimes) / 2
+    passing = half & (counts < _PASSING_VISIT * np.maximum(visits_of, 1))
+    usable = int(rows.usable.sum())
+    log_likelihood = float(em.score(rows, parameters[None])[0]) * usable
+    bic = model.num_free_parameters(em.num_channels) * np.log(usable) - 2 * log_likelihood
+    return RowModel(model, parameters, joined, bic, passing, len(rows) / len(visits))
+
+
+def _without_passages(task: FitTask, fit: RowModel) -> RowModel:
+    """Run EM again without the regimes that label little but passages."""
+    kept = np.flatnonzero(~fit.passing)
+    if len(kept) == fit.model.regimes or not len(kept):
+        return fit
+    task = task.with_regimes(len(kept))
+    rows = task.rows()
+    emission = fit.parameters.emission
+    tril = emission.scale_tril if task.model.covariance == "shared" else emission.scale_tril[kept]
+    matrix = persistent(len(kept), fit.visit)
+    start = replace(
+        fit.parameters,
+        emission=replace(emission, weights=emission.weights[kept], scale_tril=tril),
+        chain=Chain(stationary(matrix), matrix),
+    )
+    return _improved(rows, EM.over(rows, task.model, len(task.mean), None), start)

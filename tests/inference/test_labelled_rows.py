@@ -1,10 +1,17 @@
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
+import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_models import random_checkpoint, random_data
 
+from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.inference import apply
-from gmvae_cli.inference.labelled_rows import LabelledRows, in_portions
+from gmvae_cli.inference.labelled_rows import LabelledRows, in_portions, with_passages_joined
+from gmvae_cli.metrics.passages import labelled_by
 
 NAMES = ("regimes", "probs", "log_likelihood", "starts")
 
@@ -34,3 +41,48 @@ def test_rows_of_a_block_get_its_label_and_share_its_log_likelihood():
     assert rows.probs.tolist() == probs[[0, 0, 0, 1, 2, 2]].tolist()
     np.testing.assert_array_equal(rows.log_likelihood, [2, 2, 2, np.nan, 0.5, 0.5])
     assert rows.starts.tolist() == [True, False, False, False, True, False]
+
+
+@given(st.integers(1, 200), st.integers(1, 3), st.integers(0, 1000), st.data())
+def test_passages_are_joined_whatever_the_blocks(n, longest, seed, draws):
+    rng = np.random.default_rng(seed)
+    lengths = rng.choice([1, 2, 3, 9], size=n)
+    labels = np.repeat(rng.integers(3, size=n), lengths)[:n]
+    probs = rng.random((n, 3))
+    rows = LabelledRows(labels, probs, rng.random(n), np.r_[True, rng.random(n - 1) < 0.02])
+    source = labelled_by(labels, rows.starts, longest)
+    cuts = sorted(draws.draw(st.lists(st.integers(0, n), max_size=8)))
+    parts = (rows.rows(a, b) for a, b in pairwise([0, *cuts, n]) if a < b)
+    joined = LabelledRows.joined(list(with_passages_joined(parts, longest)))
+    np.testing.assert_array_equal(joined.regimes, labels[source])
+    np.testing.assert_array_equal(joined.probs, probs[source])
+    np.testing.assert_array_equal(joined.log_likelihood, rows.log_likelihood)
+    np.testing.assert_array_equal(joined.starts, rows.starts)
+
+
+@pytest.mark.parametrize("block_of", [1, 4])
+def test_a_model_that_joins_passages_differs_in_these_rows_alone(block_of):
+    """Also where a row is a block, and whatever the blocks of inference; the filter knows no later row."""
+    checkpoint = random_checkpoint(5, K=3, D=2 if block_of == 1 else 4)
+    if block_of > 1:
+        model = replace(checkpoint.model, summarize=block_of)
+        epsilon = torch.full((2,), 0.01, dtype=torch.float64)
+        checkpoint = replace(checkpoint, model=model, channels=("x0", "x1"), std_epsilon=epsilon)
+    joining = replace(checkpoint, model=replace(checkpoint.model, join_passages=True))
+    data = random_data(5, 400 * block_of)
+    rows = training_rows(data, checkpoint.model).data.edges
+    lengths = np.ones(data.rows, int) if rows is None else np.diff(rows)
+    first = np.cumsum(lengths) - lengths  # of each block
+    for posterior in ("smooth", "viterbi"):
+        before, after = (labelled(one, data, posterior) for one in (checkpoint, joining))
+        source = labelled_by(before.regimes[first], before.starts[first], 1)
+        assert (source != np.arange(len(source))).any()
+        np.testing.assert_array_equal(after.regimes, np.repeat(before.regimes[first][source], lengths))
+        np.testing.assert_array_equal(after.probs, np.repeat(before.probs[first][source], lengths, axis=0))
+    before, after = (labelled(one, data, "filter") for one in (checkpoint, joining))
+    np.testing.assert_array_equal(before.regimes, after.regimes)
+
+
+def labelled(checkpoint, data, posterior):
+    with apply.infer(data, checkpoint, posterior, block_rows=7) as inferred:
+        return LabelledRows.joined(list(inferred.blocks()))
