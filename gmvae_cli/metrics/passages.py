@@ -18,9 +18,7 @@ def context_rows(longest: int) -> int:
     return 2 * longest + 1
 
 
-def labelled_by(
-    labels: NDArray[np.integer[Any]], starts: NDArray[np.bool_], longest: int
-) -> NDArray[np.int64]:
+def labelled_by(labels: NDArray[np.integer[Any]], starts: NDArray[np.bool_], longest: int) -> NDArray[np.int64]:
     """Find for each row the row whose label it takes: itself, or where it passes the first row of the next visit.
 
     Rows pass if there are no more than `longest` of them between two longer visits to different regimes.

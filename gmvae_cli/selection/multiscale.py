@@ -47,6 +47,7 @@ _SHORT_SEEDS = 3  # so each is fitted from more seeds; both chosen, not measured
 _FIT_ROWS = 8_000  # rows of a view that a fit sees; all are labelled. Keeps the search below 20 s; docs/benchmarks.md
 _COMPARED_ROWS = 2_000  # rows, evenly spaced, by which labellings are compared
 _WAVEFORM_CHANNELS = 2  # up to which regimes are kinds of waveform; with 4 and 12 channels the consensus is as good
+_SHARES_OF_A_VISIT = (0.125, 0.25, 0.5, 1.0)  # windows from which a model of the rows must be found again
 _SAME_LABELS = 0.8  # ARI of labellings that differ in odd rows only; chosen, not measured
 
 
@@ -122,11 +123,13 @@ def _unexplained(row_model: RowModel) -> str:
 
 
 def _is_stable(row_model: RowModel, task: FitTask) -> bool:
-    """Return whether a third of the window lengths leads to the same labels; some lengths fit no recording."""
+    """Return whether a third of the starts from windows about as long as the visits leads to the same labels."""
     if row_model.model.regimes == 1:
         return True
     view = View("rows", 1, task.values, task.steps, np.arange(len(task.values) + 1))
-    labellings = _labellings(_Task(view, row_model.model, task.seed, len(task.values), None, by_levels=task.model.intercept))
+    longest = len(task.values) // (3 * row_model.model.regimes)
+    windows = sorted({max(2, min(round(share * row_model.visit), longest)) for share in _SHARES_OF_A_VISIT})
+    labellings = _labellings(_Task(view, row_model.model, task.seed, len(task.values), None, windows))
     if not labellings:
         return False
     ari = agreements(np.stack([row_model.labels, *labellings]))[0, 1:]
@@ -137,12 +140,22 @@ def _is_stable(row_model: RowModel, task: FitTask) -> bool:
 
 
 class _Task:
-    """A view to be labelled with so many regimes, in a worker process; `by_levels`: from windows of like means too."""
+    """A view to be labelled with so many regimes, in a worker process.
+
+    Args:
+        rows: of the recording. windows: lengths in rows of the view, from which levels are clustered as well.
+    """
 
     def __init__(
-        self, view: View, model: ModelConfig, seed: int, rows: int, dwell: float | None, by_levels: bool = False
+        self,
+        view: View,
+        model: ModelConfig,
+        seed: int,
+        rows: int,
+        dwell: float | None,
+        windows: Sequence[int] = (),
     ) -> None:
-        self.view, self.seed, self.dwell, self.by_levels = view, seed, dwell, by_levels
+        self.view, self.seed, self.dwell, self.windows = view, seed, dwell, windows
         self.model = replace(model, stride=1, summarize=1)
         self.num_seeds = _SHORT_SEEDS if rows < _SHORT_RECORDING else 1
 
@@ -186,7 +199,7 @@ def _labellings(task: _Task) -> list[NDArray[np.int16]]:
         rows = lagged_rows.rows(0, len(lagged_rows))
         sample = subsample(rows, _FIT_ROWS)
         em = EM.over(sample, model, len(lagged_rows.mean), None)
-        kinds = (start_from_windows, start_from_levels) if task.by_levels else (start_from_windows,)
+        kinds = (start_from_windows, start_from_levels) if task.windows and model.intercept else (start_from_windows,)
         starts, dwells = [], []
         for window in _window_lengths(len(rows), task):
             for seed in range(task.num_seeds):
@@ -203,8 +216,10 @@ def _labellings(task: _Task) -> list[NDArray[np.int16]]:
         return [smoothed_labels(rows, fitted[index], em.iid_prior).astype(np.int16) for index in range(len(starts))]
 
 
-def _window_lengths(rows: int, task: _Task) -> list[int]:
+def _window_lengths(rows: int, task: _Task) -> Sequence[int]:
     """Choose the rows of a window: half the expected dwell if it is known, but windows enough for all regimes."""
+    if task.windows:
+        return task.windows
     long = [min(round(rows / (factor * task.model.regimes)), _LONGEST_WINDOW) for factor in _WINDOW_FACTORS]
     if task.dwell is not None:
         return [max(2, min(round(task.dwell / (2 * task.view.block_rows)), long[-1]))]

@@ -182,7 +182,7 @@ def test_a_dry_run_writes_nothing(run, recorded, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recorded.csv"]
 
 
-@pytest.mark.parametrize(("options", "regimes"), [([], 1), (["--regimes", 2], 2)], ids=["auto", "given"])
+@pytest.mark.parametrize(("options", "regimes"), [([], 2), (["--regimes", 2], 2)], ids=["auto", "given"])
 def test_few_rows_are_labelled_without_windows(run, tmp_path, options, regimes):
     """12 rows on two levels hold no window of 4 rows for each of two regimes, so there is no view to choose."""
     path = tmp_path / "few.csv"

@@ -12,6 +12,7 @@ from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.inference import apply
 from gmvae_cli.inference.labelled_rows import LabelledRows, in_portions, with_passages_joined
 from gmvae_cli.metrics.passages import labelled_by
+from gmvae_cli.model.chain import Chain
 
 NAMES = ("regimes", "probs", "log_likelihood", "starts")
 
@@ -64,6 +65,9 @@ def test_passages_are_joined_whatever_the_blocks(n, longest, seed, draws):
 def test_a_model_that_joins_passages_differs_in_these_rows_alone(block_of):
     """Also where a row is a block, and whatever the blocks of inference; the filter knows no later row."""
     checkpoint = random_checkpoint(5, K=3, D=2 if block_of == 1 else 4)
+    often = torch.full((3, 3), 1 / 3, dtype=torch.float64)  # of changes, so that there are passages
+    parameters = replace(checkpoint.parameters, chain=Chain(often[0], often))
+    checkpoint = replace(checkpoint, parameters=parameters)
     if block_of > 1:
         model = replace(checkpoint.model, summarize=block_of)
         epsilon = torch.full((2,), 0.01, dtype=torch.float64)
