@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from random_models import random_checkpoint, random_data
 
 from gmvae_cli.data.lagged_rows import training_rows
+from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.inference import apply
 from gmvae_cli.inference.labelled_rows import LabelledRows, in_portions, with_passages_joined
 from gmvae_cli.metrics.passages import labelled_by
@@ -73,7 +74,10 @@ def test_a_model_that_joins_passages_differs_in_these_rows_alone(block_of):
         epsilon = torch.full((2,), 0.01, dtype=torch.float64)
         checkpoint = replace(checkpoint, model=model, channels=("x0", "x1"), std_epsilon=epsilon)
     joining = replace(checkpoint, model=replace(checkpoint.model, join_passages=True))
-    data = random_data(5, 400 * block_of)
+    rng = np.random.default_rng(0)
+    level, spread = rng.normal(size=(2, 400, 1, 2)).repeat(block_of, axis=2)
+    values = (2 * level + np.exp(spread) * rng.normal(size=level.shape)).reshape(-1, 2)
+    data = SeriesData.from_arrays(values, channels=checkpoint.channels)
     rows = training_rows(data, checkpoint.model).data.edges
     lengths = np.ones(data.rows, int) if rows is None else np.diff(rows)
     first = np.cumsum(lengths) - lengths  # of each block

@@ -30,7 +30,7 @@ def machine(rng, cycles, visits=(50, 20, 80)):
 
 
 def test_a_passage_from_one_regime_to_another_is_no_regime(generator):
-    """Of three states, whose visits are found one by one, though a fourth regime for the rows at changes has less BIC."""
+    """All visits of three states are found, though a fourth regime for the rows at changes has a smaller BIC."""
     values, true = machine(generator, 40)
     model = row_model(values)
     assert model.model.regimes == 3
