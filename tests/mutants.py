@@ -277,7 +277,42 @@ MUTATIONS: tuple[Mutation, ...] = (
         "* -np.log(usable) - 2 * log_likelihood",
         ["selection/test_multiscale.py::test_one_autoregression_is_one_regime"],
     ),
+    Mutation(
+        "regimes that behave alike are counted apart",
+        "selection/row_model.py",
+        "distinct = not bool((distances < _SAME_REGIMES).any())",
+        "distinct = True",
+        ["selection/test_row_model.py::test_visits_of_one_length_are_one_regime"],
+    ),
+    Mutation(
+        "a regime of passages counts",
+        "selection/row_model.py",
+        "kept = np.flatnonzero(~fit.passing)",
+        "kept = np.arange(fit.model.regimes)",
+        ["selection/test_row_model.py::test_a_passage_from_one_regime_to_another_is_no_regime"],
+    ),
+    Mutation(
+        "a wave cut into its phases is believed",
+        "selection/row_model.py",
+        "<= (1 if few else _WHITE_SCALE)",
+        "<= _WHITE_SCALE",
+        ["selection/test_multiscale.py::test_waveforms_are_told_apart_by_the_views_that_agree"],
+    ),
+    Mutation(
+        "passages go to another series",
+        "metrics/passages.py",
+        " & (series[first - 1] == series[stop])",
+        "",
+        ["metrics/test_passages.py::test_no_row_passes_from_one_series_to_another"],
+    ),
     # --- inference
+    Mutation(
+        "inference keeps passages of a model that joins them",
+        "inference/posterior.py",
+        "if model.join_passages and posterior",
+        "if False and posterior",
+        ["inference/test_labelled_rows.py::test_a_model_that_joins_passages_differs_in_these_rows_alone"],
+    ),
     Mutation(
         "inference ignores the evidence scale",
         "inference/scored_rows.py",

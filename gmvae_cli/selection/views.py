@@ -10,7 +10,7 @@ from gmvae_cli.data.series_data import READ_ROWS, SeriesData
 from gmvae_cli.training.sampling import SAMPLE_ROWS
 
 # Blocks that a recording is cut into. 600 alone lose 0.03 ARI on waveforms, where one length or another shows the
-# regimes. docs/design.md, "Where `segment` is wrong", says what they cost on long files.
+# regimes. docs/design.md, "Where `segment` is wrong", says what they miss in long files.
 _BLOCK_COUNTS = (300, 600, 1200)
 _SHORTEST_BLOCK = 4  # rows; the standard deviation of fewer says nothing
 _ROUGH_CHANNELS = 6  # up to which blocks are also seen with roughness, 3 features a channel; chosen, not measured
