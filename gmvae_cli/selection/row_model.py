@@ -34,8 +34,8 @@ _FIT_ROWS, _PIECE = 20_000, 2_000  # rows that a fit sees, in pieces that hold w
 _START_ROWS = 8_000  # of them, on which starts compete
 _SUFFICIENT_REGIMES = 5  # with so many a correct model of fewer regimes still leaves white errors
 _FIRST_COUNTS, _FEWER, _MORE = (6, 4, 7, 3), (2, 1), (9, 8)  # tried after it; more where the best is the last of them
-# Evidence scale up to which errors count as white: machine logs have 1.11 to 1.27, recordings of motion 1.6 and more. In
-# few channels a wave that is cut into its phases has 1.12 to 1.19 as well, so there they must be white indeed.
+# Evidence scale up to which errors count as white: machine logs have 1.11 to 1.27, recordings of motion 1.6 and more.
+# In few channels a wave that is cut into its phases has 1.12 to 1.19 as well, so there they must be white indeed.
 _WHITE_SCALE, _FEW_CHANNELS = 1.4, 2
 _PASSING_VISIT = 4  # rows; visits that last as long on average are no passages, nor noise
 _SAME_REGIMES = 0.1  # nats a row; two halves of a regime whose visits all last 8 rows differ by 0.02
