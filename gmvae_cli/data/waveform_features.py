@@ -48,9 +48,9 @@ def waveform_features(data: SeriesData, block_rows: int, num_features: int) -> S
 
 def with_projection(data: SeriesData, block_rows: int, waveforms: Waveforms) -> SeriesData:
     """Compute the features of blocks of another series, or the same, as those were that a model learned from."""
-    shares, steps, edges = describe_blocks(data, block_rows, waveforms.thresholds, waveforms.std_epsilon)
-    names = waveform_names(waveforms.projection.shape[1])
-    features = SeriesData.from_arrays(shares @ waveforms.projection, steps, names, data.name)
+    thresholds, projection, std_epsilon = waveforms
+    values, steps, edges = describe_blocks(data, block_rows, thresholds, std_epsilon, projection)
+    features = SeriesData.from_arrays(values, steps, waveform_names(projection.shape[1]), data.name)
     features.edges, features.waveforms = edges, waveforms
     return features
 
@@ -77,14 +77,17 @@ def measure_thresholds(data: SeriesData, block_rows: int) -> Array:
 
 
 def describe_blocks(
-    data: SeriesData, block_rows: int, thresholds: Array, std_epsilon: Array
+    data: SeriesData, block_rows: int, thresholds: Array, std_epsilon: Array, projection: Array | None = None
 ) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:
     """Describe every block by shares, then by the mean and the log standard deviation of each channel.
 
     Convolutions see the rows before and behind a block, also those of another series beside it.
 
+    Args:
+        projection: (M, F) applied to the blocks of a portion of the rows at once, so that a long file fits into memory.
     Returns:
-        (B, D S k _QUANTILES + 2 D), NaN for a block of which half is missing; steps (B,) and edges (B + 1,) of blocks.
+        (B, M), M = D S k _QUANTILES + 2 D, or (B, F), NaN for a block of which half is missing; steps (B,) and edges
+        (B + 1,) of blocks.
     """
     edges, steps = block_edges(data, block_rows)
     reach = 4 * int(_dilations(block_rows)[-1])
@@ -96,7 +99,8 @@ def describe_blocks(
         values = data.read(first, min(data.rows, int(part[-1]) + reach))[0]
         shares = _shares(values, part - first, thresholds, _dilations(block_rows))
         inside = values[part[0] - first : part[-1] - first]
-        parts.append(np.concatenate([shares, summarize_blocks(inside, part, std_epsilon)], axis=1))
+        described = np.concatenate([shares, summarize_blocks(inside, part, std_epsilon)], axis=1)
+        parts.append(described if projection is None else described @ projection)
     return np.concatenate(parts), steps, edges
 
 

@@ -84,11 +84,11 @@ def choose(
         waveforms = choose_waveforms(data, regimes, counts, config)
         if waveforms is not None:
             model, start = waveforms
-            return model, replace(start, reason=_because_of_waveforms(row_model))
+            return model, replace(start, reason=_because_of_waveforms(row_model, model.regimes))
     tasks = [] if regimes == 1 else _tasks(data, spacing, counts, dwell, config)
     candidates = _candidates(tasks, progress)
     if not candidates:
-        reason = "the file is too short to compare time scales"
+        reason = "one regime, as asked" if regimes == 1 else "the file is too short to compare time scales"
         return replace(config.model, regimes=regimes or 1, stride=spacing), Start(dwell=dwell, reason=reason)
     rows = np.linspace(0, data.rows - 1, min(data.rows, _COMPARED_ROWS)).astype(int)
     labels = np.stack([candidate.at(rows) for candidate in candidates])
@@ -105,7 +105,9 @@ def _because_of_rows(row_model: RowModel, regimes: int | None) -> str:
     return f"regimes are levels and dynamics of the rows, {count}: these regimes explain the rows from one to the next"
 
 
-def _because_of_waveforms(row_model: RowModel) -> str:
+def _because_of_waveforms(row_model: RowModel, regimes: int) -> str:
+    if regimes == 1:
+        return "one regime: different divisions of the recording into kinds of waveform do not agree"
     return f"regimes are kinds of waveform, compared in blocks of whole periods: {_unexplained(row_model)}"
 
 
@@ -119,7 +121,7 @@ def _unexplained(row_model: RowModel) -> str:
         return "no model of single rows explains them, since its errors go on from row to row"
     if not row_model.credible:
         return "a model of single rows finds only visits of a few rows"
-    return "a model of single rows gives other regimes from every start"
+    return "a model of single rows gives other regimes from other starts"
 
 
 def _is_stable(row_model: RowModel, task: FitTask) -> bool:
