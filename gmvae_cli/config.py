@@ -79,6 +79,7 @@ class SeriesConfig:
         time, series, channels: names of columns; None takes those that are named or typed as such.
         delimiter: None takes a tab in .tsv, ';' beside a decimal comma, ',' in all others.
         max_gap: rows or a duration; a longer step in time ends the series. regular: time stamps are ignored.
+        na_values: texts or numbers that mean missing, beside those of `cells.MISSING`.
     """
 
     time: str | None = None
@@ -87,6 +88,7 @@ class SeriesConfig:
     channels: tuple[str, ...] | None = None
     delimiter: str | None = None
     decimal: str = "."
+    na_values: tuple[str, ...] = ()
     sort: bool = False
     max_gap: str | None = None
     regular: bool = False

@@ -63,6 +63,7 @@ _READING = {
     "regular": Option("files", "Take rows as equally spaced, whatever the time column says."),
     "delimiter": Option("files", "Character between CSV cells; else comma (tab in .tsv).", "CHAR"),
     "decimal": Option("files", "Decimal mark of CSV numbers: . or a comma.", "CHAR"),
+    "na_values": Option("files", "Values that mean missing, beside empty cells, NA, null and the like.", "A,B", names),
 }
 _DRAWING = {name: option for name, option in _READING.items() if name not in ("sort", "max_gap")} | {
     "channels": Option("files", "Columns to draw; else every other numeric one.", "A,B,C", names),

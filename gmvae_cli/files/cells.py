@@ -3,12 +3,43 @@
 import bisect
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+# What pandas takes as missing in CSV, in any case, and the marks of other programs that are no number either
+MISSING = (
+    *("", "na", "n/a", "nan", "-nan", "null", "none", "nil", "nat", "<na>"),
+    *("#n/a", "#n/a n/a", "#na", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
+    *("?", "-", "--", "."),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberFormat:
+    """The way in which the numbers of a column are written.
+
+    Args:
+        decimal: mark of text. na_values: texts or numbers that mean missing, beside those of `MISSING`.
+    """
+
+    decimal: str = "."
+    na_values: tuple[str, ...] = ()
+
+    @cached_property
+    def missing(self) -> Any:
+        """The texts that mean missing, in lower case, as an Arrow array."""
+        return pa.array(dict.fromkeys((*MISSING, *(text.strip().lower() for text in self.na_values))))
+
+    @cached_property
+    def missing_numbers(self) -> NDArray[np.float64]:
+        """The numbers that mean missing, however they are written."""
+        return np.array([float(text) for text in self.na_values if _is_finite(text)])
 
 
 class Problem(NamedTuple):
@@ -47,19 +78,28 @@ def is_numeric(kind: Any) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
-def numbers(column: Any, decimal: str = ".") -> NDArray[np.float64] | None:
-    """Return a column's cells as (n,) numbers, NaN where a cell is null or blank; None where a cell is no number.
+def numbers(column: Any, form: NumberFormat = NumberFormat()) -> NDArray[np.float64] | None:
+    """Return a column's cells as (n,) numbers, NaN where a cell is missing; None where a cell is no number.
 
     Args:
-        column: n cells of any type; text is parsed. decimal: the decimal sign of text.
+        column: n cells of any type; text is parsed. form: in which they are written.
     """
     column = plain(column)
     kind = column.type
+    values = None
     if pa.types.is_string(kind):
-        return _text_numbers(column, decimal)
-    if is_numeric(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
-        return as_numpy(column, pa.float64())
-    return None
+        values = _text_numbers(column, form)
+    elif is_numeric(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
+        values = as_numpy(column, pa.float64())
+    if values is not None and form.missing_numbers.size:
+        values = np.where(np.isin(values, form.missing_numbers), np.nan, values)
+    return values
+
+
+def missing_cells(text: Any, form: NumberFormat) -> Any:
+    """Return (n,) whether a cell of text means missing; null where it is null."""
+    bare = pc.utf8_lower(pc.utf8_trim_whitespace(text))
+    return pc.if_else(pc.is_null(text), pa.scalar(None, pa.bool_()), pc.is_in(bare, form.missing))
 
 
 def as_numpy(cells: Any, kind: Any, *, safe: bool = False) -> NDArray[Any]:
@@ -68,25 +108,36 @@ def as_numpy(cells: Any, kind: Any, *, safe: bool = False) -> NDArray[Any]:
     return np.from_dlpack(pc.fill_null(cells, math.nan) if cells.null_count else cells)  # to_numpy imports pandas
 
 
-def _text_numbers(column: Any, decimal: str) -> NDArray[np.float64] | None:
-    if decimal != ".":
-        if pc.any(pc.match_substring(column, ".")).as_py():  # it would group thousands: 1.234,5
-            return None
-        column = pc.replace_substring(column, decimal, ".")
-    try:
-        return as_numpy(column, pa.float64())
-    except pa.ArrowInvalid:
-        pass
-    try:
-        return as_numpy(_trimmed(column), pa.float64())
-    except pa.ArrowInvalid:
-        return None
+def _text_numbers(column: Any, form: NumberFormat) -> NDArray[np.float64] | None:
+    """Parse text; a column is searched for blanks and missing values only where it fails without that."""
+    for prepare in (_unchanged, _without_missing):
+        text = prepare(column, form)
+        if form.decimal != ".":
+            if pc.any(pc.match_substring(text, ".")).as_py():  # it would group thousands: 1.234,5
+                continue
+            text = pc.replace_substring(text, form.decimal, ".")
+        try:
+            return as_numpy(text, pa.float64())
+        except pa.ArrowInvalid:
+            continue
+    return None
 
 
-def _trimmed(text: Any) -> Any:
-    """Return text without blanks around it; blanks alone become null."""
+def _unchanged(text: Any, form: NumberFormat) -> Any:
+    return text
+
+
+def _without_missing(text: Any, form: NumberFormat) -> Any:
+    """Return text without blanks around it; what means missing becomes null."""
     text = pc.utf8_trim_whitespace(text)
-    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+    return pc.if_else(missing_cells(text, form), pa.scalar(None, pa.string()), text)
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def first_true(mask: Any) -> int:

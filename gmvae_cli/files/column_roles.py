@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import ConfigError, Note, SeriesError
-from gmvae_cli.files.cells import is_numeric
+from gmvae_cli.files.cells import NumberFormat, is_numeric, missing_cells, plain
 from gmvae_cli.files.table_reader import CsvTable, ParquetTable
 
 TIME_NAMES = ("time", "timestamp", "date", "t")
@@ -64,7 +64,7 @@ def find_layout(table: CsvTable | ParquetTable, config: SeriesConfig) -> tuple[L
         if name in (time, series):
             raise ConfigError(f"--channels names '{name}', which is the time or series column; a column has one role")
     notes: list[Note] = []
-    channels = config.channels or _default_channels(table, {time, series}, notes)
+    channels = config.channels or _default_channels(table, {time, series}, config, notes)
     return Layout(time=time, series=series, channels=channels, columns=columns), notes
 
 
@@ -87,22 +87,27 @@ def _default_time(columns: Sequence[str], channels: Sequence[str]) -> str | None
     return next((name for wanted in TIME_NAMES for name in free if name.lower() == wanted), None)
 
 
-def _default_channels(table: CsvTable | ParquetTable, taken: set[str | None], notes: list[Note]) -> tuple[str, ...]:
+def _default_channels(
+    table: CsvTable | ParquetTable, taken: set[str | None], config: SeriesConfig, notes: list[Note]
+) -> tuple[str, ...]:
     """Return the numeric columns that are neither taken nor reserved; adds to `notes`."""
-    first = table.first_block
+    first, form = table.first_block, NumberFormat(na_values=config.na_values)
     folders = {key for key, _ in table.file.folder_columns}
     channels: list[str] = []
     for position, name in enumerate(table.columns):
         if name in taken or is_reserved(name) or name in folders or name in table.columns[:position]:
             continue
-        column = first.column(position)
+        column = plain(first.column(position))
+        if pa.types.is_string(column.type):
+            column = column.drop_null()
+            column = column.filter(pc.invert(missing_cells(column, form)))
         if table.columns.count(name) > 1:
             sentence = f"the name '{name}' occurs more than once, so it is no channel; rename all but one"
             notes.append(Note("duplicate_column", sentence))
-        elif pa.types.is_string(column.type) and column.null_count == len(column) and table.format == "csv":
+        elif pa.types.is_string(column.type) and not len(column):
             sentence = f"column '{name}' is empty at the start, so it is no channel unless --channels names it"
             notes.append(Note("empty_column", sentence))
-        elif _holds_numbers(column, table.format):
+        elif _holds_numbers(column):
             if name in _UNNAMED:
                 sentence = "a column without a name, perhaps row numbers, is no channel; if it is one, name it"
                 notes.append(Note("unnamed_column", sentence))
@@ -111,9 +116,9 @@ def _default_channels(table: CsvTable | ParquetTable, taken: set[str | None], no
     return tuple(channels)
 
 
-def _holds_numbers(column: Any, file_format: str) -> bool:
-    """Judge a column by its type in Parquet, in CSV by the share of numbers among its non-empty cells."""
-    if file_format == "parquet":
+def _holds_numbers(column: Any) -> bool:
+    """Judge a column by its type, text by the share of numbers among its cells, none of which is missing."""
+    if not pa.types.is_string(column.type):
         return is_numeric(column.type)
-    share = pc.mean(pc.match_substring_regex(column.drop_null(), _NUMBER)).as_py()
+    share = pc.mean(pc.match_substring_regex(column, _NUMBER)).as_py()
     return share is not None and share > _NUMERIC_SHARE

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gmvae_cli.errors import SeriesError
-from gmvae_cli.files.cells import Problem, plain
+from gmvae_cli.files.cells import NumberFormat, Problem, plain
 from gmvae_cli.files.column_roles import Layout, listed
 from gmvae_cli.files.table_reader import CsvTable, ParquetTable
 from gmvae_cli.files.time_column import TimeReader, find_times
@@ -56,13 +56,15 @@ def read_in_order(tables: Tables, columns: Sequence[str] | None) -> Iterator[Row
             raise SeriesError(f"{table.name}: holds columns but no row")
 
 
-def read_sorted(tables: Tables, columns: Sequence[str] | None, layout: Layout, decimal: str) -> Iterator[RowBlock]:
+def read_sorted(
+    tables: Tables, columns: Sequence[str] | None, layout: Layout, form: NumberFormat
+) -> Iterator[RowBlock]:
     """Yield the rows in order of their series (as they first appear) and time; the whole table is held in memory.
 
     Without a series column each file is sorted by itself.
 
     Args:
-        columns: names; None takes all. decimal: of times that are text.
+        columns: names; None takes all. form: of numbers that are text.
     Raises:
         SeriesError: a file that cannot be read, without a row or with other columns than the first; a cell that is no
             time.
@@ -70,7 +72,7 @@ def read_sorted(tables: Tables, columns: Sequence[str] | None, layout: Layout, d
     groups = [tables] if layout.series is not None else [[table] for table in tables]
     for group in groups:
         whole, where = _read_whole(group, columns, layout)
-        order = _order(whole, where, layout, decimal)
+        order = _order(whole, where, layout, form)
         for start in range(0, len(order), BLOCK_ROWS):
             rows = order[start : start + BLOCK_ROWS]
             block = whole.take(pa.array(rows))
@@ -116,12 +118,12 @@ def _read_whole(tables: Tables, columns: Sequence[str] | None, layout: Layout) -
     return pa.concat_tables(parts).unify_dictionaries(), _where_among(counts)
 
 
-def _order(table: Any, where: Where, layout: Layout, decimal: str) -> NDArray[np.int64]:
+def _order(table: Any, where: Where, layout: Layout, form: NumberFormat) -> NDArray[np.int64]:
     """Return the (T,) rows in order of series and time; equal times stay in the order of the file."""
     keys: list[NDArray[Any]] = []  # the last one sorts first
     if layout.time is not None:
         problems: list[Problem] = []
-        times = find_times(plain(table[layout.time]), layout.time, TimeReader(decimal), problems)
+        times = find_times(plain(table[layout.time]), layout.time, TimeReader(form), problems)
         if times is None:
             row, sentence = problems[0]
             raise SeriesError(f"{where(row)}: {sentence}")

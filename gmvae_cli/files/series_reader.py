@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import Note, SeriesError
-from gmvae_cli.files.cells import as_text, numbers
+from gmvae_cli.files.cells import NumberFormat, as_text, missing_cells, numbers
 from gmvae_cli.files.column_roles import find_layout, listed, require_column
 from gmvae_cli.files.inputs import InputFile, expand
 from gmvae_cli.files.row_blocks import BLOCK_ROWS, RowBlock, Tables, aligned, read_in_order, read_sorted
@@ -61,7 +61,8 @@ class SeriesReader:
         self.rows = sum(rows) if len(rows) == len(tables) else None
         self.schema = first.schema
         self._tables = tables
-        self._times = TimeReader(config.decimal)
+        self._form = NumberFormat(decimal=config.decimal, na_values=config.na_values)
+        self._times = TimeReader(self._form)
         for table in tables[1:]:
             for name in self.layout.used:
                 require_column(table.name, table.columns, name)
@@ -114,7 +115,7 @@ class SeriesReader:
 
     def _build(self, scratch: Scratch, progress: Progress, keep_constant: bool) -> SeriesData:
         config = self.config
-        builder = SeriesBuilder(self.layout, config.decimal, scratch)
+        builder = SeriesBuilder(self.layout, self._form, scratch)
         for block in self._blocks(self.layout.used):
             builder.add(block.table, block.where, new_file=block.new_file)
             progress("read", scratch.rows, self.rows)
@@ -155,7 +156,7 @@ class SeriesReader:
 
         def spell_out(block: RowBlock) -> Any:
             ids = as_text(block.table[series]) if series else pa.repeat(block.name, block.table.num_rows)
-            return pa.table([*(_label_text(block.table[name]) for name in names), ids], [*names, "series"])
+            return pa.table([*(_label_text(block.table[name], self._form) for name in names), ids], [*names, "series"])
 
         yield from in_blocks(map(spell_out, self._blocks(wanted)), block_rows)
 
@@ -169,7 +170,7 @@ class SeriesReader:
             if name == self.layout.time:
                 cells = self._times.cells(column.combine_chunks())
             else:
-                values = numbers(column, self.config.decimal)
+                values = numbers(column, self._form)
                 cells = None if values is None else pa.array(values, from_pandas=True)
             if cells is not None:
                 table = table.set_column(position, name, cells)
@@ -177,12 +178,13 @@ class SeriesReader:
 
     def _blocks(self, columns: Sequence[str] | None) -> Iterator[RowBlock]:
         if self.config.sort:
-            return read_sorted(self._tables, columns, self.layout, self.config.decimal)
+            return read_sorted(self._tables, columns, self.layout, self._form)
         return read_in_order(self._tables, columns)
 
 
-def _label_text(column: Any) -> Any:
-    """Return labels as text; blanks and nan become null."""
-    text = as_text(column)
-    blank = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(text)), pa.array(["", "nan"]))
-    return pc.if_else(blank, pa.scalar(None, pa.string()), text)
+def _label_text(column: Any, form: NumberFormat) -> Any:
+    """Return labels as text, without blanks around it and without .0 behind it; what means missing becomes null."""
+    text = pc.utf8_trim_whitespace(as_text(column))
+    missing = missing_cells(text, form)
+    text = pc.replace_substring_regex(text, r"^([+-]?\d+)\.0*$", r"\1")
+    return pc.if_else(missing, pa.scalar(None, pa.string()), text)

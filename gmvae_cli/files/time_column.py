@@ -12,7 +12,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gmvae_cli.data.steps import TimeUnit
-from gmvae_cli.files.cells import Problem, as_numpy, first_failure, first_true, is_numeric, spell
+from gmvae_cli.files.cells import (
+    NumberFormat,
+    Problem,
+    as_numpy,
+    first_failure,
+    first_true,
+    is_numeric,
+    missing_cells,
+    spell,
+)
 
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # in a second
 _TEXT_TYPES = (
@@ -50,13 +59,13 @@ class TimeReader:
     blocks one type.
 
     Attributes:
-        type: Arrow type of the cells last parsed; None before the first block.
+        form: of numbers that are text. type: Arrow type of the cells last parsed; None before the first block.
         date_format: with strftime codes, where dates are not in ISO 8601; else None.
         is_ambiguous: whether the cells last read could be day/month and month/day, so that they were not parsed.
     """
 
-    def __init__(self, decimal: str = ".") -> None:
-        self._decimal = decimal
+    def __init__(self, form: NumberFormat = NumberFormat()) -> None:
+        self.form = form
         self._text_types: tuple[Any, ...] = _TEXT_TYPES
         self.type: Any = None
         self.date_format: str | None = None
@@ -92,8 +101,8 @@ class TimeReader:
 
     def _parse(self, column: Any) -> Any | None:
         """Parse text; blanks around a cell are removed only where the text fails without that."""
-        if self._decimal != ".":
-            column = pc.replace_substring(column, self._decimal, ".")
+        if self.form.decimal != ".":
+            column = pc.replace_substring(column, self.form.decimal, ".")
         if self.date_format is not None:
             return self._parse_dates(pc.utf8_trim_whitespace(column))
         parsed = self._parse_as_type(column)
@@ -155,10 +164,19 @@ def find_times(column: Any, name: str, reader: TimeReader, problems: list[Proble
         return None
     times = reader.read(column)
     if times is None:
-        row, reason = (0, _AMBIGUOUS) if reader.is_ambiguous else _find_failure(column, reader)
-        sentence = f"column '{name}' holds '{spell(column[row].as_py())}', {reason}"
-        problems.append(Problem(row, f"{sentence}; --no-time takes the rows as they come"))
+        problems.append(_failure(column, name, reader))
     return times
+
+
+def _failure(column: Any, name: str, reader: TimeReader) -> Problem:
+    """Describe the first cell of a column that is no time."""
+    if pa.types.is_string(column.type) and pc.any(missing := missing_cells(column, reader.form)).as_py():
+        row = first_true(missing)
+        sentence = f"column '{name}' holds '{spell(column[row].as_py())}', which means missing; every row needs a time"
+        return Problem(row, f"{sentence} (--no-time takes the rows as they come)")
+    row, reason = (0, _AMBIGUOUS) if reader.is_ambiguous else _find_failure(column, reader)
+    sentence = f"column '{name}' holds '{spell(column[row].as_py())}', {reason}"
+    return Problem(row, f"{sentence}; --no-time takes the rows as they come")
 
 
 def _find_failure(column: Any, reader: TimeReader) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """The first pass over a table: every check of a cell, and the series data that are left when all of them pass."""
 
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,16 @@ from numpy.typing import NDArray
 from gmvae_cli.data.series_data import ChannelSummary, SeriesData
 from gmvae_cli.data.steps import StepCounter, TimeUnit, duration_rows
 from gmvae_cli.errors import Note, SeriesError
-from gmvae_cli.files.cells import Problem, as_numpy, first_failure, first_true, numbers, plain, spell
+from gmvae_cli.files.cells import (
+    NumberFormat,
+    Problem,
+    as_numpy,
+    first_failure,
+    first_true,
+    numbers,
+    plain,
+    spell,
+)
 from gmvae_cli.files.column_roles import Layout
 from gmvae_cli.files.row_blocks import Where
 from gmvae_cli.files.time_column import TimeReader, Times, find_times
@@ -20,6 +30,7 @@ from gmvae_cli.system.scratch import Scratch
 LARGEST = 1e150  # whose square is still a number
 _EXACT = 2.0**53  # up to here every whole number is a double
 _FAR = 20.0  # standard deviations; or one value with half of the variance
+_LISTED_WORDS = 5  # for missing values, the most frequent ones
 _ENOUGH_ROWS = 100  # of a channel, before a value is called far
 
 
@@ -27,13 +38,13 @@ class SeriesBuilder:
     """Builder of series data: checks the blocks of a table in order and keeps their numbers.
 
     Args:
-        layout: roles of the columns. decimal: of numbers that are text.
+        layout: roles of the columns. form: of numbers that are text.
         scratch: D + 1 columns, the channels and the time since the row before; it becomes the series data's own.
     """
 
-    def __init__(self, layout: Layout, decimal: str, scratch: Scratch) -> None:
-        self.time, self.series, self.channels, self.decimal = layout.time, layout.series, layout.channels, decimal
-        self.times = TimeReader(decimal)
+    def __init__(self, layout: Layout, form: NumberFormat, scratch: Scratch) -> None:
+        self.time, self.series, self.channels, self.form = layout.time, layout.series, layout.channels, form
+        self.times = TimeReader(form)
         self._scratch = scratch
         self._summary = ChannelSummary(layout.channels)
         self._counter = StepCounter()
@@ -42,6 +53,7 @@ class SeriesBuilder:
         self._last_id: object = None
         self._ids: set[object] = set()
         self._rounded: set[str] = set()
+        self._missing = _MissingWords()
         self._num_series = 0
         self._unit: TimeUnit = "units"
 
@@ -78,6 +90,7 @@ class SeriesBuilder:
             data.set_steps(self._counter, self._unit, max_gap, regular)
         elif max_gap is not None:
             duration_rows(max_gap, None, None)
+        data.notes += self._missing.notes(data)
         if not keep_constant:
             self._note_numbers(data)
             _leave_out_constant(data, self._summary.constant)
@@ -151,14 +164,15 @@ class SeriesBuilder:
     def _find_values(self, column: Any, name: str, problems: list[Problem]) -> NDArray[np.float64]:
         """Return the (n,) numbers of a channel, NaN = missing."""
         column = plain(column)
-        values = numbers(column, self.decimal)
+        values = numbers(column, self.form)
         if values is None:
-            row = first_failure(len(column), lambda stop: numbers(column[:stop], self.decimal) is not None)
+            row = first_failure(len(column), lambda stop: numbers(column[:stop], self.form) is not None)
             cell = column[row].as_py()
-            has_comma = self.decimal == "." and re.fullmatch(r"\s*[+-]?\d*,\d+\s*", str(cell))
+            has_comma = self.form.decimal == "." and re.fullmatch(r"\s*[+-]?\d*,\d+\s*", str(cell))
             hint = "if that is a decimal comma, give --decimal ," if has_comma else "an empty cell means missing"
             problems.append(Problem(row, f"column '{name}' holds '{spell(cell)}', not a number; {hint}"))
             return np.full(len(column), np.nan)
+        self._missing.add(name, column, values)
         magnitude = np.abs(values)
         if name not in self._rounded and (magnitude > _EXACT).any() and _any_whole(column, magnitude > _EXACT):
             self._rounded.add(name)
@@ -169,6 +183,34 @@ class SeriesBuilder:
             sentence = f"column '{name}' holds '{cell}'; expected a finite number or an empty cell"
             problems.append(Problem(row, sentence))
         return values
+
+
+class _MissingWords:
+    """Counts of the cells of channels that mean missing, but are neither empty nor NaN."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, Counter[str]] = {}
+
+    def add(self, channel: str, cells: Any, values: NDArray[np.float64]) -> None:
+        """Count the words among n cells whose values (n,) are NaN."""
+        missing = np.isnan(values)
+        if missing.sum() <= cells.null_count:
+            return
+        words = pc.utf8_trim_whitespace(pc.cast(cells.filter(pa.array(missing)).drop_null(), pa.string()))
+        words = words.filter(pc.invert(pc.is_in(words, pa.array(["", "nan", "NaN"]))))
+        for entry in pc.value_counts(words).to_pylist():
+            self._counts.setdefault(channel, Counter())[entry["values"]] += entry["counts"]
+
+    def notes(self, data: SeriesData) -> list[Note]:
+        """Return a note for each channel that has such cells."""
+        notes = []
+        for name, missing in zip(data.channels, data.missing.tolist(), strict=True):
+            common = self._counts.get(name, Counter()).most_common(_LISTED_WORDS)
+            if common:
+                words = ", ".join(f"'{spell(word)}' ({count:,})" for word, count in common)
+                sentence = f"channel '{name}' has {missing:,} missing values, among them cells that hold {words}"
+                notes.append(Note("missing_values", sentence))
+        return notes
 
 
 def _leave_out_constant(data: SeriesData, constant: NDArray[np.bool_]) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import Note, SeriesError
-from gmvae_cli.files.cells import as_text, plain
+from gmvae_cli.files.cells import NumberFormat, as_text, plain
 from gmvae_cli.files.column_roles import Layout, listed
 from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.files.time_column import TimeReader
@@ -270,7 +270,7 @@ class _TimeAxis:
 
     def __init__(self, time: str | None, decimal: str) -> None:
         self.time, self.is_date = time, False
-        self._times = TimeReader(decimal)
+        self._times = TimeReader(NumberFormat(decimal=decimal))
         self._row = self._series_start = 0
 
     def position(self, cells: Any, steps: NDArray[np.int64]) -> Array:

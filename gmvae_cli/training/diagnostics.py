@@ -89,8 +89,8 @@ def _channel_notes(values: NDArray[Any], name: str) -> list[Note]:
     code, rows = _missing_code(values)
     if rows:
         sentence = (
-            f"channel '{name}' holds {code:g} in {rows} rows, far from all its other values; if that means missing, "
-            "empty those cells"
+            f"channel '{name}' holds {code:.15g} in {rows} rows, far from all its other values; if that means "
+            f"missing, give --na-values {code:.15g}"
         )
         return [*notes, Note("missing_code", sentence)]
     spikes = _spike_share(values)

@@ -56,7 +56,7 @@ MESSAGES = {
     "repeated_time.csv": "row 3: column 't' repeats '1'; times in a series must differ (--no-time ignores them)",
     "scattered_series.csv": "row 4: series 'a' goes on after another one; --sort puts its rows together",
     "semicolons.csv": "the header is one column 't;x0;x1'; if its columns are separated by ';', give --delimiter ';'",
-    "text_in_channel.csv": "row 3: column 'x0' holds 'n/a', not a number; an empty cell means missing",
+    "text_in_channel.csv": "row 3: column 'x0' holds 'broken', not a number; an empty cell means missing",
     "text_time.csv": "row 1: column 'date' holds 'Monday', neither a number nor a date like 2024-01-31 12:30:00; "
     "--no-time takes the rows as they come",
     "thousands.csv": "row 3: column 'x0' holds '1.234,5', not a number; an empty cell means missing",
@@ -204,15 +204,15 @@ def test_named_text_and_boolean_columns_of_parquet_are_channels(tmp_path):
 
 def test_text_far_below_the_first_block_is_named_by_its_row(tmp_path):
     rows = "".join(f"{index},{index % 7}\n" for index in range(300_000))
-    path = write(tmp_path / "a.csv", "t,x0\n" + rows + "300000,n/a\n")
-    with pytest.raises(SeriesError, match=r"row 300001: column 'x0' holds 'n/a'"):
+    path = write(tmp_path / "a.csv", "t,x0\n" + rows + "300000,broken\n")
+    with pytest.raises(SeriesError, match=r"row 300001: column 'x0' holds 'broken'"):
         record(path)
     with pytest.raises(SeriesError, match=r"row 300002: 3 cells, but the header names 2 columns"):
         record(write(tmp_path / "b.csv", "t,x0\n" + rows + "300000,1\n1,2,3\n"))
 
 
 def test_the_first_row_that_cannot_be_used_is_named_whatever_its_column(tmp_path):
-    path = write(tmp_path / "a.csv", "t,x0,x1\n0,1,2\n1,2,inf\n2,n/a,3\n2,4,5\n")
+    path = write(tmp_path / "a.csv", "t,x0,x1\n0,1,2\n1,2,inf\n2,broken,3\n2,4,5\n")
     with pytest.raises(SeriesError, match=r"row 2: column 'x1' holds 'inf'"):
         record(path)
 
@@ -267,8 +267,8 @@ def test_sorting_keeps_categories_of_several_files(tmp_path):
 
 
 def test_sorted_rows_are_named_as_in_the_file(tmp_path):
-    path = write(tmp_path / "a.csv", "t,x0\n5,1\n3,2\n1,n/a\n4,2\n")
-    with pytest.raises(SeriesError, match=r"a.csv: row 3: column 'x0' holds 'n/a'"):
+    path = write(tmp_path / "a.csv", "t,x0\n5,1\n3,2\n1,broken\n4,2\n")
+    with pytest.raises(SeriesError, match=r"a.csv: row 3: column 'x0' holds 'broken'"):
         record(path, sort=True)
     path = write(tmp_path / "b.csv", "t,x0\n5,1\n3,2\n5,7\n4,2\n")
     with pytest.raises(SeriesError, match=r"b.csv: row 3: column 't' repeats '5'"):

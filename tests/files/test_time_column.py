@@ -8,6 +8,7 @@ import pytest
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import SeriesError
 from gmvae_cli.files import time_column
+from gmvae_cli.files.cells import NumberFormat
 from gmvae_cli.files.series_reader import open_series
 from gmvae_cli.files.time_column import TimeReader, find_times, guess_date_formats, parse_dates
 
@@ -18,7 +19,7 @@ UTC = datetime.UTC
 def read(cells, decimal="."):
     """(ticks per second, whole list) of a column of text; an AssertionError with the sentence where there is one."""
     problems = []
-    times = find_times(pa.array(cells), "when", TimeReader(decimal), problems)
+    times = find_times(pa.array(cells), "when", TimeReader(NumberFormat(decimal=decimal)), problems)
     assert not problems, problems
     return times.per_unit, times.ticks.tolist()
 
@@ -88,13 +89,18 @@ def test_later_blocks_keep_the_format_of_the_first():
     assert failure(["1", "2"], ["31.01.2024"])[0] == 0
 
 
-@pytest.mark.parametrize(
-    "word", ["now", "today", "nan", "NaT", " ", "None", "31.02.2024", "2024-01-31", "7", "31.01.24"]
-)
+@pytest.mark.parametrize("word", ["now", "today", "31.02.2024", "2024-01-31", "7", "31.01.24"])
 def test_a_cell_of_another_form_is_named_by_its_row(word):
     row, sentence = failure(["30.01.2024", "31.01.2024", word, "01.02.2024"])
     assert row == 2
     assert f"column 'when' holds '{word.strip()}', not a date of the form %d.%m.%Y" in sentence
+
+
+@pytest.mark.parametrize("word", ["nan", "NaT", " ", "None", "NA", "?"])
+def test_a_time_that_is_missing_is_named_by_its_row(word):
+    row, sentence = failure(["30.01.2024", "31.01.2024", word, "01.02.2024"])
+    assert row == 2
+    assert f"column 'when' holds '{word.strip()}', which means missing; every row needs a time" in sentence
 
 
 def test_day_and_month_that_could_be_exchanged_are_an_error_that_says_what_to_do():
