@@ -139,9 +139,9 @@ def segment(
         _writing(reader, targets, outputs, files) as write,
         reader.read_data(folder, progress) as data,
     ):
-        config, start = make_choices(config, data, progress, on_note)
+        chosen, start = make_choices(config, data, progress, on_note)
         notes = [*data.notes, *data_notes(data, config)]
-        trained = train_model(data, reader.layout, config, start, progress, notes)
+        trained = train_model(data, reader.layout, chosen, start, progress, notes)
         checkpoint = trained.checkpoint
         if targets.model is not None:
             save(targets.model, checkpoint)

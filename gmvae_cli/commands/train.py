@@ -19,7 +19,7 @@ from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import CheckpointError, Note
 from gmvae_cli.files.atomic import atomic, require_apart
 from gmvae_cli.files.series_reader import open_series
-from gmvae_cli.selection.search import make_choices
+from gmvae_cli.selection.search import data_notes, make_choices
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.resume import ResumeFile
@@ -91,7 +91,8 @@ def train(
             _require_channels(config.align_to, reference, data.channels)
         resumed = resume and resume_log.load()
         with resume_log:
-            trained = train_model(data, reader.layout, config, start, progress, data.notes, resume_log, reference)
+            notes = [*data.notes, *data_notes(data, config)]
+            trained = train_model(data, reader.layout, config, start, progress, notes, resume_log, reference)
             write(temporary, trained.checkpoint)
     resume_log.remove()
     notes = list(trained.notes)

@@ -46,12 +46,17 @@ def make_choices(
 
 
 def data_notes(data: SeriesData, config: TrainConfig) -> list[Note]:
-    """Warn of properties of the rows, or of the first of very many, that may mislead a model."""
+    """Warn of properties of the rows, or of the first of very many, that may mislead the search and the model."""
     values, _ = data.read(0, min(data.rows, SAMPLE_ROWS))
     model = config.model
     regimes = 0 if config.search is not None and config.search.regimes is None else model.regimes
     notes = check_data(values, data.channels, sampling_rate.stride(data), regimes, model.lags)
-    return [note for note in notes if note.code != "heavy_tails" or model.noise == "normal"]
+    allowed_for = set() if model.noise == "normal" else {"heavy_tails"}
+    if model.stride > 1 or model.summarize > 1:
+        allowed_for.add("oversampled")
+    if config.search is None:  # an autoregression of the rows follows both
+        allowed_for |= {"trend", "unit_root"}
+    return [note for note in notes if note.code not in allowed_for]
 
 
 def dwell_rows(config: TrainConfig, data: SeriesData) -> float | None:

@@ -165,7 +165,10 @@ def on_model(trained: Checkpoint, figures: dict[str, Any], mean: _Values) -> lis
     emission, notes = trained.parameters.emission, []
     for regime, share in enumerate(figures["shares"]):
         if share < _RARE_SHARE:
-            sentence = f"regime {regime} holds only {100 * share:.2g} % of the rows; try fewer --regimes"
+            remedy = "try fewer --regimes"
+            if trained.model.noise == "normal":
+                remedy = f"if they are faults of measurement, use --noise student, otherwise {remedy}"
+            sentence = f"regime {regime} holds only {100 * share:.2g} % of the rows; {remedy}"
             notes.append(Note("rare_regime", sentence))
     distances = ar_dynamics.divergence(emission.weights, emission.scale_tril)
     for i, j in (distances < _SAME_REGIMES).triu(1).nonzero().tolist():
@@ -173,17 +176,18 @@ def on_model(trained: Checkpoint, figures: dict[str, Any], mean: _Values) -> lis
     for regime, radius in enumerate(ar_dynamics.spectral_radius(emission.ar_weights(trained.model.lags)).tolist()):
         if radius >= 1:
             sentence = (
-                f"regime {regime} describes values that drift away instead of settling; "
-                "that is usual for short visits, otherwise train with fewer --lags"
+                f"regime {regime} describes values that drift away instead of settling; that is usual for short visits"
             )
+            if trained.model.lags > 1:
+                sentence += ", otherwise train with fewer --lags"
             notes.append(Note("unstable_regime", sentence))
     if trained.model.prior == "markov":
+        remedy = "set --expect-dwell or try fewer --regimes"
+        if trained.model.noise == "normal":
+            remedy += ", and against faults of measurement --noise student"
         for regime, dwell in enumerate(figures["expected_dwell"]):
             if dwell < _SHORT_VISIT:
-                sentence = (
-                    f"regime {regime} lasts only {dwell:.1f} rows at a time; if that is too short, set --expect-dwell "
-                    "or try fewer --regimes"
-                )
+                sentence = f"regime {regime} lasts only {dwell:.1f} rows at a time; if that is too short, {remedy}"
                 notes.append(Note("short_visits", sentence))
     return notes + _model_channel_notes(trained, mean)
 
@@ -213,10 +217,7 @@ def on_training(figures: dict[str, Any], result: Fit) -> list[Note]:
     """Find what more training may improve."""
     notes, gap = [], figures["amortisation_gap"]
     if gap is not None and gap > _WIDE_GAP:
-        sentence = (
-            "labels by --posterior encoder will be less accurate than by smooth; if you need them, train with more "
-            "--steps"
-        )
+        sentence = "labels by --posterior encoder will be less accurate than by smooth, the default, which is exact"
         notes.append(Note("amortisation_gap", sentence))
     if not result.converged:
         reason = "the model was still changing when training stopped"
