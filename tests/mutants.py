@@ -266,9 +266,30 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "a labelling that none confirms counts as much as all others",
         "selection/consensus.py",
-        "weights = np.square(np.maximum(agreements(labels), 0)).mean(1)[:, None, None]",
-        "weights = np.ones((len(labels), 1, 1))",
+        "weights = (squares * counted).sum(1) / counted.sum(1)",
+        "weights = np.ones(len(labels))",
         ["selection/test_consensus.py::test_labellings_that_another_confirms_weigh_more_than_one_that_none_confirms"],
+    ),
+    Mutation(
+        "what a time scale sees is evidence for itself",
+        "selection/consensus.py",
+        "if len(np.unique(scales)) > 1 else",
+        "if False else",
+        ["selection/test_consensus.py::test_scales_at_which_nothing_is_seen_have_no_say"],
+    ),
+    Mutation(
+        "rows that a labelling lacks have its last regime",
+        "selection/consensus.py",
+        "means.sum(axis=1, keepdims=True)], axis=1)",
+        "(directions * factors)[:, -1:]], axis=1)",
+        ["selection/test_consensus.py::test_rows_that_a_labelling_does_not_have_are_left_to_the_others"],
+    ),
+    Mutation(
+        "blocks are longer the longer the recording",
+        "selection/views.py",
+        "length = max(SHORTEST_BLOCK, spacing)",
+        "length = max(rows // 1200, SHORTEST_BLOCK, spacing)",
+        ["selection/test_views.py::test_a_longer_recording_has_the_same_blocks_and_some_longer_ones"],
     ),
     Mutation(
         "a search for the number of regimes rewards parameters",

@@ -109,23 +109,3 @@ def _irregular_rows(data: SeriesData) -> tuple[NDArray[np.int64], NDArray[np.int
         holes.append(row + np.flatnonzero(steps > 1))
         missing.append(steps[steps > 1] - 1)
     return np.concatenate(starts), np.concatenate(holes), np.concatenate(missing)
-
-
-def roughness(
-    data: SeriesData, block_rows: int, edges: NDArray[np.int64], std_epsilon: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Compute the log standard deviation of the differences from row to row in each block.
-
-    Args:
-        edges: (B + 1,) of blocks of about `block_rows` rows. std_epsilon: (D,) as in `block_features`.
-    Returns:
-        (B, D); NaN as in `summarize_blocks`.
-    """
-    parts = []
-    for start, stop in _portions(len(edges) - 1, block_rows):
-        part = edges[start : stop + 1]
-        values = data.read(int(part[0]), int(part[-1]))[0]
-        differences = np.diff(values, axis=0, prepend=np.nan)
-        differences[part[:-1] - part[0]] = np.nan  # no difference across two blocks
-        parts.append(summarize_blocks(differences, part, std_epsilon)[:, values.shape[1] :])
-    return np.concatenate(parts)

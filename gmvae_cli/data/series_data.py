@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -109,6 +110,19 @@ class SeriesData(Closing):
         """Read rows [start, stop) of every channel that was read from the table, those left out as well."""
         rows = self._scratch.read(start, stop)
         return rows[:, :-1], self._rule.steps(rows[:, -1])
+
+    def pieces(self, ranges: Sequence[tuple[int, int]]) -> "SeriesData":
+        """Copy ranges of rows, each of which starts a series, into a series of their own."""
+        scratch, summary = Scratch(len(self.channels) + 1), ChannelSummary(self.channels)
+        num_series = 0
+        for first, last in ranges:
+            for start in range(first, last, READ_ROWS):
+                values, steps = self.read(start, min(start + READ_ROWS, last))
+                steps = np.where(np.arange(start, start + len(steps)) == first, 0, steps)
+                summary.add([np.ascontiguousarray(column) for column in values.T])
+                scratch.append(np.column_stack([values, np.where(steps == 0, np.nan, steps)]))
+                num_series += int((steps == 0).sum())
+        return SeriesData(self.name, scratch, summary, num_series)
 
     def fingerprint(self) -> str:
         """Compute a digest of the channels' names, of every value and of every step."""

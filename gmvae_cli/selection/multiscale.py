@@ -25,7 +25,7 @@ from gmvae_cli.model.chain import Chain, stationary
 from gmvae_cli.selection.consensus import Consensus, consensus
 from gmvae_cli.selection.row_model import PASSES, REGIME_COUNTS, RESTARTS, FitTask, RowModel, best_row_model, fit_task
 from gmvae_cli.selection.sampling_rate import stride
-from gmvae_cli.selection.views import View, views
+from gmvae_cli.selection.views import View, compared_rows, views
 from gmvae_cli.selection.waveform_search import choose_waveforms
 from gmvae_cli.system.concurrency import in_processes
 from gmvae_cli.system.device import configure_process
@@ -37,15 +37,17 @@ from gmvae_cli.training.sampling import subsample
 from gmvae_cli.training.trained_model import Start
 
 # Windows of n / (this * K) rows of a view: no single length serves all recordings (docs/design.md, "Real recordings");
-# these three and the limits below are chosen, not measured.
+# these three are chosen, not measured.
 _WINDOW_FACTORS = (4.0, 2.7, 1.8)
-_SHORT_WINDOWS = (10, 30, 100)  # rows, beside these, in the view of rows
-_SHORTEST_WINDOW, _LONGEST_WINDOW = 4, 2_000  # rows of a view
+_SHORT_WINDOWS = (10, 30, 100)  # rows of a view, beside these; chosen, not measured
+_SHORT_BLOCK_WINDOWS = (30, 100)  # blocks, likewise; ten hold too few values for their many features
+# Rows of a view. At 100 five generated regimes of 300,000 rows lose 0.02 ARI; longer windows are those of coarser views
+_SHORTEST_WINDOW, _LONGEST_WINDOW = 4, 300
 _BLOCKS_PER_VISIT = 4  # an expected visit is seen in no fewer blocks
+_AS_GOOD = 0.04  # ARI; of views whose labellings agree as well with the consensus the finest goes on
 _SHORT_RECORDING = 2_000  # rows; a shorter recording has fewer views,
 _SHORT_SEEDS = 3  # so each is fitted from more seeds; both chosen, not measured
 _FIT_ROWS = 8_000  # rows of a view that a fit sees; all are labelled. Keeps the search below 20 s; docs/benchmarks.md
-_COMPARED_ROWS = 2_000  # rows, evenly spaced, by which labellings are compared
 _WAVEFORM_CHANNELS = 2  # up to which regimes are kinds of waveform; with 4 and 12 channels the consensus is as good
 _SHARES_OF_A_VISIT = (0.125, 0.25, 0.5, 1.0)  # windows from which a model of the rows must be found again
 _SAME_LABELS = 0.8  # ARI of labellings that differ in odd rows only; chosen, not measured
@@ -58,9 +60,15 @@ class Candidate(NamedTuple):
     regimes: int
     labels: NDArray[np.int16]
 
+    @property
+    def scale(self) -> str:
+        """The name of its view: what is seen at one time scale is no evidence for itself, in however many windows."""
+        return f"{self.view.block_rows} {self.view.kind}"
+
     def at(self, rows: NDArray[np.int64]) -> NDArray[np.int16]:
-        """Return the labels of rows of the recording, (m,)."""
-        return self.labels[np.searchsorted(self.view.edges, rows, side="right") - 1]
+        """Return the labels of rows of the recording, (m,); -1 where the view does not see them."""
+        position = self.view.at(rows)
+        return np.where(position < 0, np.int16(-1), self.labels[position])
 
 
 def choose(
@@ -90,10 +98,11 @@ def choose(
     if not candidates:
         reason = "one regime, as asked" if regimes == 1 else "the file is too short to compare time scales"
         return replace(config.model, regimes=regimes or 1, stride=spacing), Start(dwell=dwell, reason=reason)
-    rows = np.linspace(0, data.rows - 1, min(data.rows, _COMPARED_ROWS)).astype(int)
+    rows = compared_rows(data.rows, min(task.view.block_rows for task in tasks))
     labels = np.stack([candidate.at(rows) for candidate in candidates])
+    scales = np.unique([candidate.scale for candidate in candidates], return_inverse=True)[1]
     counts = sorted({candidate.regimes for candidate in candidates})
-    agreed = consensus(labels, [regimes] if regimes else counts, counts[-1], config.seed)
+    agreed = consensus(labels, [regimes] if regimes else counts, counts[-1], config.seed, scales)
     chosen, start = _start_from(agreed, candidates, dwell, config.model)
     return chosen, replace(start, reason=_because_of_scales(row_model))
 
@@ -128,7 +137,7 @@ def _is_stable(row_model: RowModel, task: FitTask) -> bool:
     """Return whether a third of the starts from windows about as long as the visits leads to the same labels."""
     if row_model.model.regimes == 1:
         return True
-    view = View("rows", 1, task.values, task.steps, np.arange(len(task.values) + 1))
+    view = View("rows", 1, task.values, task.steps, np.arange(len(task.values)), np.arange(1, len(task.values) + 1))
     longest = len(task.values) // (3 * row_model.model.regimes)
     windows = sorted({max(2, min(round(share * row_model.visit), longest)) for share in _SHARES_OF_A_VISIT})
     labellings = _labellings(_Task(view, row_model.model, task.seed, len(task.values), None, windows))
@@ -165,14 +174,13 @@ class _Task:
 def _tasks(
     data: SeriesData, spacing: int, counts: Sequence[int], dwell: float | None, config: TrainConfig
 ) -> list[_Task]:
-    """List the views fine enough for the expected dwell, each with all numbers of regimes that it is long enough for.
+    """List the views that suit the expected dwell, each with all numbers of regimes that it is long enough for.
 
     The longest tasks come first.
     """
     eligible = views(data, spacing)
     if dwell is not None:
-        coarsest = max(dwell / _BLOCKS_PER_VISIT, min(view.block_rows for view in eligible))
-        eligible = [view for view in eligible if view.kind == "rows" or view.block_rows <= coarsest]
+        eligible = _suited(eligible, dwell)
     models = [replace(config.model, regimes=count) for count in reversed(counts)]
     return [
         _Task(view, model, config.seed, data.rows, dwell)
@@ -182,8 +190,15 @@ def _tasks(
     ]
 
 
+def _suited(every: Sequence[View], dwell: float) -> list[View]:
+    """Return the views in which a visit has a few blocks at least and, unless that leaves none, two windows at most."""
+    fine = [view for view in every if view.kind == "rows" or dwell >= _BLOCKS_PER_VISIT * view.block_rows]
+    return [view for view in fine if dwell <= 2 * _LONGEST_WINDOW * view.block_rows] or fine
+
+
 def _candidates(tasks: Sequence[_Task], progress: Progress) -> list[Candidate]:
     """Compute the labellings of all tasks, in the order of the tasks."""
+    progress("views", 0, len(tasks))
     by_task: list[list[Candidate]] = [[] for _ in tasks]
     for done, (index, labellings) in enumerate(in_processes(_labellings, tasks)):
         task = tasks[index]
@@ -225,37 +240,57 @@ def _window_lengths(rows: int, task: _Task) -> Sequence[int]:
     long = [min(round(rows / (factor * task.model.regimes)), _LONGEST_WINDOW) for factor in _WINDOW_FACTORS]
     if task.dwell is not None:
         return [max(2, min(round(task.dwell / (2 * task.view.block_rows)), long[-1]))]
-    short = [length for length in _SHORT_WINDOWS if task.view.kind == "rows" and length < 0.35 * long[0]]
+    usual = _SHORT_WINDOWS if task.view.kind == "rows" else _SHORT_BLOCK_WINDOWS
+    short = [length for length in usual if length < 0.35 * long[0]]
     return sorted({length for length in short + long if length >= _SHORTEST_WINDOW})
 
 
 # --- from the consensus to a start -----------------------------------------------------------------------------------
 
 
+class _Carried(NamedTuple):
+    """A consensus in a view: labels (n,), the start fitted to them, and the ARI of the labels that EM makes of it."""
+
+    view: View
+    labels: NDArray[np.int64]
+    start: Parameters
+    kept: float
+
+
 def _start_from(
     agreed: Consensus, candidates: Sequence[Candidate], expected_dwell: float | None, model: ModelConfig
 ) -> tuple[ModelConfig, Start]:
-    """Fit a start for training to the consensus, in the view whose own labelling agrees best with it.
+    """Fit a start for training to the consensus, in the finest view in which EM keeps it about as well as in any.
 
     Training expects the user's dwell, in rows of that view, or else that of the consensus.
     """
     model = replace(model, regimes=agreed.regimes)
-    eligible = [index for index, candidate in enumerate(candidates) if candidate.view.kind != "rough"]
-    eligible = [index for index in eligible if candidates[index].view.supports(model.regimes)] or eligible
-    view = candidates[max(eligible, key=agreed.agreed.__getitem__)].view
-    middles = (view.edges[:-1] + view.edges[1:]) // 2
-    labels = agreed.labels(candidate.at(middles) for candidate in candidates)
+    every = {candidate.scale: candidate.view for candidate in candidates}
+    supporting = [view for view in every.values() if view.supports(model.regimes)] or list(every.values())
+    carried = [_carried(view, agreed, candidates, model) for view in supporting]
+    least = max(carrier.kept for carrier in carried) - _AS_GOOD
+    carrying = [carrier for carrier in carried if carrier.kept >= least]
+    view, labels, start, _ = min(carrying, key=lambda carrier: (carrier.view.block_rows, carrier.view.kind != "rows"))
     dwell = len(labels) / len(runs(labels))
-    with SeriesData.from_arrays(view.values, view.steps) as data:
-        lagged_rows = training_rows(data, replace(model, stride=1, summarize=1))
-        rows = lagged_rows.rows(0, len(lagged_rows))
-        start = start_from_labels(EM.over(rows, lagged_rows.model, len(lagged_rows.mean), dwell), rows, labels)
     if expected_dwell is not None:
         dwell = max(1.0, expected_dwell / view.block_rows)
     if view.kind == "blocks":
         return replace(model, summarize=view.block_rows), Start(start, dwell, agreed.agreement)
     start = _at_every_row(start, view.block_rows)
     return replace(model, stride=view.block_rows), Start(start, dwell * view.block_rows, agreed.agreement)
+
+
+def _carried(view: View, agreed: Consensus, candidates: Sequence[Candidate], model: ModelConfig) -> _Carried:
+    """Fit the model to a consensus in a view, and see what a few passes of EM leave of it."""
+    labels = agreed.labels(candidate.at(view.middles) for candidate in candidates)
+    with SeriesData.from_arrays(view.values, view.steps) as data:
+        lagged_rows = training_rows(data, replace(model, stride=1, summarize=1))
+        rows = lagged_rows.rows(0, len(lagged_rows))
+        em = EM.over(rows, lagged_rows.model, len(lagged_rows.mean), len(labels) / len(runs(labels)))
+        start = start_from_labels(em, rows, labels)
+        fitted = em.run_em(subsample(rows, _FIT_ROWS), start[None], PASSES, calibrate=True)[0][0]
+        left = smoothed_labels(rows, fitted, em.iid_prior)
+    return _Carried(view, labels, start, float(agreements(np.stack([labels, left]))[0, 1]))
 
 
 def _at_every_row(parameters: Parameters, spacing: int) -> Parameters:

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from measure import TRUTH, channels_of, read, truth_of, write
 
+_LONGER = (4, 16)  # times as many segments
+_SHORTEST_PART = 0.6  # of a segment that comes again; chosen, not measured
 _REPEATED = 3  # a stretch of one third of the rows comes twice
 
 
@@ -20,13 +22,14 @@ class Copy(NamedTuple):
 
 
 def copies(path: Path, seed: int, folder: Path) -> Iterator[Copy]:
-    """The recording with its segments in another order, with every second row, and with a stretch that comes twice."""
+    """The recording with its segments in another order, every second row, a stretch twice, and many times as long."""
     table = read(path)
     generator = np.random.default_rng(seed)
     orders = {
         "segments in another order": spliced(truth_of(table), generator),
         "every second row": np.arange(seed % 2, table.num_rows, 2),
         "a stretch twice": repeated(table.num_rows, generator),
+        **{f"{times} times as long": prolonged(truth_of(table), times, generator) for times in _LONGER},
     }
     for name, order in orders.items():
         columns = _columns(table.take(pa.array(order)))
@@ -50,6 +53,18 @@ def spliced(truth: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     cuts = np.flatnonzero(truth[1:] != truth[:-1]) + 1
     segments = np.split(np.arange(len(truth)), cuts)
     return np.concatenate([segments[index] for index in generator.permutation(len(segments))])
+
+
+def prolonged(truth: np.ndarray, times: int, generator: np.random.Generator) -> np.ndarray:
+    """Rows of all segments so many times, each time in another order and of each segment another part."""
+    segments = np.split(np.arange(len(truth)), np.flatnonzero(truth[1:] != truth[:-1]) + 1)
+    parts = []
+    for _ in range(times):
+        for index in generator.permutation(len(segments)):
+            length = round(len(segments[index]) * generator.uniform(_SHORTEST_PART, 1))
+            start = generator.integers(0, len(segments[index]) - length + 1)
+            parts.append(segments[index][start : start + length])
+    return np.concatenate(parts)
 
 
 def repeated(rows: int, generator: np.random.Generator) -> np.ndarray:

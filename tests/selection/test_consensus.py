@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import recovery
 
+from gmvae_cli.metrics.partition import agreements
 from gmvae_cli.selection.consensus import consensus
 
 
@@ -43,7 +44,9 @@ def test_labellings_that_agree_with_none_have_little_say():
     merged = consensus(labels, [3], 3, 0)
     assert recovery.ari(true, merged.labels(labels)) > 0.95
     assert merged.agreed[:6].min() > 0.5 > 0.3 > np.abs(merged.agreed[6:]).max()
-    assert merged.agreement == pytest.approx(np.sqrt(np.square(np.maximum(merged.agreed, 0)).mean()))
+    weights = np.square(np.maximum(agreements(labels), 0)).mean(axis=1)
+    squares = np.square(np.maximum(merged.agreed, 0))
+    assert merged.agreement == pytest.approx(np.sqrt((weights * squares).sum() / weights.sum()))
 
 
 def test_labellings_that_another_confirms_weigh_more_than_one_that_none_confirms():
@@ -87,3 +90,27 @@ def test_a_regime_that_no_compared_row_has_is_no_obstacle():
     labels[0, 7] = 2
     merged = consensus(labels[:, ::2], [2], 3, 1 << 40)
     assert recovery.ari(labels[1], merged.labels(labels)) > 0.98
+
+
+def test_scales_at_which_nothing_is_seen_have_no_say():
+    """At each of eight such scales all windows find the same regimes, which are those of no other scale."""
+    rng = np.random.default_rng(4)
+    true = np.repeat(rng.integers(2, size=40), 25)
+    seen = [blurred(true, 2, 0.2, rng) for _ in range(4)]
+    unseen = [np.repeat(rng.integers(2, size=500), 2) for _ in range(8)]
+    labels = np.stack(seen + [labelling for labelling in unseen for _ in range(4)])
+    scales = np.array([0, 0, 1, 1, *np.repeat(np.arange(2, 10), 4)])
+    merged = consensus(labels, [2], 2, 0, scales)
+    assert recovery.ari(true, merged.labels(labels)) > 0.7
+    assert recovery.ari(true, consensus(labels, [2], 2, 0).labels(labels)) < 0.3
+    assert merged.agreement > 0.4
+
+
+def test_rows_that_a_labelling_does_not_have_are_left_to_the_others():
+    rng = np.random.default_rng(5)
+    true = np.repeat(rng.integers(3, size=40), 25)
+    labels = np.stack([blurred(true, 3, 0.2, rng) for _ in range(9)])
+    merged = consensus(labels, [3], 3, 0)
+    known = labels.copy()
+    known[4:, 300:] = -1
+    assert recovery.ari(true[300:], merged.labels(known)[300:]) > 0.9

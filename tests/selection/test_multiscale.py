@@ -7,7 +7,6 @@ from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.model import simulation
 from gmvae_cli.selection import multiscale
-from gmvae_cli.selection.views import views
 from gmvae_cli.system.progress import silent
 from gmvae_cli.training.expectation import smoothed_labels
 from gmvae_cli.training.fit import fit
@@ -77,34 +76,17 @@ def test_one_autoregression_is_one_regime():
     assert model.regimes == 1
 
 
-def test_every_view_stands_for_every_row():
-    rng = np.random.default_rng(2)
-    values = rng.normal(size=(5_000, 2))
-    values[rng.random(5_000) < 0.1] = np.nan
-    steps = rng.choice([1, 1, 1, 1, 1, 1, 4, 0], size=5_000, p=[0.2, 0.2, 0.2, 0.2, 0.1, 0.08, 0.01, 0.01])
-    steps[0] = 0
-    with SeriesData.from_arrays(values, steps) as data:
-        seen = views(data, 2)
-    assert {one.kind for one in seen} == {"rows", "blocks", "rough"}
-    for one in seen:
-        assert one.edges[0] == 0 and one.edges[-1] == 5_000
-        assert (np.diff(one.edges) > 0).all()
-        assert len(one.values) == len(one.steps) == len(one.edges) - 1
-        starts = one.edges[:-1][one.steps == 0]
-        np.testing.assert_array_equal(starts, np.flatnonzero(steps == 0))
-
-
-def test_views_are_long_enough_for_the_regimes():
-    """10 channels: a regime needs 13 rows, and 2 * (20 + 3) blocks; the last value of every second row is missing."""
-    values = np.random.default_rng(3).normal(size=(3_000, 10))
-    with SeriesData.from_arrays(values) as data:
-        rows, *blocks = views(data, 1)
-    assert [one.block_rows for one in blocks] == [10, 5]
-    assert rows.supports(2_999 // 13) and not rows.supports(2_999 // 13 + 1)
-    assert blocks[0].supports(299 // 46) and not blocks[0].supports(299 // 46 + 1)
-    values[::2, -1] = np.nan
-    with SeriesData.from_arrays(values) as data:
-        assert not views(data, 1)[0].supports(1)
+def test_an_expected_dwell_chooses_the_scales():
+    """Visits have four blocks at least, and a window is half of one; where nothing is coarse enough, all goes."""
+    with SeriesData.from_arrays(np.random.default_rng(0).normal(size=(80_000, 2))) as data:
+        for dwell, block_rows in (
+            (20, [1, 4]),
+            (1_000, [4, 16, 64]),
+            (30_000, [64, 256]),
+            (10**6, [1, 4, 16, 64, 256]),
+        ):
+            tasks = multiscale._tasks(data, 1, [2], dwell, TrainConfig())
+            assert [task.view.block_rows for task in tasks] == block_rows
 
 
 @pytest.mark.parametrize(
