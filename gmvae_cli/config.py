@@ -157,14 +157,15 @@ class ModelConfig:
         """Rows before a row on which its prediction depends, P * stride."""
         return self.lags * self.stride
 
-    def num_free_parameters(self, num_channels: int) -> int:
+    def num_free_parameters(self, num_channels: int, levels: bool = False) -> int:
         """Count the free parameters of decoder and prior for D channels (with `summarize`, D is twice the columns).
 
-        The stationary initial law has none of its own, and a fixed prior has none at all.
+        The stationary initial law has none of its own, and a fixed prior has none at all. Regimes that differ in their
+        `levels` alone have one regression on the lags and one covariance.
         """
         K, P, D = self.regimes, self.lags, num_channels
-        regression = K * D * (P * D + self.intercept)
-        covariance = (1 if self.covariance == "shared" else K) * D * (D + 1) // 2
+        regression = (1 if levels else K) * P * D**2 + K * D * self.intercept
+        covariance = (1 if levels or self.covariance == "shared" else K) * D * (D + 1) // 2
         law = 0 if self.fixed_prior else K - 1 if self.prior == "iid" else K * (K - 1)
         return regression + covariance + (self.noise == "student") + law
 

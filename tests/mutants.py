@@ -299,6 +299,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         ["selection/test_multiscale.py::test_one_autoregression_is_one_regime"],
     ),
     Mutation(
+        "every regime pays for a covariance of its own",
+        "selection/row_model.py",
+        "if model.intercept and model.regimes > 1:",
+        "if model.regimes < 1:",
+        ["selection/test_row_model.py::test_levels_are_counted_though_covariances_of_their_own_would_cost_more"],
+    ),
+    Mutation(
         "regimes that behave alike are counted apart",
         "selection/row_model.py",
         "distinct = not bool((distances < _SAME_REGIMES).any())",

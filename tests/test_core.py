@@ -197,3 +197,8 @@ def test_rescaled_parameters_predict_the_same():
 def test_free_parameters_of_three_regimes_and_two_channels(options, expected):
     """Weights, intercepts, covariances of 3 numbers each, degrees of freedom, and the law or the rows of the chain."""
     assert ModelConfig(regimes=3, **options).num_free_parameters(2) == expected
+
+
+@pytest.mark.parametrize("covariance", ["regime", "shared"])
+def test_regimes_that_differ_in_level_alone_have_weights_and_a_covariance_once(covariance):
+    assert ModelConfig(regimes=3, lags=2, covariance=covariance).num_free_parameters(2, levels=True) == 8 + 6 + 3 + 6

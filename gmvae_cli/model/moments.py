@@ -209,6 +209,16 @@ def with_unrelated_channels(moments: Tensor, rows: Tensor, count: float, num_cha
     return moments + count * (centre + related * (mean - centre))
 
 
+def _levels(moments: Tensor, rows: Tensor, num_channels: int) -> tuple[Tensor, Tensor]:
+    """Solve least squares of regimes that differ in level alone: as `_least_squares`, the covariance (..., 1, D, D)."""
+    D = num_channels
+    mean = moments[..., -1:] / moments[..., -1:, -1:]  # (..., K, M, 1), of regimes
+    within = (moments - mean @ moments[..., -1:, :]).sum(-3, keepdim=True)  # (..., 1, M, M)
+    slopes, covariance = _least_squares(within[..., :-1, :-1], rows.sum(-1, keepdim=True), D)
+    level = mean[..., :D, :] - slopes @ mean[..., D:-1, :]  # (..., K, D, 1)
+    return torch.cat([slopes.expand(*level.shape[:-1], -1), level], dim=-1), covariance
+
+
 def update_emission(
     moments: Tensor,
     occupancy: Tensor,
@@ -218,6 +228,7 @@ def update_emission(
     pseudo_rows: float = 1.0,
     unrelated_rows: float = 0.0,
     intercept: bool = True,
+    levels: bool = False,
 ) -> Emission:
     """Find the decoder that maximises the expected log-likelihood: the M-step.
 
@@ -234,6 +245,7 @@ def update_emission(
         moments: (..., K, M, M) weighted sums of y y^T. occupancy: (..., K) sums of q, or of q E[w].
         pooled: (M, M) mean of y y^T over all rows. shared: one covariance for all regimes.
         intercept: whether the last entry of y is 1.
+        levels: regimes differ in level alone, with one regression on the lags and one covariance.
     Returns:
         an Emission in float64, (..., K, D, C) and (..., K or 1, D, D).
     """
@@ -242,8 +254,10 @@ def update_emission(
     if unrelated_rows:
         moments = with_unrelated_channels(moments, rows, unrelated_rows, num_channels, intercept)
         rows = rows + unrelated_rows
-    weights, covariance = _least_squares(moments, rows, num_channels)
-    if shared:
+    weights, covariance = (_levels if levels else _least_squares)(moments, rows, num_channels)
+    if levels and not shared:
+        covariance = covariance.expand(*weights.shape[:-1], num_channels)
+    elif shared and not levels:
         covariance = (covariance * rows[..., None, None]).sum(-3, keepdim=True) / rows.sum(-1)[..., None, None, None]
     _, pooled_covariance = _least_squares(pooled, pooled.new_ones(()), num_channels)  # (D, D)
     variance = pooled.diagonal()[:num_channels]  # (D,)

@@ -156,9 +156,16 @@ def _fitted(task: FitTask) -> RowModel:
 
 
 def _improved(rows: Rows, em: EM, start: Parameters) -> RowModel:
-    """Run EM and describe what it leads to."""
+    """Run EM and describe what it leads to: regimes that differ in level alone, if that has the smaller BIC.
+
+    Such regimes have few parameters, and many channels of a short recording tell them apart although covariances and
+    autoregressions of their own would cost more than they explain.                [Fraley and Raftery 2002, JASA 97]
+    """
     model = em.config
-    parameters = em.fit_em_and_scale(rows, start[None], PASSES)[0][0]
+    parameters, bic = _fitted_bic(rows, em, start)
+    if model.intercept and model.regimes > 1:
+        alike = _fitted_bic(rows, replace(em, levels=True), parameters)
+        parameters, bic = min((parameters, bic), alike, key=lambda fitted: fitted[1])
     labels = smoothed_labels(rows, parameters, em.iid_prior)
     starts = rows.steps == 0
     joined = labels[labelled_by(labels, starts, model.context_rows)]
@@ -167,12 +174,18 @@ def _improved(rows: Rows, em: EM, start: Parameters) -> RowModel:
     visits_of = np.bincount(joined[visits.start], minlength=model.regimes)
     half = counts <= np.bincount(labels, minlength=model.regimes) / 2
     passing = half & (counts < _PASSING_VISIT * np.maximum(visits_of, 1))
-    usable = int(rows.usable.sum())
-    log_likelihood = float(em.score(rows, parameters[None])[0]) * usable
-    bic = model.num_free_parameters(em.num_channels) * np.log(usable) - 2 * log_likelihood
     distances = _distances(rows, parameters, labels)[~passing][:, ~passing]
     distinct = not bool((distances < _SAME_REGIMES).any())
     return RowModel(model, parameters, joined, bic, passing, distinct, len(rows) / len(visits))
+
+
+def _fitted_bic(rows: Rows, em: EM, start: Parameters) -> tuple[Parameters, float]:
+    """Run EM; return what it leads to and its BIC."""
+    parameters = em.fit_em_and_scale(rows, start[None], PASSES)[0][0]
+    usable = int(rows.usable.sum())
+    log_likelihood = float(em.score(rows, parameters[None])[0]) * usable
+    bic = em.config.num_free_parameters(em.num_channels, em.levels) * np.log(usable) - 2 * log_likelihood
+    return parameters, float(bic)
 
 
 def _distances(rows: Rows, parameters: Parameters, labels: NDArray[np.int64]) -> NDArray[np.float64]:

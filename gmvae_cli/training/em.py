@@ -39,7 +39,8 @@ class EM:
     Args:
         pooled: (M, M) second moments of all rows, a row (noise "student": robust ones).
         dwell: rows that a visit is expected to last, or None; `dwells`, instead of it, has one for each restart.
-        evidence_scale: of all parameters, or None: from the residuals. unrelated_rows: as in `moments.update_emission`.
+        evidence_scale: of all parameters, or None: from the residuals.
+        unrelated_rows, levels: as in `moments.update_emission`.
         rounding: (M, M) diagonal, `moments.rounding_variance` of each entry of y, or (1, 1) of none.
     """
 
@@ -50,6 +51,7 @@ class EM:
     evidence_scale: float | None = None
     dwells: tuple[float, ...] = ()
     unrelated_rows: float = 0.0
+    levels: bool = False
     rounding: Tensor = field(default_factory=lambda: torch.zeros(1, 1))
 
     @classmethod
@@ -96,7 +98,7 @@ class EM:
 
     def regression(self, moments: Tensor, weight: Tensor, pseudo_rows: float = 1.0) -> Emission:
         """Fit Normal decoders to moments (..., K, M, M) of so many rows (..., K), as in `moments.update_emission`."""
-        extra = self.config.covariance == "shared", pseudo_rows, self.unrelated_rows, self.config.intercept
+        extra = self.config.covariance == "shared", pseudo_rows, self.unrelated_rows, self.config.intercept, self.levels
         moments = moments + weight[..., None, None] * self.rounding
         return update_emission(moments, weight, self.pooled, self.num_channels, *extra)
 
@@ -115,17 +117,11 @@ class EM:
         if self.iid_prior:
             law = update_iid(statistics.occupancy, self.config.fixed_prior)  # (R, K)
             return Chain(law, law[..., None, :].expand(*law.shape, law.shape[-1]))
-        matrix = update_transition(statistics.pair_sums, self._prior_counts())  # (R, K, K)
+        matrix = update_transition(statistics.pair_sums, _prior_counts(self))  # (R, K, K)
         initial = stationary(matrix)
         if statistics.num_series >= _COUNTED_STARTS:
             initial = (statistics.first_probs + initial) / (statistics.num_series + 1)
         return Chain(initial, matrix)
-
-    def _prior_counts(self) -> Tensor | None:
-        """Compute Dirichlet counts (K, K), or (R, K, K), of the transitions from the expected dwell."""
-        if self.dwells:
-            return torch.stack([_dwell_counts(self.config.regimes, dwell) for dwell in self.dwells])
-        return None if self.dwell is None else _dwell_counts(self.config.regimes, self.dwell)
 
     def measured_scale(self, rows: Rows, parameters: Parameters, probs: Tensor) -> Tensor:
         """Measure the evidence scale (R,) under responsibilities (R, K, n); it is 1 under prior "iid"."""
@@ -183,6 +179,13 @@ class EM:
         if emission.degrees is not None:  # a row holds (nu + D) / (nu + D + 2) of the information of a Normal one
             errors = errors * (1 + 2 / (emission.degrees + D)).sqrt()[:, None, None]
         return by_lag(errors, self.config.lags)
+
+
+def _prior_counts(em: EM) -> Tensor | None:
+    """Compute Dirichlet counts (K, K), or (R, K, K), of the transitions from the expected dwell."""
+    if em.dwells:
+        return torch.stack([_dwell_counts(em.config.regimes, dwell) for dwell in em.dwells])
+    return None if em.dwell is None else _dwell_counts(em.config.regimes, em.dwell)
 
 
 def _dwell_counts(regimes: int, dwell: float) -> Tensor:

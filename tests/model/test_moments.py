@@ -116,6 +116,26 @@ def test_only_channels_that_stand_still_are_rounded():
     np.testing.assert_allclose(rounding_variance(y, usable, 3), expected)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_regimes_that_differ_in_level_alone_are_a_regression_on_lags_and_regimes(shared):
+    """Two channels with a lag, three regimes: lstsq on the lags and a column for each regime."""
+    rng = np.random.default_rng(6)
+    x, h = rng.normal(size=(2, 60)), rng.normal(size=(2, 60)) + 3
+    y = torch.as_tensor(np.concatenate([x, h, np.ones((1, 60))]))
+    pooled = y @ y.T / 60
+    member = np.eye(3)[rng.integers(0, 3, 60)].T  # (K, n)
+    moments, rows = weighted_moments(y, torch.as_tensor(member)), torch.as_tensor(member.sum(1))
+    fit = update_emission(moments[None], rows[None], pooled, 2, shared, 0.0, levels=True)
+    predictors = np.concatenate([h, member])
+    solved = np.linalg.lstsq(predictors.T, x.T, rcond=None)[0].T  # (D, D + K)
+    for regime in range(3):
+        expected = np.column_stack([solved[:, :2], solved[:, 2 + regime]])
+        np.testing.assert_allclose(fit.weights[0, regime], expected, rtol=1e-6)
+    errors = x - solved @ predictors
+    assert fit.scale_tril.shape == (1, 1 if shared else 3, 2, 2)
+    np.testing.assert_allclose((fit.scale_tril @ fit.scale_tril.mT)[0, -1], errors @ errors.T / 60, rtol=1e-4)
+
+
 def test_identical_rows_leave_a_covariance():
     y = torch.ones(3, 100, dtype=torch.float64)
     moments = weighted_moments(y, torch.ones(1, 100, dtype=torch.float64))
