@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from gmvae_cli.errors import ConfigError
+from gmvae_cli.series_config import SeriesConfig as SeriesConfig
 
 Prior = Literal["markov", "iid"]
 Covariance = Literal["regime", "shared"]
@@ -69,41 +70,6 @@ def _one_of(option: str, value: str, choices: object) -> None:
     names = get_args(choices)
     if value not in names:
         raise ConfigError(f"--{option} is '{value}', but must be one of {', '.join(names)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeriesConfig:
-    """Options of reading a series file: the roles of its columns, and the layout of its text.
-
-    Args:
-        time, series, channels: names of columns; None takes those that are named or typed as such.
-        delimiter: None takes a tab in .tsv, ';' beside a decimal comma, ',' in all others.
-        max_gap: rows or a duration; a longer step in time ends the series. regular: time stamps are ignored.
-        na_values: texts or numbers that mean missing, beside those of `cells.MISSING`.
-    """
-
-    time: str | None = None
-    no_time: bool = False
-    series: str | None = None
-    channels: tuple[str, ...] | None = None
-    delimiter: str | None = None
-    decimal: str = "."
-    na_values: tuple[str, ...] = ()
-    sort: bool = False
-    max_gap: str | None = None
-    regular: bool = False
-
-    def __post_init__(self) -> None:
-        if self.time is not None and self.no_time:
-            raise ConfigError("--time and --no-time exclude each other; give one of them")
-        if self.delimiter is not None and len(self.delimiter) != 1:
-            raise ConfigError(f"--delimiter is '{self.delimiter}', but must be a single character")
-        if self.decimal not in (".", ","):
-            raise ConfigError(f"--decimal is '{self.decimal}', but must be . or ,")
-        if self.channels is not None and not self.channels:
-            raise ConfigError("--channels names no column; give their names, separated by commas")
-        if self.channels is not None and len(set(self.channels)) != len(self.channels):
-            raise ConfigError("--channels names a column twice; name each once")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -500,9 +500,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "a byte order mark is part of the first name",
-        "files/table_reader.py",
-        '"utf-8-sig"',
-        '"utf-8"',
+        "files/inputs.py",
+        'head.decode("utf-8-sig")',
+        'head.decode("utf-8")',
         ["files/test_series_reader.py::test_odd_file_holds_the_same_three_rows"],
     ),
     Mutation(

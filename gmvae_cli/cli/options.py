@@ -63,6 +63,12 @@ _READING = {
     "regular": Option("files", "Take rows as equally spaced, whatever the time column says."),
     "delimiter": Option("files", "Character between CSV cells; else comma (tab in .tsv).", "CHAR"),
     "decimal": Option("files", "Decimal mark of CSV numbers: . or a comma.", "CHAR"),
+    "thousands": Option("files", "Character that groups the digits of CSV numbers, as the comma in 45,000.", "CHAR"),
+    "time_format": Option("files", "How times are written: %d/%m/%Y %H:%M, or unix-s, unix-ms and so on.", "FORMAT"),
+    "timezone": Option("files", "Zone of local times, such as Europe/Berlin.", "ZONE"),
+    "skip_rows": Option("files", "Lines above the header of CSV.", "N"),
+    "comment": Option("files", "Character that begins lines of comment in CSV.", "CHAR"),
+    "encoding": Option("files", "Encoding of CSV: utf-8, utf-16, windows-1252 and others.", "NAME"),
     "na_values": Option("files", "Values that mean missing, beside empty cells, NA, null and the like.", "A,B", names),
 }
 _DRAWING = {name: option for name, option in _READING.items() if name not in ("sort", "max_gap")} | {

@@ -86,7 +86,8 @@ def train(result: "TrainResult", terminal: Terminal) -> None:
     _print_regimes(result.shares, result.expected_dwell)
     print_facts(
         *_likelihoods(result.log_likelihood_per_row, result.elbo_per_row, result.evaluated_on),
-        ("rows", f"{result.rows:,}, {count(len(result.channels), 'channel', 'channels')}"),
+        ("rows", f"{result.rows:,}"),
+        *_columns(result.columns),
         ("modelled as", _modelled_as(result.summarize, result.stride, result.evidence_scale)),
         ("training", f"{result.steps:,} steps{resumed}, {speed}, {ending}"),
     )
@@ -109,6 +110,7 @@ def infer(result: "InferResult", terminal: Terminal) -> None:
     print_facts(
         ("written to", str(result.output)),
         ("rows", f"{result.rows:,} in {count(result.segments, 'segment', 'segments')}"),
+        *_columns(result.columns),
         *([("files", _files(result))] if result.files + result.skipped + len(result.failures) != 1 else []),
         ("log-likelihood", f"{log_likelihood} per row in data units; in training {trained}"),
         ("time", f"{result.seconds:.1f} s"),
@@ -134,6 +136,7 @@ def segment(result: "SegmentResult", terminal: Terminal) -> None:
         ("written to", ", ".join(name for name in written if name)),
         *([("files", f"{result.files:,}")] if result.files > 1 else []),
         ("rows", f"{result.rows:,} in {count(result.segments, 'segment', 'segments')}"),
+        *_columns(result.columns),
         ("modelled as", _modelled_as(result.summarize, result.stride, result.evidence_scale)),
         *([("choice", result.reason)] if result.reason else []),
         ("agreement", agreement),
@@ -180,7 +183,8 @@ def select(result: "SelectResult", terminal: Terminal) -> None:
             for candidate in result.candidates
         ],
     )
-    print_facts(("choice", result.reason), ("rows", f"{result.rows:,}"), ("time", f"{result.seconds:.1f} s"))
+    rows_read = ("rows", f"{result.rows:,}")
+    print_facts(("choice", result.reason), rows_read, *_columns(result.columns), ("time", f"{result.seconds:.1f} s"))
 
 
 def inspect(result: "InspectResult", terminal: Terminal) -> None:
@@ -228,11 +232,26 @@ def plan(result: "Plan", terminal: Terminal) -> None:
     print_facts(
         *([("files", f"{result.files:,}{failed}")] if result.files > 1 else []),
         ("rows", f"{result.rows:,} in {count(result.series, 'series', 'series')}{step}"),
+        *_columns(result.columns),
         ("gaps", f"{count(result.holes, 'hole', 'holes')}, {count(result.breaks, 'break', 'breaks')}"),
         ("memory", f"about {byte_size(result.memory_bytes)}"),
         ("scratch", f"{scratch} in {result.scratch_folder}, {free} free"),
         ("time", f"about {max(result.seconds, 1):.0f} s"),
     )
+
+
+def _columns(columns: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """State which columns are time, series and channels, and how many values each channel lacks."""
+    if not columns:
+        return []
+    named = {role: [entry["name"] for entry in columns if entry["role"] == role] for role in ("time", "series")}
+    parts = [f"{role} {' and '.join(clipped(name) for name in names) or 'none'}" for role, names in named.items()]
+    channels = [
+        clipped(entry["name"]) + (f" ({entry['missing']:,} missing)" if entry["missing"] else "")
+        for entry in columns
+        if entry["role"] == "channel"
+    ]
+    return [("columns", f"{', '.join(parts)}, channels {listed(channels)}")]
 
 
 def _for_people(result: Any, terminal: Terminal, leave_out: Sequence[str] = ()) -> bool:

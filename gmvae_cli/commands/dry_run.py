@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import Note
@@ -38,6 +39,7 @@ class Plan:
     Args:
         holes, breaks: as of `SeriesData`. missing: empty cells by channel. memory_bytes, seconds: estimates.
         scratch_bytes: needed in `scratch_folder`, whose disk has `free_bytes`.
+        columns: roles of the columns, of several tables those of the first.
         failures: a sentence for each file that cannot be used.
     """
 
@@ -55,6 +57,7 @@ class Plan:
     free_bytes: int
     seconds: float
     warnings: list[Note]
+    columns: list[dict[str, Any]]
     files: int = 1
     failures: list[str] = field(default_factory=list)
 
@@ -77,13 +80,15 @@ def plan(
     folder: str | None,
     *,
     seconds: float,
+    columns: list[dict[str, Any]],
     held_bytes: int = 0,
 ) -> Plan:
     """Plan the work on one table.
 
     Args:
         scratch_bytes: in addition to those of `data`. folder: of all scratch files; None takes TMPDIR.
-        seconds: of the whole run. held_bytes: in memory, beside scratch files that fit into it.
+        seconds: of the whole run. columns: as `SeriesReader.columns` gives them.
+        held_bytes: in memory, beside scratch files that fit into it.
     """
     disk_folder = folder or tempfile.gettempdir()
     numbers = data.rows * 8 * (len(data.channels) + 1)
@@ -102,6 +107,7 @@ def plan(
         free_bytes=shutil.disk_usage(disk_folder).free,
         seconds=seconds,
         warnings=data.notes,
+        columns=columns,
     )
 
 
@@ -127,6 +133,7 @@ def joined(
         free_bytes=shutil.disk_usage(disk_folder).free,
         seconds=sum(table.seconds for table in plans),
         warnings=[warning for table in plans for warning in table.warnings],
+        columns=plans[0].columns if plans else [],
         files=files,
         failures=list(failures),
     )

@@ -9,11 +9,11 @@ import pyarrow as pa
 from gmvae_cli.commands.gates import missed
 from gmvae_cli.config import EvaluateConfig, SeriesConfig
 from gmvae_cli.errors import SeriesError
-from gmvae_cli.files.column_roles import require_column
 from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.metrics import partition
 from gmvae_cli.metrics.change_points import pooled_change_scores
 from gmvae_cli.metrics.label_counts import LabelCoder, LabelCounts
+from gmvae_cli.recognition.column_roles import require_column
 from gmvae_cli.system.progress import Progress
 
 SMALLER_IS_BETTER = ("hausdorff",)

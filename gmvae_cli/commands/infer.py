@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from gmvae_cli.checkpoint import Checkpoint, load
 from gmvae_cli.commands.dry_run import INFER_ROWS_PER_SECOND, READ_ROWS_PER_SECOND, Plan, existing_folder, joined, plan
@@ -52,6 +53,7 @@ class InferResult:
     seconds: float
     warnings: list[Note]
     output: str
+    columns: list[dict[str, Any]] = field(default_factory=list)
     files: int = 1
     skipped: int = 0
     failures: list[str] = field(default_factory=list)
@@ -132,7 +134,7 @@ class _Labelling:
 
     Attributes:
         totals: over all rows labelled. skipped: outputs left as they were. failures: sentences.
-        written: (input, output) paths.
+        written: (input, output) paths. columns: their roles in the table labelled last.
     """
 
     def __init__(
@@ -144,6 +146,7 @@ class _Labelling:
         self.skipped = 0
         self.failures: list[str] = []
         self.written: list[tuple[str, str]] = []
+        self.columns: list[dict[str, Any]] = []
 
     def open(self, files: Sequence[InputFile]) -> SeriesReader:
         """Open the table in some files, with the columns of the model."""
@@ -196,6 +199,7 @@ class _Labelling:
             self._labels(data, folder) as labels,
         ):
             labels.write(reader, outputs)
+            self.columns = reader.columns(data)
         self.written.append((file.path, output))
 
     def _label_parts(self, parts: Sequence[tuple[InputFile, str]]) -> None:
@@ -208,6 +212,7 @@ class _Labelling:
             self._labels(data, folder) as labels,
         ):
             labels.write_files(reader, [output for _, output in parts], self.series)
+            self.columns = reader.columns(data)
         self.written += [(file.path, output) for file, output in parts]
 
     def _labels(self, data: SeriesData, folder: str | None) -> AbstractContextManager[TableLabels]:
@@ -241,6 +246,7 @@ class _Labelling:
             seconds=seconds,
             warnings=[*self.totals.notes, *self.totals.notes_on_fit(self.checkpoint)],
             output=output,
+            columns=self.columns,
             files=len(self.written),
             skipped=self.skipped,
             failures=self.failures,
@@ -263,7 +269,8 @@ def _plan_table(labelling: _Labelling, reader: SeriesReader, folder: str | None,
     with reader.read_data(None, progress, keep_constant=True) as data:
         regimes, kind = labelling.checkpoint.model.regimes, labelling.config.posterior
         needed = posterior.scratch_bytes(data.rows, regimes, kind)
-        return plan(data, needed, folder, seconds=data.rows * (1 / READ_ROWS_PER_SECOND + 1 / INFER_ROWS_PER_SECOND))
+        seconds = data.rows * (1 / READ_ROWS_PER_SECOND + 1 / INFER_ROWS_PER_SECOND)
+        return plan(data, needed, folder, seconds=seconds, columns=reader.columns(data))
 
 
 def _plan_folder(labelling: _Labelling, files: Sequence[InputFile], folder: str | None) -> Plan:

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gmvae_cli.checkpoint import save
@@ -61,6 +61,7 @@ class SegmentResult:
     agreement: float | None
     log_likelihood_per_row: float | None
     reason: str
+    columns: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[Note]
     output: str
     model: str | None
@@ -154,7 +155,8 @@ def segment(
             progress("draw", 0, 1)
             with atomic(targets.plot) as temporary:
                 figure.save(temporary, figure.format_of(targets.plot), drawing.build(data))
-    return _result(data, trained, start, totals, targets, files=len(paths), seconds=time.perf_counter() - started)
+    facts = {"files": len(paths), "columns": reader.columns(data), "seconds": time.perf_counter() - started}
+    return _result(data, trained, start, totals, targets, **facts)
 
 
 def dry_run(inputs: Sequence[str], output: str, config: TrainConfig, files: SeriesConfig, progress: Progress) -> Plan:
@@ -163,7 +165,8 @@ def dry_run(inputs: Sequence[str], output: str, config: TrainConfig, files: Seri
     device = device_of(config.device)
     paths = expand(inputs)
     folder = existing_folder(scratch_folder(output) if is_one_file(paths, inputs) else output)
-    with open_series(paths, files).read_data(None, progress) as data:
+    reader = open_series(paths, files)
+    with reader.read_data(None, progress) as data:
         require_rows(training_rows(data, config.model, device), config)
         regimes = None if config.search is None else config.search.regimes
         return plan(
@@ -171,6 +174,7 @@ def dry_run(inputs: Sequence[str], output: str, config: TrainConfig, files: Seri
             posterior.scratch_bytes(data.rows, regimes or _TYPICAL_REGIMES, "smooth"),
             folder,
             seconds=segment_seconds(data.rows, len(data.channels), regimes),
+            columns=reader.columns(data),
             held_bytes=SEGMENT_BYTES * data.rows * len(data.channels),
         )
 
@@ -220,7 +224,7 @@ def _result(
 def _drawing(reader: SeriesReader, output: str, num_regimes: int) -> PlotDataBuilder:
     """Return a builder of the picture that `plot` would draw of the output."""
     name = reader.name if output == "-" else output
-    return PlotDataBuilder(name, reader.layout, drawn_channels(reader.layout, []), num_regimes, reader.config.decimal)
+    return PlotDataBuilder(name, reader.layout, drawn_channels(reader.layout, []), num_regimes)
 
 
 def _drawn(data: SeriesData, drawing: PlotDataBuilder) -> OnRows:

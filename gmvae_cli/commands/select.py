@@ -3,7 +3,8 @@
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ class SelectResult:
     rows: int
     seconds: float
     warnings: list[Note]
+    columns: list[dict[str, Any]] = field(default_factory=list)
 
 
 def select(
@@ -86,6 +88,7 @@ def select(
         rows=data.rows,
         seconds=time.perf_counter() - started,
         warnings=list(data.notes),
+        columns=reader.columns(data),
     )
 
 

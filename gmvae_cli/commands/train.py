@@ -4,7 +4,7 @@ import hashlib
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -55,6 +55,7 @@ class TrainResult:
     holes: int
     breaks: int
     missing: int
+    columns: list[dict[str, Any]] = field(default_factory=list)
     resumed: bool
 
 
@@ -83,6 +84,7 @@ def train(
     reference = load(config.align_to) if config.align_to else None
     reader = open_series(inputs, series)
     with atomic(model_path) as temporary, reader.read_data(None, progress) as data:
+        columns = reader.columns(data)
         resume_log = ResumeFile(f"{model_path}.resume", _identity(data, config, series, device))
         config, start = make_choices(config, data, progress)
         if older is not None:
@@ -107,6 +109,7 @@ def train(
         rows_per_second=data.rows / seconds,
         warnings=notes,
         model=model_path,
+        columns=columns,
         resumed=resumed,
     )
 
@@ -115,14 +118,15 @@ def dry_run(inputs: Sequence[str], config: TrainConfig, files: SeriesConfig, pro
     """Plan a training run: read all rows, and raise the errors that training would raise about them."""
     configure_process()
     device = device_of(config.device)
-    with open_series(inputs, files).read_data(None, progress) as data:
+    reader = open_series(inputs, files)
+    with reader.read_data(None, progress) as data:
         if config.search is None or config.search.time_scale is not None:  # the comparison takes as long as training
             config, _ = make_choices(config, data, progress)
         require_rows(training_rows(data, config.model, device), config)
         features = 2 * len(data.channels) + 1  # of a block: mean and spread of each channel, and its step
         needed = 0 if config.model.summarize == 1 else 8 * features * (data.rows // config.model.summarize)
         seconds = TRAIN_SECONDS + data.rows * (1 / READ_ROWS_PER_SECOND + 1 / TRAIN_ROWS_PER_SECOND)
-        return plan(data, needed, None, seconds=seconds)
+        return plan(data, needed, None, seconds=seconds, columns=reader.columns(data))
 
 
 def _facts(data: SeriesData, config: TrainConfig, trained: TrainedModel) -> dict[str, Any]:

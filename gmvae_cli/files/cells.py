@@ -2,6 +2,7 @@
 
 import bisect
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,16 +21,25 @@ MISSING = (
 )
 
 
+_ALIKE = (" \u00a0\u202f\u2009", "'\u2019")  # blanks of any width, and apostrophes
+MINUS = "\u2212\u2013\ufe63\uff0d"  # what stands for a minus sign, beside the hyphen of ASCII
+
+
 @dataclass(frozen=True, kw_only=True)
 class NumberFormat:
     """The way in which the numbers of a column are written.
 
     Args:
-        decimal: mark of text. na_values: texts or numbers that mean missing, beside those of `MISSING`.
+        decimal: mark of text. thousands: character that groups its digits. na_values: texts or numbers that mean
+            missing, beside those of `MISSING`.
+        prefix, suffix: a currency in front of the numbers, a unit or percent sign behind them, in all cells or some.
     """
 
     decimal: str = "."
+    thousands: str | None = None
     na_values: tuple[str, ...] = ()
+    prefix: str = ""
+    suffix: str = ""
 
     @cached_property
     def missing(self) -> Any:
@@ -110,7 +120,7 @@ def as_numpy(cells: Any, kind: Any, *, safe: bool = False) -> NDArray[Any]:
 
 def _text_numbers(column: Any, form: NumberFormat) -> NDArray[np.float64] | None:
     """Parse text; a column is searched for blanks and missing values only where it fails without that."""
-    for prepare in (_unchanged, _without_missing):
+    for prepare in (_unchanged, _without_missing, _bare):
         text = prepare(column, form)
         if form.decimal != ".":
             if pc.any(pc.match_substring(text, ".")).as_py():  # it would group thousands: 1.234,5
@@ -131,6 +141,38 @@ def _without_missing(text: Any, form: NumberFormat) -> Any:
     """Return text without blanks around it; what means missing becomes null."""
     text = pc.utf8_trim_whitespace(text)
     return pc.if_else(missing_cells(text, form), pa.scalar(None, pa.string()), text)
+
+
+def _bare(text: Any, form: NumberFormat) -> Any:
+    """Return text without blanks, groups of digits and units; a minus sign is that of ASCII."""
+    text = _without_missing(unquoted(text), form)
+    text = pc.replace_substring_regex(text, f"[{MINUS}]", "-")
+    if form.prefix:
+        text = pc.replace_substring_regex(text, rf"^([+-]?)\s*{re.escape(form.prefix)}\s*", r"\1")
+    if form.suffix:
+        text = pc.replace_substring_regex(text, rf"\s*{re.escape(form.suffix)}$", "")
+    text = pc.replace_substring_regex(text, r"^([+-])\s+", r"\1")
+    if form.thousands is not None:
+        is_grouped = pc.match_substring_regex(text, rf"^[+-]?(?:{grouped_digits(form.thousands, form.decimal)})$")
+        text = pc.if_else(is_grouped, pc.replace_substring_regex(text, _same(form.thousands), ""), text)
+    return text
+
+
+def unquoted(text: Any) -> Any:
+    """Return text without blanks around it, and without the quotes that a blank before them has made part of it."""
+    text = pc.utf8_trim_whitespace(text)
+    return pc.replace_substring_regex(text, r'^"(.*)"$', r"\1")
+
+
+def grouped_digits(char: str, decimal: str) -> str:
+    """Return the pattern of digits in groups of three, as in 45,000.1, or of two before the last, as in 12,34,567."""
+    group = _same(char)
+    return rf"\d{{1,3}}(?:{group}\d{{2,3}})*{group}\d{{3}}(?:{re.escape(decimal)}\d*)?"
+
+
+def _same(char: str) -> str:
+    """Return the pattern of a character, with those that look like it."""
+    return next((f"[{alike}]" for alike in _ALIKE if char in alike), re.escape(char))
 
 
 def _is_finite(text: str) -> bool:

@@ -1,20 +1,30 @@
 """The files to read: paths, globs and folders, `key=value` folders as columns, standard input for several passes."""
 
 import glob
+import gzip
 import io
 import os
+import re
 import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 from urllib.parse import unquote
 
 from gmvae_cli.errors import ConfigError, SeriesError
 
+_SPOOL_BYTES = 1 << 20  # copied at once
+_HEAD_BYTES = 1 << 16  # that show the layout of a file
+_TAIL_BYTES = 1 << 12  # in which a total or a comment below the table is looked for
+_MAGIC = {
+    b"PAR1": "is Parquet; name it .parquet",
+    b"\x1f\x8b": "is gzip; name it .csv.gz",
+    b"PK\x03\x04": "is a zip archive or a spreadsheet, not text; save the sheet as CSV",
+}
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".parquet")
 
 
@@ -122,18 +132,112 @@ def _folder_columns(path: str) -> tuple[tuple[str, str], ...]:
     return tuple({unquote(key): unquote(value) for key, equals, value in pairs if equals and key}.items())
 
 
-class StdinSpool:
-    """Standard input, copied to a temporary file, so that it can be read any number of times.
+class TextSource:
+    """The text of a file or of standard input, as UTF-8, from its start any number of times.
 
+    Args:
+        encoding: of the text; None: UTF-8, or what a mark at the start says. comment: character that begins lines to
+            leave out.
+    Attributes:
+        has_mark: whether a mark told the encoding, UTF-16.
     Raises:
-        SeriesError: no temporary file can be made or filled.
+        SeriesError: no text. UnicodeError: bytes that the encoding does not have.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, file: InputFile, encoding: str | None, comment: str | None) -> None:
+        self._file = file
+        self._spool = Spool() if file.path == "-" else None
+        with self.open() as stream:
+            start = stream.read(8)
+        for magic, cause in _MAGIC.items():
+            if start.startswith(magic):
+                raise SeriesError(f"{file.name}: {cause}")
+        self.has_mark = encoding is None and start.startswith((b"\xff\xfe", b"\xfe\xff"))
+        encoding = "utf-16" if self.has_mark else encoding or "utf-8"
+        if comment is not None or encoding.lower().replace("_", "-") not in ("utf-8", "utf8", "utf-8-sig", "ascii"):
+            with self.open() as stream:
+                self._spool = Spool(stream, encoding, comment)
+
+    @property
+    def nbytes(self) -> int:
+        """Length in bytes; of a compressed file as it lies on the disk."""
+        return os.path.getsize(self._file.path) if self._spool is None else self._spool.nbytes
+
+    @property
+    def _is_compressed(self) -> bool:
+        return self._spool is None and self._file.path.lower().endswith(".gz")
+
+    def open(self) -> io.BufferedReader:
+        """Open it from its start."""
+        if self._spool is not None:
+            return self._spool.open()
+        if self._is_compressed:
+            return io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(self._file.path)))
+        return open(self._file.path, "rb")
+
+    def open_native(self, below: int) -> Any:
+        """Open it for Arrow, whose threads read ahead, without the last `below` bytes.
+
+        Arrow gets no Python file and no Python function: a thread of its own that waits for Python's lock when the
+        reading is abandoned would hang or abort the process.
+        """
+        import pyarrow as pa  # not above: asking for help would load it
+
+        path = self._file.path if self._spool is None else self._spool.own_path
+        if path is None:  # on macOS, where only a Python file reads standard input again
+            return self.open()
+        if self._is_compressed:
+            return pa.CompressedInputStream(pa.OSFile(path), "gzip")
+        return pa.OSFile(path).get_stream(0, self.nbytes - below) if below else pa.OSFile(path)
+
+    def head(self) -> str:
+        """Return the first lines, whole ones.
+
+        Raises:
+            SeriesError: UTF-16 without a mark. UnicodeError: no UTF-8.
+        """
+        with self.open() as stream:
+            head = stream.read(_HEAD_BYTES)
+            if len(head) == _HEAD_BYTES:
+                end = max(head.rfind(b"\n"), head.rfind(b"\r", 0, -1)) + 1
+                head = head[:end] if end else head + stream.readline()
+        if head[:64].count(b"\0") >= 16:
+            raise SeriesError(
+                f"{self._file.name}: looks like UTF-16 without a mark; give --encoding utf-16-le or utf-16-be"
+            )
+        return head.decode("utf-8-sig")
+
+    def tail(self) -> bytes:
+        """Return the last bytes; none of a compressed file."""
+        if self._is_compressed:
+            return b""
+        start = max(0, self.nbytes - _TAIL_BYTES)
+        if self._spool is not None:
+            return self._spool.read(start, _TAIL_BYTES)
+        with open(self._file.path, "rb") as stream:
+            stream.seek(start)
+            return stream.read()
+
+
+class Spool:
+    """A file, copied to a temporary one as UTF-8, so that it can be read any number of times by the system's means.
+
+    Args:
+        source: to copy; None takes standard input. encoding: of its text; None copies the bytes.
+        comment: character that begins lines to leave out.
+    Raises:
+        SeriesError: no temporary file can be made or filled. UnicodeError: bytes that the encoding does not have.
+    """
+
+    def __init__(self, source: BinaryIO | None = None, encoding: str | None = None, comment: str | None = None) -> None:
         try:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115
             weakref.finalize(self, self._file.close)
-            shutil.copyfileobj(sys.stdin.buffer, self._file, 1 << 20)
+            if encoding is None:
+                shutil.copyfileobj(source or sys.stdin.buffer, self._file, _SPOOL_BYTES)
+            else:
+                for text in _lines(io.TextIOWrapper(source or sys.stdin.buffer, encoding, newline=""), comment):
+                    self._file.write(text.encode())
             self._file.flush()
         except OSError as error:
             reason = error.strerror or str(error)
@@ -149,11 +253,29 @@ class StdinSpool:
         """Open it from its start; readers do not disturb one another."""
         return io.BufferedReader(_FileView(self._file.fileno()))
 
+    def read(self, start: int, nbytes: int) -> bytes:
+        """Return some of its bytes."""
+        return os.pread(self._file.fileno(), nbytes, start)
+
     @property
     def own_path(self) -> str | None:
         """A path that opens it from its start, independently of other readers; None where the system has none."""
         path = f"/proc/self/fd/{self._file.fileno()}"
         return path if os.path.exists(path) else None
+
+
+def _lines(text: io.TextIOWrapper, comment: str | None) -> Iterator[str]:
+    """Yield text in portions of whole lines, without a mark at its start and without lines of comment."""
+    pattern = (
+        None if comment is None else re.compile(rf"^[ \t]*{re.escape(comment)}[^\r\n]*(\r\n|\r|\n|\Z)", re.MULTILINE)
+    )
+    waiting = ""
+    while portion := text.read(_SPOOL_BYTES):
+        portion = waiting + portion
+        end = max(portion.rfind("\n"), portion.rfind("\r", 0, -1)) + 1
+        portion, waiting = portion[:end], portion[end:]
+        yield (portion if pattern is None else pattern.sub("", portion)).removeprefix("\ufeff")
+    yield waiting if pattern is None else pattern.sub("", waiting)
 
 
 class _FileView(io.RawIOBase):

@@ -9,10 +9,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gmvae_cli.errors import SeriesError
-from gmvae_cli.files.cells import NumberFormat, Problem, plain
-from gmvae_cli.files.column_roles import Layout, listed
-from gmvae_cli.files.table_reader import CsvTable, ParquetTable
-from gmvae_cli.files.time_column import TimeReader, find_times
+from gmvae_cli.files.cells import Problem, plain
+from gmvae_cli.files.csv_table import CsvTable
+from gmvae_cli.files.table_reader import ParquetTable
+from gmvae_cli.files.time_column import find_times
+from gmvae_cli.recognition.column_roles import Layout, listed
 from gmvae_cli.system.concurrency import prefetch
 
 BLOCK_ROWS = 1 << 16
@@ -56,15 +57,13 @@ def read_in_order(tables: Tables, columns: Sequence[str] | None) -> Iterator[Row
             raise SeriesError(f"{table.name}: holds columns but no row")
 
 
-def read_sorted(
-    tables: Tables, columns: Sequence[str] | None, layout: Layout, form: NumberFormat
-) -> Iterator[RowBlock]:
+def read_sorted(tables: Tables, columns: Sequence[str] | None, layout: Layout) -> Iterator[RowBlock]:
     """Yield the rows in order of their series (as they first appear) and time; the whole table is held in memory.
 
     Without a series column each file is sorted by itself.
 
     Args:
-        columns: names; None takes all. form: of numbers that are text.
+        columns: names; None takes all.
     Raises:
         SeriesError: a file that cannot be read, without a row or with other columns than the first; a cell that is no
             time.
@@ -72,7 +71,7 @@ def read_sorted(
     groups = [tables] if layout.series is not None else [[table] for table in tables]
     for group in groups:
         whole, where = _read_whole(group, columns, layout)
-        order = _order(whole, where, layout, form)
+        order = _order(whole, where, layout)
         for start in range(0, len(order), BLOCK_ROWS):
             rows = order[start : start + BLOCK_ROWS]
             block = whole.take(pa.array(rows))
@@ -104,7 +103,7 @@ def aligned(table: Any, schema: Any, name: str, first_name: str) -> Any:
 def _read_whole(tables: Tables, columns: Sequence[str] | None, layout: Layout) -> tuple[Any, Where]:
     """Read these columns, and those that sorting needs, of some files as one table."""
     if columns is not None:
-        keys = [name for name in (layout.time, layout.series) if name is not None]
+        keys = [*layout.time_columns, *([] if layout.series is None else [layout.series])]
         columns = list(dict.fromkeys([*columns, *keys]))
     first = tables[0]
     schema = first.schema if columns is None else pa.schema([first.schema.field(name) for name in columns])
@@ -118,12 +117,12 @@ def _read_whole(tables: Tables, columns: Sequence[str] | None, layout: Layout) -
     return pa.concat_tables(parts).unify_dictionaries(), _where_among(counts)
 
 
-def _order(table: Any, where: Where, layout: Layout, form: NumberFormat) -> NDArray[np.int64]:
+def _order(table: Any, where: Where, layout: Layout) -> NDArray[np.int64]:
     """Return the (T,) rows in order of series and time; equal times stay in the order of the file."""
     keys: list[NDArray[Any]] = []  # the last one sorts first
     if layout.time is not None:
         problems: list[Problem] = []
-        times = find_times(plain(table[layout.time]), layout.time, TimeReader(form), problems)
+        times = find_times(layout.time_cells(table), layout.time, layout.time_reader(), problems)
         if times is None:
             row, sentence = problems[0]
             raise SeriesError(f"{where(row)}: {sentence}")

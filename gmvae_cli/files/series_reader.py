@@ -12,12 +12,13 @@ from gmvae_cli.config import SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import Note, SeriesError
 from gmvae_cli.files.cells import NumberFormat, as_text, missing_cells, numbers
-from gmvae_cli.files.column_roles import find_layout, listed, require_column
 from gmvae_cli.files.inputs import InputFile, expand
 from gmvae_cli.files.row_blocks import BLOCK_ROWS, RowBlock, Tables, aligned, read_in_order, read_sorted
 from gmvae_cli.files.table_reader import in_blocks, open_table
 from gmvae_cli.files.time_column import TimeReader
 from gmvae_cli.files.validation import SeriesBuilder
+from gmvae_cli.recognition.column_facts import ColumnFacts, facts_of
+from gmvae_cli.recognition.column_roles import Layout, find_layout, listed, require_column
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.system.scratch import MEMORY_BYTES, Scratch, require_free
 
@@ -56,13 +57,13 @@ class SeriesReader:
         self.paths = tuple(file.path for file in self.files)
         self.format, self.delimiter = first.format, first.delimiter
         self.notes: list[Note]
-        self.layout, self.notes = find_layout(first, config)
+        self.layout, notes = find_layout(first, config)
+        self.notes = [*(note for table in tables for note in table.notes), *notes]
         rows = [table.rows for table in tables if table.rows is not None]
         self.rows = sum(rows) if len(rows) == len(tables) else None
         self.schema = first.schema
         self._tables = tables
-        self._form = NumberFormat(decimal=config.decimal, na_values=config.na_values)
-        self._times = TimeReader(self._form)
+        self._times = self.layout.time_reader()
         for table in tables[1:]:
             for name in self.layout.used:
                 require_column(table.name, table.columns, name)
@@ -115,7 +116,7 @@ class SeriesReader:
 
     def _build(self, scratch: Scratch, progress: Progress, keep_constant: bool) -> SeriesData:
         config = self.config
-        builder = SeriesBuilder(self.layout, self._form, scratch)
+        builder = SeriesBuilder(self.layout, scratch, self._facts)
         for block in self._blocks(self.layout.used):
             builder.add(block.table, block.where, new_file=block.new_file)
             progress("read", scratch.rows, self.rows)
@@ -123,6 +124,14 @@ class SeriesReader:
         data = builder.finish(self.name, max_gap=config.max_gap, regular=config.regular, keep_constant=keep_constant)
         data.notes[:0] = self.notes
         return data
+
+    def columns(self, data: SeriesData) -> list[dict[str, Any]]:
+        """Return the roles of all columns in `data`, which this reader has read, as `Layout.described` gives them."""
+        return self.layout.described(dict(zip(data.channels, data.missing.tolist(), strict=True)))
+
+    def _facts(self) -> dict[str, ColumnFacts]:
+        """Return the facts about the columns of the first rows, for advice."""
+        return facts_of(self._tables[0].first_block, self.layout.form, self.layout.columns)
 
     def tables(self, block_rows: int = BLOCK_ROWS, *, typed: bool = False) -> Iterator[Any]:
         """Yield all columns and rows in order, in blocks of exactly `block_rows` rows; the last may be shorter.
@@ -138,7 +147,7 @@ class SeriesReader:
         first = self._tables[0]
         tables = (aligned(block.table, first.schema, block.name, first.name) for block in self._blocks(None))
         for table in in_blocks(tables, block_rows):
-            yield self._typed(table) if typed else table
+            yield _typed(table, self.layout, self._times) if typed else table
 
     def labels(self, names: Sequence[str], block_rows: int = BLOCK_ROWS) -> Iterator[Any]:
         """Yield label columns as text, null where a row has no label, in blocks as `tables` gives them.
@@ -156,30 +165,33 @@ class SeriesReader:
 
         def spell_out(block: RowBlock) -> Any:
             ids = as_text(block.table[series]) if series else pa.repeat(block.name, block.table.num_rows)
-            return pa.table([*(_label_text(block.table[name], self._form) for name in names), ids], [*names, "series"])
+            return pa.table(
+                [*(_label_text(block.table[name], self.layout.form) for name in names), ids], [*names, "series"]
+            )
 
         yield from in_blocks(map(spell_out, self._blocks(wanted)), block_rows)
 
-    def _typed(self, table: Any) -> Any:
-        """Return a table of CSV text with the time column and the channels as numbers and dates."""
-        for name in self.layout.used:
-            position = table.column_names.index(name)
-            column = table[name]
-            if name == self.layout.series or not pa.types.is_string(column.type):
-                continue
-            if name == self.layout.time:
-                cells = self._times.cells(column.combine_chunks())
-            else:
-                values = numbers(column, self._form)
-                cells = None if values is None else pa.array(values, from_pandas=True)
-            if cells is not None:
-                table = table.set_column(position, name, cells)
-        return table
-
     def _blocks(self, columns: Sequence[str] | None) -> Iterator[RowBlock]:
         if self.config.sort:
-            return read_sorted(self._tables, columns, self.layout, self._form)
+            return read_sorted(self._tables, columns, self.layout)
         return read_in_order(self._tables, columns)
+
+
+def _typed(table: Any, layout: Layout, times: TimeReader) -> Any:
+    """Return a table of CSV text with the time column and the channels as numbers and dates."""
+    for name in layout.used:
+        column = table[name]
+        is_half = len(layout.time_columns) > 1 and name in layout.time_columns  # a date or a clock alone
+        if name == layout.series or is_half or not pa.types.is_string(column.type):
+            continue
+        if name == layout.time:
+            cells = times.cells(column.combine_chunks())
+        else:
+            values = numbers(column, layout.form_of(name))
+            cells = None if values is None else pa.array(values, from_pandas=True)
+        if cells is not None:
+            table = table.set_column(table.column_names.index(name), name, cells)
+    return table
 
 
 def _label_text(column: Any, form: NumberFormat) -> Any:

@@ -1,8 +1,6 @@
 """Time columns: cells as numbers that subtract exactly, of the same type in every block of a file."""
 
 import copy
-import re
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +19,9 @@ from gmvae_cli.files.cells import (
     is_numeric,
     missing_cells,
     spell,
+    unquoted,
 )
+from gmvae_cli.recognition.time_forms import CLOCK, chosen_form, forms_of, parse, with_offsets
 
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # in a second
 _TEXT_TYPES = (
@@ -32,8 +32,8 @@ _TEXT_TYPES = (
     pa.timestamp("ns"),
     pa.timestamp("ns", "UTC"),
 )
-_HALF_DAY = re.compile(r"(.*\d)(\s*)[ap]m", re.IGNORECASE | re.DOTALL)  # 1:05 PM
-_AMBIGUOUS = "in which day and month may be exchanged; write dates like 2024-01-31, or name another column with --time"
+_END_OF_DAY = r"([ T])24:00"
+_AMBIGUOUS = "in which day and month may be exchanged; say which with --time-format, for example %d/%m/%Y"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,32 +53,43 @@ class Times:
 class TimeReader:
     """Parser of a time column, block by block.
 
-    Text holds numbers, ISO 8601 dates (a date, or a date and a clock time, with or without a zone), or dates of another
-    format that all cells follow, for example 31.01.2024 12:30. The first block decides which; a later block of another
+    Text holds numbers, ISO 8601 dates (a date, or a date and a clock time, with or without a zone), or times of another
+    form that all cells follow, for example 31.01.2024 12:30. The first block decides which; a later block of another
     kind is not parsed. Numbers count as whole until the first fraction, so a second pass over the same cells gives all
     blocks one type.
 
+    Args:
+        form: of numbers that are text. time_form: as in `time_forms`; None: the first block decides.
+        timezone: of stamps without an offset; None takes them as they stand.
+
     Attributes:
-        form: of numbers that are text. type: Arrow type of the cells last parsed; None before the first block.
-        date_format: with strftime codes, where dates are not in ISO 8601; else None.
+        type: Arrow type of the cells last parsed; None before the first block.
+        time_form: where times are neither plain numbers nor in ISO 8601; else None.
         is_ambiguous: whether the cells last read could be day/month and month/day, so that they were not parsed.
     """
 
-    def __init__(self, form: NumberFormat = NumberFormat()) -> None:
-        self.form = form
+    def __init__(
+        self, form: NumberFormat = NumberFormat(), time_form: str | None = None, timezone: str | None = None
+    ) -> None:
+        self.form, self.time_form = form, time_form
+        self._zone = None if timezone is None else LocalClock(timezone)
         self._text_types: tuple[Any, ...] = _TEXT_TYPES
+        self._last_clock, self._days = 0, 0
         self.type: Any = None
-        self.date_format: str | None = None
         self.is_ambiguous = False
 
     def cells(self, column: Any) -> Any | None:
-        """Parse a column to whole numbers, floats or timestamps; None where a cell is not of the column's kind."""
+        """Parse a column to whole numbers, floats, timestamps or durations; None where a cell is not of its kind."""
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             column = self._parse(column)
         elif not _is_time(column.type):
             return None
+        elif self.time_form is not None and is_numeric(column.type):
+            column = parse(column, self.time_form)
+        if column is not None and self._zone is not None and pa.types.is_timestamp(column.type):
+            column = self._zone.stamps(column)
         if column is not None:
             self.type = column.type
         return column
@@ -90,7 +101,10 @@ class TimeReader:
             return None
         kind = cells.type
         if pa.types.is_integer(kind):
-            return Times(ticks=as_numpy(cells, pa.int64(), safe=True), per_unit=1, unit="units")
+            try:
+                return Times(ticks=as_numpy(cells, pa.int64(), safe=True), per_unit=1, unit="units")
+            except pa.ArrowInvalid:  # beyond 2^63
+                return None
         if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
             ticks = as_numpy(cells, pa.float64())
             return Times(ticks=ticks, per_unit=1, unit="units") if np.isfinite(ticks).all() else None
@@ -100,33 +114,63 @@ class TimeReader:
         return Times(ticks=as_numpy(cells, width).astype(np.int64), per_unit=_TICKS[kind.unit], unit="seconds")
 
     def _parse(self, column: Any) -> Any | None:
-        """Parse text; blanks around a cell are removed only where the text fails without that."""
+        """Parse text; blanks, zones and hours of 24 are looked for only where the text fails without that."""
         if self.form.decimal != ".":
             column = pc.replace_substring(column, self.form.decimal, ".")
-        if self.date_format is not None:
-            return self._parse_dates(pc.utf8_trim_whitespace(column))
-        parsed = self._parse_as_type(column)
-        if parsed is None:
-            column = pc.utf8_trim_whitespace(column)
-            parsed = self._parse_as_type(column)
-        return self._parse_dates(column) if parsed is None and self.type is None else parsed
+        parsed = None if self.time_form is not None else self._parse_as_type(column)
+        if parsed is not None:
+            return parsed
+        text = pc.utf8_trim_whitespace(column)
+        parsed = self._parse_trimmed(text)
+        if parsed is None and not text.null_count:
+            text = with_offsets(unquoted(text))
+            parsed = self._parse_trimmed(text)
+        if parsed is None and not text.null_count:  # 24:00 is the end of the day
+            ends = pc.match_substring_regex(text, _END_OF_DAY)
+            if pc.any(ends).as_py():
+                parsed = self._parse_trimmed(pc.replace_substring_regex(text, _END_OF_DAY, r"\100:00"))
+                if parsed is not None:
+                    days = pc.cast(pc.cast(ends, pa.int64()), pa.duration("s"))
+                    return pc.cast(pc.add(parsed, pc.multiply(days, 86400)), parsed.type)
+        return parsed
 
-    def _parse_dates(self, column: Any) -> Any | None:
-        """Parse text as dates of the one format that fits all cells, and keep to that format from then on."""
-        if self.date_format is None and (not len(column) or column.null_count):
+    def _parse_trimmed(self, text: Any) -> Any | None:
+        parsed = None if self.time_form is not None else self._parse_as_type(text)
+        if parsed is None and (self.type is None or self.time_form is not None):
+            return self._parse_form(text)
+        return parsed
+
+    def _parse_form(self, text: Any) -> Any | None:
+        """Parse text as times of the one form that fits all cells, and keep to that form from then on."""
+        if not len(text) or text.null_count:
             return None
-        formats = guess_date_formats(column[0].as_py()) if self.date_format is None else [self.date_format]
-        fitting = {name: cells for name in formats if (cells := parse_dates(column, name)) is not None}
-        self.is_ambiguous = len(fitting) > 1
-        if len(fitting) != 1:
+        forms = forms_of(text[0].as_py()) if self.time_form is None else [self.time_form]
+        fitting = {name: cells for name in forms if (cells := parse(text, name)) is not None}
+        name = chosen_form(fitting)
+        self.is_ambiguous = len(fitting) > 1 and name is None
+        if name is None:
             return None
-        ((self.date_format, parsed),) = fitting.items()
-        for kind in [self.type] if self.type is not None else [pa.timestamp("us", parsed.type.tz), parsed.type]:
+        self.time_form, parsed = name, fitting[name]
+        if name == CLOCK:
+            parsed = self._past_midnight(parsed)
+        if not pa.types.is_timestamp(parsed.type):
+            return parsed
+        kinds = [pa.timestamp("us", parsed.type.tz), parsed.type]
+        for kind in kinds if self.type is None or self._zone is not None else [self.type]:
             try:
                 return pc.cast(parsed, kind)
             except pa.ArrowInvalid:  # it would lose nanoseconds
                 continue
         return None
+
+    def _past_midnight(self, clocks: Any) -> Any:
+        """Add a day to clock times (n,) wherever they fall back by more than half a day."""
+        ticks = np.asarray(pc.cast(clocks, pa.int64()))
+        day = 86400 * _TICKS[clocks.type.unit]
+        falls = np.diff(ticks, prepend=self._last_clock) < -day / 2
+        days = self._days + np.cumsum(falls)
+        self._last_clock, self._days = int(ticks[-1]), int(days[-1])
+        return pc.cast(pa.array(ticks + days * day), clocks.type)
 
     def _parse_as_type(self, column: Any) -> Any | None:
         """Parse text as the first type that fits all cells, and keep to that type from then on."""
@@ -141,6 +185,35 @@ class TimeReader:
             )
             return parsed
         return None
+
+
+class LocalClock:
+    """Local time of a zone: the hour that comes twice in autumn is read in the order of the rows.
+
+    Args:
+        zone: a name of the time zone database, such as Europe/Berlin.
+    """
+
+    def __init__(self, zone: str) -> None:
+        self.zone = zone
+        self._last: int | None = None
+        self._is_second = False
+
+    def stamps(self, local: Any) -> Any:
+        """Turn timestamps (n,) without a zone, in order, into moments; those with a zone stay as they are."""
+        if local.type.tz is not None:
+            return local
+        first = pc.assume_timezone(local, self.zone, ambiguous="earliest", nonexistent="latest")
+        second = pc.assume_timezone(local, self.zone, ambiguous="latest", nonexistent="latest")
+        ticks, rows = np.asarray(pc.cast(local, pa.int64())), np.arange(len(local))
+        is_double = np.asarray(pc.not_equal(first, second))
+        falls = np.diff(ticks, prepend=ticks[0] - 1 if self._last is None else self._last) <= 0
+        count = np.cumsum(falls & is_double)  # of times that the clock was set back, up to each row
+        before = np.maximum.accumulate(np.where(is_double, -1, rows))  # last row that is in no repeated hour
+        earlier = np.where(before >= 0, count[before], -int(self._is_second))
+        is_second = is_double & (count > earlier)
+        self._last, self._is_second = int(ticks[-1]), bool(is_second[-1])
+        return pc.if_else(pa.array(is_second), second, first)
 
 
 def _is_time(kind: Any) -> bool:
@@ -190,45 +263,7 @@ def _find_failure(column: Any, reader: TimeReader) -> tuple[int, str]:
     trial = copy.copy(reader)
     if row:
         trial.read(column[:row])
-    if trial.date_format is not None:
-        return row, f"not a date of the form {trial.date_format}, which the cells before it have"
+    if trial.time_form is not None:
+        before = ", which the cells before it have" if reader.time_form is None or row else ""
+        return row, f"not a date of the form {trial.time_form}{before}"
     return row, "neither a number nor a date like 2024-01-31 12:30:00"
-
-
-def guess_date_formats(cell: str) -> list[str]:
-    """Return the formats, with strftime codes, in which a cell is a date.
-
-    Returns:
-        two formats where day and month can be exchanged, none where pandas knows no format.
-    """
-    from pandas.tseries.api import guess_datetime_format  # not above: loading it takes 0.2 s of CPU
-
-    half_day = _HALF_DAY.fullmatch(cell)
-    stem, end = (half_day[1], f"{half_day[2]}%p") if half_day else (cell, "")
-    formats: list[str] = []
-    for day_first in (False, True):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a cell that is only possible the other way round
-            date_format = guess_datetime_format(stem, dayfirst=day_first)
-        # the month follows a year in front; and a half day needs hours up to 12
-        if date_format is None or (day_first and date_format.startswith("%Y")) or (end and "%H" not in date_format):
-            continue
-        formats.append(date_format.replace("%H", "%I") + end if end else date_format)
-    return list(dict.fromkeys(formats))
-
-
-def parse_dates(column: Any, date_format: str) -> Any | None:
-    """Parse text as timestamps, in UTC if the format holds a zone; None where a cell does not follow the format.
-
-    Args:
-        column: text, no nulls. date_format: with strftime codes; its fraction may have nine digits.
-    """
-    import pandas
-
-    if not pc.all(pc.match_substring_regex(column, r"\d")).as_py():  # pandas takes "now", "nan" and the like for times
-        return None
-    try:
-        parsed = pandas.to_datetime(column.to_pylist(), format=date_format, utc="%z" in date_format.lower())
-    except ValueError:
-        return None
-    return pa.array(parsed)

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,19 @@ from gmvae_cli.files.cells import (
     as_numpy,
     first_failure,
     first_true,
+    grouped_digits,
     numbers,
     plain,
     spell,
 )
-from gmvae_cli.files.column_roles import Layout
 from gmvae_cli.files.row_blocks import Where
-from gmvae_cli.files.time_column import TimeReader, Times, find_times
+from gmvae_cli.files.time_column import Times, find_times
+from gmvae_cli.recognition.column_facts import ColumnFacts
+from gmvae_cli.recognition.column_roles import Layout
+from gmvae_cli.recognition.order_advice import options_for_disorder, options_for_repeats
 from gmvae_cli.system.scratch import Scratch
+
+OnFailure = Callable[[], Mapping[str, ColumnFacts]]
 
 LARGEST = 1e150  # whose square is still a number
 _EXACT = 2.0**53  # up to here every whole number is a double
@@ -38,13 +44,15 @@ class SeriesBuilder:
     """Builder of series data: checks the blocks of a table in order and keeps their numbers.
 
     Args:
-        layout: roles of the columns. form: of numbers that are text.
+        layout: roles of the columns.
         scratch: D + 1 columns, the channels and the time since the row before; it becomes the series data's own.
+        facts: computes the facts about the columns of the first rows, for advice on times out of order; None: none.
     """
 
-    def __init__(self, layout: Layout, form: NumberFormat, scratch: Scratch) -> None:
-        self.time, self.series, self.channels, self.form = layout.time, layout.series, layout.channels, form
-        self.times = TimeReader(form)
+    def __init__(self, layout: Layout, scratch: Scratch, facts: OnFailure | None = None) -> None:
+        self.layout, self.time, self.series, self.channels = layout, layout.time, layout.series, layout.channels
+        self.times = layout.time_reader()
+        self._facts = facts
         self._scratch = scratch
         self._summary = ChannelSummary(layout.channels)
         self._counter = StepCounter()
@@ -134,7 +142,7 @@ class SeriesBuilder:
         """Return (n,) time since the row before, in seconds or units; NaN where a series starts; 1 without a time."""
         if self.time is None:
             return np.where(starts, np.nan, 1.0)
-        cells = plain(table[self.time])
+        cells = self.layout.time_cells(table)
         times = find_times(cells, self.time, self.times, problems)
         if times is None:
             return np.ones(starts.shape)
@@ -150,26 +158,23 @@ class SeriesBuilder:
         if bad.size:
             row = int(bad[0])
             earlier = cells[row - 1].as_py() if row else self._last_cell
-            problems.append(Problem(row, self._disorder(cells[row].as_py(), earlier, float(elapsed[row]))))
+            facts = {} if self._facts is None else self._facts()
+            step = float(elapsed[row]) / times.per_unit
+            sentence = _disorder(self.time, cells[row].as_py(), earlier, step, unit=times.unit, facts=facts)
+            problems.append(Problem(row, sentence))
         self._last_times, self._last_cell, self._unit = times, cells[-1].as_py(), times.unit
         elapsed = np.where(starts, np.nan, elapsed / times.per_unit)
         self._counter.add(elapsed[~starts])
         return elapsed
 
-    def _disorder(self, cell: object, earlier: object, elapsed: float) -> str:
-        if elapsed == 0:
-            return f"column '{self.time}' repeats '{cell}'; times in a series must differ (--no-time ignores them)"
-        return f"column '{self.time}' goes back from '{earlier}' to '{cell}'; --sort sorts, --no-time ignores times"
-
     def _find_values(self, column: Any, name: str, problems: list[Problem]) -> NDArray[np.float64]:
         """Return the (n,) numbers of a channel, NaN = missing."""
         column = plain(column)
-        values = numbers(column, self.form)
+        values = numbers(column, self.layout.form_of(name))
         if values is None:
-            row = first_failure(len(column), lambda stop: numbers(column[:stop], self.form) is not None)
+            row = first_failure(len(column), lambda stop: numbers(column[:stop], self.layout.form_of(name)) is not None)
             cell = column[row].as_py()
-            has_comma = self.form.decimal == "." and re.fullmatch(r"\s*[+-]?\d*,\d+\s*", str(cell))
-            hint = "if that is a decimal comma, give --decimal ," if has_comma else "an empty cell means missing"
+            hint = _hint_on_number(str(cell), self.layout.form_of(name))
             problems.append(Problem(row, f"column '{name}' holds '{spell(cell)}', not a number; {hint}"))
             return np.full(len(column), np.nan)
         self._missing.add(name, column, values)
@@ -183,6 +188,36 @@ class SeriesBuilder:
             sentence = f"column '{name}' holds '{cell}'; expected a finite number or an empty cell"
             problems.append(Problem(row, sentence))
         return values
+
+
+def _disorder(
+    time: str,
+    cell: object,
+    earlier: object,
+    elapsed: float,
+    *,
+    unit: TimeUnit,
+    facts: Mapping[str, ColumnFacts],
+) -> str:
+    """Describe a time that is not later than the one before, `elapsed` seconds or units ago."""
+    if elapsed == 0:
+        options = ", ".join(options_for_repeats(time, facts))
+        hint = f"; {options}" if "," in options else " (--no-time ignores them)"
+        return f"column '{time}' repeats '{cell}'; times in a series must differ{hint}"
+    back = -elapsed if unit == "seconds" else None
+    options = ", ".join(options_for_disorder(time, facts, back))
+    return f"column '{time}' goes back from '{earlier}' to '{cell}'; {options}"
+
+
+def _hint_on_number(cell: str, form: NumberFormat) -> str:
+    """Say what reads a cell that is no number; a comma may divide or group digits."""
+    other = "," if form.decimal == "." else "."
+    if form.thousands is None and re.fullmatch(rf"\s*[+-]?{grouped_digits(other, form.decimal)}\D*", cell):
+        groups = f"if '{other}' groups digits, give --thousands {other}"
+        return f"{groups}; if it is a decimal comma, give --decimal ," if form.decimal == "." else groups
+    if form.decimal == "." and re.fullmatch(r"\D*[+-]?\d*,\d+\D*", cell):
+        return "if that is a decimal comma, give --decimal ,"
+    return "an empty cell means missing"
 
 
 class _MissingWords:

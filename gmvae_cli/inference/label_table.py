@@ -255,7 +255,7 @@ class TableLabels:
             return [
                 index
                 for index, name in enumerate(layout.columns)
-                if name in (layout.time, layout.series) and name not in replaced
+                if name in (*layout.time_columns, layout.series) and name not in replaced
             ]
         return [index for index, name in enumerate(layout.columns) if name not in replaced]
 

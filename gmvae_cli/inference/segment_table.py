@@ -2,13 +2,15 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.files.cells import as_text
-from gmvae_cli.files.column_roles import Layout
 from gmvae_cli.inference.labelled_rows import LabelledRows
 from gmvae_cli.metrics.segments import segments
+from gmvae_cli.recognition.column_roles import Layout
+from gmvae_cli.recognition.time_forms import NUMERIC_FORMS, parse
 
 
 class SegmentTable:
@@ -22,7 +24,7 @@ class SegmentTable:
     """
 
     def __init__(self, layout: Layout, data: SeriesData) -> None:
-        self.time, self.series = layout.time, layout.series
+        self.layout, self.series = layout, layout.series
         self.step = 1.0 if data.step is None or data.time_unit is None else data.step
         self.count = self.series_start = 0
         self.carried: pa.Table | None = None
@@ -41,8 +43,8 @@ class SegmentTable:
                 "series": pa.repeat(name, count) if self.series is None else table[self.series].take(visits.start),
                 "first": row + visits.start,
                 "last": row + visits.stop - 1,
-                "start_time": pa.nulls(count) if self.time is None else table[self.time].take(visits.start),
-                "end_time": pa.nulls(count) if self.time is None else table[self.time].take(visits.stop - 1),
+                "start_time": self._times(table, visits.start),
+                "end_time": self._times(table, visits.stop - 1),
                 "regime": visits.regime,
                 "begins": visits.starts_series,
                 "prob_sum": visits.prob_sum,
@@ -60,6 +62,15 @@ class SegmentTable:
         """Return the last segment, when all rows have been added."""
         assert self.carried is not None
         return self._finished(self.carried)
+
+    def _times(self, table: pa.Table, rows: NDArray[np.int64]) -> pa.Array:
+        """Return the times of some rows (S,) as they stand in their cells; numbers that stand for dates as dates."""
+        if self.layout.time is None:
+            return pa.nulls(len(rows))
+        cells = self.layout.time_cells(table).take(rows)
+        form = self.layout.time_form
+        dates = None if form not in NUMERIC_FORMS else parse(pc.utf8_trim_whitespace(as_text(cells)), form)
+        return cells if dates is None else pc.strftime(dates, "%Y-%m-%d %H:%M:%S")
 
     def _finished(self, spans: pa.Table) -> pa.Table:
         """Number ended segments and count their rows from the first row of their series."""

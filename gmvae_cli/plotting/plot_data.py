@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import Note, SeriesError
-from gmvae_cli.files.cells import NumberFormat, as_text, plain
-from gmvae_cli.files.column_roles import Layout, listed
+from gmvae_cli.files.cells import as_text, plain
 from gmvae_cli.files.series_reader import SeriesReader, open_series
-from gmvae_cli.files.time_column import TimeReader
 from gmvae_cli.metrics import partition
 from gmvae_cli.metrics.segments import runs
 from gmvae_cli.plotting.downsampling import Array, Columns, Reduction, SpanList, Spans
+from gmvae_cli.recognition.column_roles import Layout, listed
 from gmvae_cli.system.progress import Progress
 
 # Limits of legibility: panels and channels on a page of 12 inches, and labels that a legend could tell apart
@@ -124,14 +123,14 @@ class PlotDataBuilder:
 
     Args:
         name: title of the picture, the path of the file. layout: the columns of time and series. channels: D names.
-        decimal: of times that are text. num_regimes: K.
+        num_regimes: K.
     """
 
-    def __init__(self, name: str, layout: Layout, channels: tuple[str, ...], num_regimes: int, decimal: str) -> None:
+    def __init__(self, name: str, layout: Layout, channels: tuple[str, ...], num_regimes: int) -> None:
         self.name, self.layout, self.channels, self.num_regimes = name, layout, channels, num_regimes
         self.rows = self.segments = 0
         self._panels: list[_OpenPanel] = []
-        self._axis = _TimeAxis(layout.time, decimal)
+        self._axis = _TimeAxis(layout)
         self._labels: dict[str, int] = {}  # true label -> number, in order of appearance
         self._joint = np.zeros((0, num_regimes), np.int64)  # rows by true label and regime
         self._series, self._last_regime = -1, -1
@@ -268,9 +267,9 @@ def _is_blank(text: str) -> bool:
 class _TimeAxis:
     """Positions of rows: days, units of the time column or, without one, rows of their series."""
 
-    def __init__(self, time: str | None, decimal: str) -> None:
-        self.time, self.is_date = time, False
-        self._times = TimeReader(NumberFormat(decimal=decimal))
+    def __init__(self, layout: Layout) -> None:
+        self.time, self.is_date = layout.time, False
+        self._layout, self._times = layout, layout.time_reader()
         self._row = self._series_start = 0
 
     def position(self, cells: Any, steps: NDArray[np.int64]) -> Array:
@@ -282,7 +281,7 @@ class _TimeAxis:
             begins = np.maximum.accumulate(begins)
             self._row, self._series_start = self._row + len(steps), int(begins[-1])
             return (rows - begins).astype(np.float64)
-        times = self._times.read(plain(cells[self.time]))
+        times = self._times.read(self._layout.time_cells(cells))
         assert times is not None, "the reader of the rows has parsed it"
         kind = self._times.type
         self.is_date = pyarrow.types.is_timestamp(kind) or pyarrow.types.is_date(kind)
@@ -310,7 +309,7 @@ def read(path: str, config: SeriesConfig, progress: Progress) -> PlotData:
     reader, channels, num_probs = _open(path, config, notes)
     with reader.read_data(None, progress, keep_constant=True) as data:
         num_regimes = max(num_probs, 1 + _largest_regime(data))
-        builder = PlotDataBuilder(reader.name, reader.layout, channels, num_regimes, config.decimal)
+        builder = PlotDataBuilder(reader.name, reader.layout, channels, num_regimes)
         for cells, values, steps in _blocks(reader, data):
             column = data.channels.index("regime")
             regimes = values[:, column].astype(np.int64)

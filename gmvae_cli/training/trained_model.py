@@ -14,8 +14,8 @@ from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.data.lagged_rows import LaggedRows, training_rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import Note
-from gmvae_cli.files.column_roles import Layout
 from gmvae_cli.inference.posterior import Inference
+from gmvae_cli.recognition.column_roles import Layout
 from gmvae_cli.system.device import device_of
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training import diagnostics

@@ -7,7 +7,7 @@ import pytest
 import recovery
 
 from gmvae_cli.checkpoint import load
-from gmvae_cli.files.table_reader import CsvTable
+from gmvae_cli.files.csv_table import CsvTable
 from gmvae_cli.inference import apply
 from gmvae_cli.inference.label_table import TableLabels
 

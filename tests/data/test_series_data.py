@@ -14,10 +14,10 @@ from gmvae_cli.data import series_data
 from gmvae_cli.data.series_data import ChannelSummary, SeriesData
 from gmvae_cli.data.steps import StepCounter, StepRule, duration_rows
 from gmvae_cli.errors import ConfigError, SeriesError
-from gmvae_cli.files import row_blocks, table_reader
-from gmvae_cli.files.column_roles import Layout
+from gmvae_cli.files import csv_table, row_blocks
 from gmvae_cli.files.series_reader import open_series
 from gmvae_cli.files.validation import SeriesBuilder
+from gmvae_cli.recognition.column_roles import Layout
 from gmvae_cli.system.scratch import Scratch
 
 anywhere = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -31,7 +31,7 @@ def cut(table, borders):
 
 def record(pieces, time="t", ids="series", channels=("x0", "x1"), **options):
     layout = Layout(time=time, series=ids, channels=channels, columns=())
-    builder = SeriesBuilder(layout, ".", Scratch(len(channels) + 1, memory_bytes=64))
+    builder = SeriesBuilder(layout, Scratch(len(channels) + 1, memory_bytes=64))
     for index, piece in enumerate(pieces):
         builder.add(piece, lambda row: f"row {row + 1}", new_file=index == 0)
     return builder.finish("a", **{"max_gap": None, "regular": False, "keep_constant": True, **options})
@@ -221,7 +221,7 @@ def test_files_read_alike_in_blocks_of_any_size(tmp_path, rows, block_rows, byte
     frame = table.to_pandas()
     frame.to_csv(tmp_path / "a.csv", index=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table_reader, "CSV_BLOCK_BYTES", bytes_read)
+        patch.setattr(csv_table, "CSV_BLOCK_BYTES", bytes_read)
         patch.setattr(row_blocks, "BLOCK_ROWS", block_rows)
         reader = open_series([str(tmp_path / "a.csv")], SeriesConfig())
         sizes = [part.num_rows for part in reader.tables(block_rows)]

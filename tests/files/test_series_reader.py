@@ -23,7 +23,7 @@ COMMA = SeriesConfig(decimal=",")
 
 MESSAGES = {
     "ambiguous_time.csv": "row 1: column 'date' holds '01/02/2024', in which day and month may be exchanged; "
-    "write dates like 2024-01-31, or name another column with --time; --no-time takes the rows as they come",
+    "say which with --time-format, for example %d/%m/%Y; --no-time takes the rows as they come",
     "backwards_time.csv": "row 3: column 't' goes back from '2' to '1'; --sort sorts, --no-time ignores times",
     "blank_lines_only.csv": "is empty; expected a header line and rows",
     "changing_date_format.csv": "row 3: column 'date' holds '02/02/2024', not a date of the form %d.%m.%Y, which the "
@@ -40,7 +40,7 @@ MESSAGES = {
     "header_only.csv": "holds a header but no row",
     "infinite.csv": "row 2: column 'x1' holds '-inf'; expected a finite number or an empty cell",
     "infinite.parquet": "row 2: column 'x0' holds 'inf'; expected a finite number or an empty cell",
-    "latin1.csv": "is not UTF-8 text; convert it, for example with: iconv -f LATIN1 -t UTF-8",
+    "latin1.csv": "is not UTF-8 text; name its encoding, for example --encoding windows-1252",
     "no_header.csv": "the first line holds numbers ('0,1.5,2.5'), not column names; add a header line",
     "no_numbers.csv": "no numeric column can be a channel; columns are: t, name; name channels with --channels",
     "no_rows.parquet": "holds columns but no row",
@@ -50,20 +50,18 @@ MESSAGES = {
     "null_byte.csv": "row 2: column 'x0' holds '\\02', not a number; an empty cell means missing",
     "null_byte_header.csv": "the header holds null bytes; is it text?",
     "null_time.parquet": "row 3: column 't' is empty; every row needs a time (--no-time takes the rows as they come)",
-    "open_quote.csv": "row 4: column 'x0' holds '2 4,3', not a number; an empty cell means missing",
+    "open_quote.csv": "row 4: column 'x0' holds a line break and what looks like rows behind it; is a quote left open?",
     "ragged_long.csv": "row 3: 4 cells, but the header names 3 columns; is there a stray or an unquoted separator?",
     "ragged_short.csv": "row 2: 2 cells, but the header names 3 columns; is there a stray or an unquoted separator?",
     "repeated_time.csv": "row 3: column 't' repeats '1'; times in a series must differ (--no-time ignores them)",
     "scattered_series.csv": "row 4: series 'a' goes on after another one; --sort puts its rows together",
-    "semicolons.csv": "the header is one column 't;x0;x1'; if its columns are separated by ';', give --delimiter ';'",
     "text_in_channel.csv": "row 3: column 'x0' holds 'broken', not a number; an empty cell means missing",
     "text_time.csv": "row 1: column 'date' holds 'Monday', neither a number nor a date like 2024-01-31 12:30:00; "
     "--no-time takes the rows as they come",
-    "thousands.csv": "row 3: column 'x0' holds '1.234,5', not a number; an empty cell means missing",
-    "thousands_whole.csv": "row 2: column 'x0' holds '1.234', not a number; an empty cell means missing",
+    "thousands.csv": "row 3: column 'x0' holds '1.234,5', not a number; if '.' groups digits, give --thousands .",
+    "thousands_whole.csv": "row 2: column 'x0' holds '1.234', not a number; if '.' groups digits, give --thousands .",
     "truncated.csv.gz": "cannot be read (Compressed file ended before the end-of-stream marker was reached)",
     "two_times.csv": "2 columns are named 't'; rename all but one",
-    "utf16.csv": "is UTF-16, not UTF-8; convert it, for example with: iconv -f UTF-16 -t UTF-8",
 }
 CONFIGS = {
     "thousands.csv": COMMA,
@@ -381,7 +379,7 @@ def test_a_compressed_file_reads_as_its_text_does(tmp_path):
 
 
 def test_line_breaks_in_cells_survive_block_borders(tmp_path, monkeypatch):
-    monkeypatch.setattr("gmvae_cli.files.table_reader.CSV_BLOCK_BYTES", 100)
+    monkeypatch.setattr("gmvae_cli.files.csv_table.CSV_BLOCK_BYTES", 100)
     notes = ["line\n" * (index % 5) + str(index) for index in range(500)]
     path = write(tmp_path / "a.csv", "note,x0\n" + "".join(f'"{note}",{index}\n' for index, note in enumerate(notes)))
     (table,) = open_series([path], SeriesConfig()).tables()

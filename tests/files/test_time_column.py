@@ -7,10 +7,11 @@ import pytest
 
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import SeriesError
-from gmvae_cli.files import time_column
 from gmvae_cli.files.cells import NumberFormat
 from gmvae_cli.files.series_reader import open_series
-from gmvae_cli.files.time_column import TimeReader, find_times, guess_date_formats, parse_dates
+from gmvae_cli.files.time_column import TimeReader, find_times
+from gmvae_cli.recognition import time_forms
+from gmvae_cli.recognition.time_forms import guess_date_formats, parse_dates
 
 ODD = Path(__file__).parent / "odd"
 UTC = datetime.UTC
@@ -149,7 +150,7 @@ def test_a_file_of_such_dates_is_read_and_written_in_both_formats(tmp_path):
     "name", ["dates.csv", "dates_zone.csv", "spaces.csv", "cr.csv", "timestamps.parquet", "zones.parquet"]
 )
 def test_iso_dates_and_numbers_need_no_format(monkeypatch, name):
-    monkeypatch.setattr(time_column, "guess_date_formats", lambda cell: pytest.fail(f"a format for '{cell}'"))
+    monkeypatch.setattr(time_forms, "guess_date_formats", lambda cell: pytest.fail(f"a format for '{cell}'"))
     reader = open_series([str(ODD / name)], SeriesConfig())
     reader.read_data().close()
     list(reader.tables(typed=True))

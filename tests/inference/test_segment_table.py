@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gmvae_cli.inference.labelled_rows import LabelledRows
 from gmvae_cli.inference.segment_table import SegmentTable
+from gmvae_cli.recognition.column_roles import Layout
 
 
 def segments_by_hand(regimes, probs, starts, ids, times, step):
@@ -36,7 +37,9 @@ def test_segments_are_those_found_row_by_row_whatever_the_blocks(seed, T, block_
     ids = np.sort(rng.integers(3, size=T)) if with_series else np.zeros(T, int)
     starts = (np.diff(ids, prepend=-1) != 0) | (rng.random(T) < 0.1)
     cells = pa.table({"series": [f"s{number}" for number in ids], "time": np.arange(T) * 0.5})
-    layout = SimpleNamespace(time="time", series="series" if with_series else None)
+    layout = Layout(
+        time="time", series="series" if with_series else None, channels=(), columns=("series", "time")
+    )
     segments = SegmentTable(layout, SimpleNamespace(step=0.5, time_unit="seconds"))
     parts = []
     for start in range(0, T, block_rows):
@@ -50,7 +53,7 @@ def test_segments_are_those_found_row_by_row_whatever_the_blocks(seed, T, block_
 
 
 def test_without_a_time_column_durations_are_rows():
-    layout = SimpleNamespace(time=None, series=None)
+    layout = Layout(time=None, series=None, channels=(), columns=())
     segments = SegmentTable(layout, SimpleNamespace(step=None, time_unit=None))
     block = LabelledRows(np.array([1, 1, 0]), np.eye(2)[[1, 1, 0]], np.zeros(3), np.array([True, False, False]))
     ended = segments.add(pa.table({"x": [1, 2, 3]}), block, 0, "a.csv").to_pylist()

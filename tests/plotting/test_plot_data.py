@@ -38,7 +38,7 @@ def test_rows_in_hand_draw_the_same_bytes_as_the_file(recording, tmp_path, monke
     monkeypatch.setattr(label_table, "BLOCK_ROWS", 37)
     reader = open_series([str(path)], files)
     channels = plot_data.drawn_channels(reader.layout, [])
-    builder = plot_data.PlotDataBuilder(out, reader.layout, channels, 2, files.decimal)
+    builder = plot_data.PlotDataBuilder(out, reader.layout, channels, 2)
     totals = label_table.LabelTotals(2)
     with (
         reader.read_data() as data,

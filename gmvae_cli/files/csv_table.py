@@ -1,0 +1,218 @@
+"""CSV files read as blocks of rows: every cell as its text."""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from gmvae_cli.config import SeriesConfig
+from gmvae_cli.errors import Note, SeriesError
+from gmvae_cli.files.cells import first_true, shorten
+from gmvae_cli.files.inputs import InputFile, TextSource
+from gmvae_cli.recognition.text_layout import footer_bytes, text_layout
+
+CSV_BLOCK_BYTES = 1 << 20
+_CHECKED_LINES = 20  # of a cell, that may be rows which an open quote has swallowed
+_LINE_BREAK = 10
+_NOT_UTF8 = "is not UTF-8 text; name its encoding, for example --encoding windows-1252"
+
+
+class CsvTable:
+    """A CSV file. Every column is text and comes back as its own text; an empty cell is a null.
+
+    Attributes:
+        file: to read. name: in messages. delimiter: between cells. notes: about its layout.
+        columns: names, in the file's order, those of `key=value` folders behind them. rows: None, known after reading.
+    """
+
+    format = "csv"
+    rows: int | None = None
+
+    def __init__(self, file: InputFile, config: SeriesConfig) -> None:
+        self.file, self.name = file, file.name
+        self.notes: list[Note] = []
+        with reading(self.name):
+            self._source = TextSource(file, config.encoding, config.comment)
+            head = self._source.head()
+            layout = text_layout(self.name, head, config.delimiter, csv_delimiter(file.path, config), config.skip_rows)
+            below, line = footer_bytes(self._source.tail(), layout.delimiter, layout.names)
+        self.delimiter, self._own, self._layout, self._below = layout.delimiter, layout.names, layout, below
+        if self._source.has_mark:
+            self.notes.append(Note("encoding", f"{self.name} is read as UTF-16, as its mark says"))
+        self.notes += layout.notes
+        if below:
+            sentence = f"the last lines of {self.name}, from '{shorten(line)}' on, are left out"
+            self.notes.append(Note("lines_below", sentence))
+        self.columns = (*self._own, *(key for key, _ in new_folder_columns(self._own, file)))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether reading takes less time than starting a thread for it."""
+        return self.file.path != "-" and self._source.nbytes <= CSV_BLOCK_BYTES // 16
+
+    @cached_property
+    def schema(self) -> Any:
+        """Arrow schema: every column as text."""
+        return pa.schema([pa.field(name, pa.string()) for name in self.columns])
+
+    @property
+    def likely_rows(self) -> int:
+        """Number of rows, estimated from their length in the first block; too small for a compressed file."""
+        first = self.first_block
+        cells = sum(pc.sum(pc.binary_length(column)).as_py() or 0 for column in first.columns)
+        return int(self._source.nbytes * first.num_rows / (cells + first.num_rows * len(self._own)))
+
+    @cached_property
+    def first_block(self) -> Any:
+        """The first megabyte of the table, which shows what its columns hold; a SeriesError if there is no row."""
+        first = next(self.blocks(), None)
+        if first is None:
+            raise SeriesError(f"{self.name}: holds a header but no row")
+        return first
+
+    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
+        """Read the rows as tables of about a megabyte.
+
+        Args:
+            columns: names, in the order wanted; None takes all. The cells of all columns are parsed in any case, so a
+                row of the wrong length or a cell that is not UTF-8 is found in the first pass, before long work.
+        Raises:
+            SeriesError: a row or a byte that cannot be read.
+        """
+        layout, num_columns = self._layout, len(self._own) + self._layout.extra_cells
+        keys = [str(index) for index in range(num_columns)]  # names may repeat, keys do not
+        row = 0
+        with reading(self.name, layout.lines_above, layout.header), self._source.open_native(self._below) as stream:
+            reader = pyarrow.csv.open_csv(
+                stream,
+                # one thread is as fast on text, and only then are rows counted for messages
+                pyarrow.csv.ReadOptions(
+                    use_threads=False, block_size=CSV_BLOCK_BYTES, skip_rows=layout.lines_above, column_names=keys
+                ),
+                pyarrow.csv.ParseOptions(
+                    delimiter=self.delimiter,
+                    newlines_in_values=True,
+                    ignore_empty_lines=num_columns > 1,  # in a single column an empty line is a missing value
+                ),
+                pyarrow.csv.ConvertOptions(
+                    column_types=dict.fromkeys(keys, pa.string()),
+                    strings_can_be_null=True,
+                    null_values=[""],
+                ),
+            )
+            for batch in reader:
+                if batch.num_rows:
+                    table = self._checked(pa.Table.from_batches([batch]), row).rename_columns(list(self._own))
+                    row += batch.num_rows
+                    yield with_folder_columns(table, columns, self.file, self._own)
+
+    def _checked(self, table: Any, row: int) -> Any:
+        """Return rows without the cells behind the last column; the first of them is the file's row `row`, from 0.
+
+        Raises:
+            SeriesError: a cell behind the last column, or one that holds whole rows.
+        """
+        for extra in range(len(self._own), table.num_columns):
+            if table.column(extra).null_count < len(table):
+                where = row + first_true(pc.is_valid(table.column(extra))) + 1
+                raise SeriesError(
+                    f"{self.name}: row {where}: {table.num_columns} cells, but the header names {len(self._own)} "
+                    f"columns ('{shorten(self._layout.header)}')"
+                )
+        for index, column in enumerate(table.columns[: len(self._own)] if len(self._own) > 1 else ()):
+            if _holds_line_break(column):
+                lines = pc.split_pattern(column.combine_chunks().fill_null(""), "\n")
+                for position in np.flatnonzero(np.asarray(pc.list_value_length(lines)) > 2).tolist():
+                    self._require_no_rows(lines[position].as_py()[1:-1], row + position, index)
+        return table.select(range(len(self._own))) if self._layout.extra_cells else table
+
+    def _require_no_rows(self, lines: Sequence[str], row: int, index: int) -> None:
+        """Reject a cell whose inner lines have as many cells as the table has columns: its quote was left open."""
+        widths = [len(next(csv.reader([line], delimiter=self.delimiter), [])) for line in lines[:_CHECKED_LINES]]
+        if widths and all(width == len(self._own) + self._layout.extra_cells for width in widths):
+            raise SeriesError(
+                f"{self.name}: row {row + 1}: column '{self._own[index]}' holds a line break and what looks like rows "
+                "behind it; is a quote left open?"
+            )
+
+
+def _holds_line_break(column: Any) -> bool:
+    """Return whether a cell may hold a line break; the bytes of a whole column are compared at once."""
+    buffers = (chunk.buffers()[2] for chunk in column.chunks)
+    return any(bool((np.frombuffer(data, np.uint8) == _LINE_BREAK).any()) for data in buffers if data is not None)
+
+
+def csv_delimiter(path: str, config: SeriesConfig) -> str:
+    """Return the separator of cells: --delimiter, else tab in .tsv, ';' beside a decimal comma, ',' in all others."""
+    if config.delimiter is not None:
+        return config.delimiter
+    if path.lower().endswith(".tsv"):
+        return "\t"
+    return ";" if config.decimal == "," else ","
+
+
+def new_folder_columns(own: Sequence[str], file: InputFile) -> list[tuple[str, str]]:
+    """Return the `key=value` folders on a file's path whose keys are no columns of the file."""
+    return [(key, value) for key, value in file.folder_columns if key not in own]
+
+
+def with_folder_columns(table: Any, columns: Sequence[str] | None, file: InputFile, own: Sequence[str]) -> Any:
+    """Return some columns of a block (None: all), those of `key=value` folders behind its own."""
+    for key, value in new_folder_columns(own, file):
+        if columns is None or key in columns:
+            table = table.append_column(key, pa.repeat(pa.scalar(value, pa.string()), table.num_rows))
+    return table if columns is None else table.select(list(columns))
+
+
+@contextmanager
+def reading(name: str, header_lines: int = 0, header: str = "") -> Iterator[None]:
+    """Turn whatever the system and the libraries raise while a file is read into one line; a closed pipe passes.
+
+    Args:
+        name: of the file. header_lines: lines above the first row. header: the line that was taken for the header.
+    Raises:
+        SeriesError: says what is wrong with the file.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except UnicodeDecodeError as error:
+        cause = _NOT_UTF8 if error.encoding.startswith("utf-8") else f"is not text in the encoding {error.encoding}"
+        raise SeriesError(f"{name}: {cause}") from error
+    except csv.Error as error:
+        raise SeriesError(f"{name}: is not a CSV file ({error})") from error
+    except pa.ArrowInvalid as error:
+        raise SeriesError(f"{name}: {_invalid_content(str(error), header_lines, header)}") from error
+    except pa.ArrowMemoryError as error:  # a damaged length, more likely than a cell that large
+        raise SeriesError(f"{name}: cannot be read, is it damaged? ({shorten(str(error), 120)})") from error
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise SeriesError(f"{name}: cannot be read ({shorten(reason, 120)})") from error
+
+
+def _invalid_content(message: str, header_lines: int, header: str) -> str:
+    wrong_length = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)(?:: (.*))?", message, re.DOTALL)
+    if wrong_length:
+        row, expected, actual = map(int, wrong_length.groups()[:3])
+        row, line = row - header_lines, wrong_length[4] or ""
+        sentence = f"row {row}: {actual} cells, but the header names {expected} columns; "
+        if re.match(r"\W", line) and line[0] not in "\"'+-.,;\t":
+            return f"{sentence}if '{shorten(line)}' is a comment, give --comment '{line[0]}'"
+        if line.count('"') % 2:
+            return f"{sentence}is a quote left open?"
+        if row == 1:  # the header itself may be a line above it
+            return f"{sentence}if '{shorten(header)}' is no header, give --skip-rows N, the lines above the header"
+        return f"{sentence}is there a stray or an unquoted separator?"
+    if "UTF8" in message:
+        return _NOT_UTF8
+    if "straddl" in message or "block size" in message:
+        return "a row is longer than a megabyte; is a quote left open?"
+    return f"cannot be read ({shorten(message, 120)})"

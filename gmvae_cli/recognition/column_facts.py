@@ -1,0 +1,184 @@
+"""The content of a column's first rows: numbers, dates or text, and whether it counts, ascends or identifies."""
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from gmvae_cli.files.cells import NumberFormat, is_numeric, missing_cells, numbers, plain
+from gmvae_cli.files.time_column import TimeReader, Times
+from gmvae_cli.recognition.number_forms import number_form
+from gmvae_cli.recognition.time_forms import CLOCK, MONTH, parse
+
+Kind = Literal["numbers", "dates", "text", "empty", "other"]
+
+HEAD_ROWS = 2000  # that decide what a column is
+_NUMBER = r"^\s*[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*$|^\s*[+-]?(?i:nan|inf|infinity)\s*$"
+_NUMERIC_SHARE = 0.5  # a column of text with more numbers than that among its cells is one of numbers
+_SAMPLED_CELLS = 500  # in which units and groups of digits are looked for
+_DATE = re.compile(r".*\d.*[-/.: TW]\w.*|\w{3,9}[ .-]\w.*\d", re.DOTALL)  # worth the time of trying to read a date
+_MONTH = r"^\d{4}\.(0[1-9]|1[0-2]|1)$"
+_EXACT = 2.0**53  # up to here every whole number is a double
+_EVEN = 1e-3  # steps of equal length differ by less than this share, the rounding of their text
+_FEW = 3  # values that are so many times fewer than rows tell things apart
+
+
+class ColumnFacts:
+    """Facts about a column, from its first rows.
+
+    Args:
+        column: (n,) cells as they were read. form: of numbers, as the options say.
+    Attributes:
+        kind: of its cells. form: of its numbers, if they are text. rows: n.
+    """
+
+    def __init__(self, column: Any, form: NumberFormat) -> None:
+        self._column = plain(column)
+        self.form, self.rows = form, len(self._column)
+        self._reader = TimeReader(form)
+        self._times: Times | None = None
+        self.kind: Kind = self._kind()
+
+    def _kind(self) -> Kind:
+        kind = self._column.type
+        if pa.types.is_string(kind):
+            return self._text_kind()
+        if is_numeric(kind):
+            return "numbers"
+        if pa.types.is_null(kind):
+            return "empty"
+        return "dates" if pa.types.is_temporal(kind) and not pa.types.is_interval(kind) else "other"
+
+    def _text_kind(self) -> Kind:
+        cells = self._column.drop_null()
+        cells = cells.filter(pc.invert(missing_cells(cells, self.form)))
+        if not len(cells):
+            return "empty"
+        share = pc.mean(pc.match_substring_regex(cells, _NUMBER)).as_py()
+        sample = cells.take(np.linspace(0, len(cells) - 1, min(len(cells), _SAMPLED_CELLS)).astype(np.int64))
+        if share < 1:
+            found = number_form(sample.to_pylist(), self.form)
+            if found is not None:
+                self.form = found
+                return "numbers"
+        if share > _NUMERIC_SHARE:
+            return "numbers"
+        is_date = _DATE.fullmatch(cells[0].as_py()) and self._ticks(cells) is not None
+        return "dates" if is_date else "text"
+
+    def _ticks(self, cells: Any) -> NDArray[Any] | None:
+        """Return the times of cells as numbers (n,); None where a cell is no time."""
+        self._reader = TimeReader(self.form)
+        self._times = self._reader.read(cells)
+        if self._reader.is_ambiguous:  # as to which is the day and which the month: a date all the same
+            return np.arange(len(cells))
+        return None if self._times is None else self._times.ticks
+
+    @cached_property
+    def order(self) -> NDArray[Any] | None:
+        """(n,) numbers that ascend as the times or numbers of the column do; None where a cell is none."""
+        if self.kind == "numbers":
+            values = numbers(self._column, self.form)
+            return None if values is None or not np.isfinite(values).all() else values
+        if self.kind == "dates" and not self._column.null_count:
+            return self._ticks(self._column)
+        return None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all its numbers are whole; missing ones do not count."""
+        values = numbers(self._column, self.form) if self.kind == "numbers" else None
+        if values is None:
+            return False
+        values = values[np.isfinite(values)]
+        return bool(values.size and (values % 1 == 0).all())
+
+    @property
+    def ascends(self) -> bool:
+        """Whether every row is later than the one before, of two rows or more."""
+        return self.order is not None and len(self.order) > 1 and bool((np.diff(self.order) > 0).all())
+
+    @property
+    def descends_nowhere(self) -> bool:
+        """Whether no row is earlier than the one before, and the last is later than the first."""
+        order = self.order
+        return order is not None and len(order) > 1 and bool((np.diff(order) >= 0).all() and order[-1] > order[0])
+
+    @property
+    def holds_days(self) -> bool:
+        """Whether it holds dates without a time of day."""
+        if self.kind != "dates" or self._times is None or self._times.unit != "seconds":
+            return self.is_whole and self.order is not None and _is_form(self.order, "%Y%m%d")
+        return bool((self._times.ticks % (86400 * self._times.per_unit) == 0).all())
+
+    @property
+    def holds_clocks(self) -> bool:
+        """Whether it holds times of day without a date."""
+        kind = self._column.type
+        return pa.types.is_time(kind) or (pa.types.is_string(kind) and self._reader.time_form == CLOCK)
+
+    @property
+    def holds_months(self) -> bool:
+        """Whether it holds years and months, as in 1920.01 to 1920.12."""
+        text = self._column.drop_null() if pa.types.is_string(self._column.type) else pc.cast(self._column, pa.string())
+        months = parse(text, MONTH) if pc.all(pc.match_substring_regex(text, _MONTH)).as_py() else None
+        if months is None or not 1 < len(months) == len(self._column):
+            return False
+        steps = np.diff(np.asarray(pc.cast(months, pa.int64())))
+        return bool((steps > 0).all() and np.median(steps) < 32 * 86400 * 10**9)
+
+    def ascends_within(self, groups: NDArray[np.int64]) -> bool:
+        """Return whether every row is later than the one before of its group (n,), and some group has three rows."""
+        if self.order is None or not len(self.order) or np.bincount(groups).max() < 3:
+            return False
+        rows = np.argsort(groups, kind="stable")
+        same = np.diff(groups[rows]) == 0
+        return bool((np.diff(self.order[rows])[same] > 0).all())
+
+    @property
+    def is_even(self) -> bool:
+        """Whether it ascends in steps of one length."""
+        if not self.ascends or self.order is None:
+            return False
+        steps = np.diff(self.order)
+        return bool(np.ptp(steps) <= _EVEN * steps.max())
+
+    @property
+    def counts_rows(self) -> bool:
+        """Whether it ascends by one from row to row."""
+        return self.is_whole and self.ascends and self.order is not None and bool((np.diff(self.order) == 1).all())
+
+    def is_within(self, low: float, high: float) -> bool:
+        """Return whether all its numbers are whole, and none lies outside of a range."""
+        values = numbers(self._column, self.form)
+        return self.is_whole and values is not None and bool(np.nanmin(values) >= low and np.nanmax(values) <= high)
+
+    @property
+    def is_beyond_doubles(self) -> bool:
+        """Whether its whole numbers are too large for a double to tell neighbours apart."""
+        values = numbers(self._column, self.form) if self.is_whole else None
+        return values is not None and bool(np.nanmin(np.abs(values)) > _EXACT)
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64] | None:
+        """(n,) number of each row's value, where the values are few beside the rows; else None."""
+        if self.kind not in ("text", "numbers") or (self.kind == "numbers" and not self.is_whole):
+            return None
+        codes = self._column.dictionary_encode().indices.fill_null(-1).to_numpy() + 1
+        distinct = len(np.unique(codes))
+        return codes.astype(np.int64) if 2 <= distinct <= len(codes) / _FEW else None
+
+
+def _is_form(values: NDArray[Any], form: str) -> bool:
+    return parse(pa.array(values.astype(np.int64)), form) is not None
+
+
+def facts_of(table: Any, form: NumberFormat, names: Sequence[str]) -> dict[str, ColumnFacts]:
+    """Return the facts about the columns of a table's first rows; of columns of one name, those of the first."""
+    head = table.slice(0, HEAD_ROWS)
+    return {name: ColumnFacts(head.column(position), form) for position, name in reversed(list(enumerate(names)))}

@@ -1,0 +1,290 @@
+"""The roles of columns: which is the time, which the series id, which are channels, and why the others are none."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import pyarrow.compute as pc
+
+from gmvae_cli.config import SeriesConfig
+from gmvae_cli.errors import ConfigError, Note, SeriesError
+from gmvae_cli.files.cells import NumberFormat, as_text, plain
+from gmvae_cli.files.csv_table import CsvTable
+from gmvae_cli.files.table_reader import ParquetTable
+from gmvae_cli.files.time_column import TimeReader
+from gmvae_cli.recognition import names
+from gmvae_cli.recognition.column_facts import ColumnFacts, facts_of
+from gmvae_cli.recognition.time_choice import choose_time, form_of_time
+
+TIME_NAMES = ("time", "timestamp", "date", "t")
+RESERVED = ("series", "regime", "true_regime", "segment", "log_likelihood")
+_UNNAMED = ("", "__index_level_0__")  # a data frame's row numbers, saved by habit
+_LISTED_COLUMNS = 20  # more names than that make no message clearer
+_TAKEN_FOR = ("a row number", "a counter", "a clock", "another clock", "an id", "a part of the calendar")
+_COUNTED_ROWS = 20  # in which a column that ascends by one counts rows, whatever its name
+
+Role = Literal["time", "series", "channel", "unused"]
+
+
+class ColumnRole(NamedTuple):
+    """Role of a column, and why it is not used where it is not."""
+
+    name: str
+    role: Role
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The roles of a table's columns.
+
+    Args:
+        time: a name, or two with a comma between (date and clock); None. series: a name, or None. channels: D names.
+        columns: all of the file's, in order. roles: of each of them.
+        forms: of the numbers of channels that are text. time_form: as in `time_forms`, where it is settled.
+        timezone: of stamps without an offset.
+    """
+
+    time: str | None
+    series: str | None
+    channels: tuple[str, ...]
+    columns: tuple[str, ...]
+    roles: tuple[ColumnRole, ...] = ()
+    forms: Mapping[str, NumberFormat] = field(default_factory=dict)
+    form: NumberFormat = field(default_factory=NumberFormat)
+    time_form: str | None = None
+    timezone: str | None = None
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The columns that the series data are made of: time, series, channels."""
+        return (*self.time_columns, *([] if self.series is None else [self.series]), *self.channels)
+
+    @property
+    def time_columns(self) -> tuple[str, ...]:
+        """The column or columns of the time."""
+        return time_columns(self.time, self.columns)
+
+    def described(self, missing: Mapping[str, int]) -> list[dict[str, Any]]:
+        """Return name, role and reason of each column for `--json`.
+
+        Args:
+            missing: numbers of missing values of the channels that are kept; others do not vary.
+        """
+        described: list[dict[str, Any]] = []
+        for name, role, reason in self.roles:
+            if role == "channel" and name not in missing:
+                role, reason = "unused", "constant"
+            counted = {"missing": missing[name]} if role == "channel" else {}
+            described.append({"name": name, "role": role, "reason": reason, **counted})
+        return described
+
+    def time_cells(self, table: Any) -> Any:
+        """Return the cells of the time (n,) as one array; those of two columns with a blank between them."""
+        parts = [plain(table[name]) for name in self.time_columns]
+        return parts[0] if len(parts) == 1 else joined_cells(parts)
+
+    def form_of(self, channel: str) -> NumberFormat:
+        """Return the form of a channel's numbers, where they are text."""
+        return self.forms.get(channel, self.form)
+
+    def time_reader(self) -> TimeReader:
+        """Return a parser of the time column."""
+        return TimeReader(self.form, self.time_form, self.timezone)
+
+
+def time_columns(time: str | None, columns: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that a time names: one, or several with commas between where no column has that name."""
+    if time is None:
+        return ()
+    return (time,) if time in columns else tuple(name.strip() for name in time.split(","))
+
+
+def joined_cells(parts: Sequence[Any]) -> Any:
+    """Join the cells of a date and of a clock column to text."""
+    return pc.binary_join_element_wise(*(pc.utf8_trim_whitespace(as_text(part)) for part in parts), " ")
+
+
+def is_reserved(name: str) -> bool:
+    """Return whether a column of this name is a channel only if the user says so."""
+    lower = name.strip().lower()
+    return lower in TIME_NAMES or lower.replace(" ", "_") in RESERVED or lower.startswith("prob_")
+
+
+def find_layout(table: CsvTable | ParquetTable, config: SeriesConfig) -> tuple[Layout, list[Note]]:
+    """Assign the roles that the options name, and those that names and content show where they name none.
+
+    Returns:
+        the layout, and notes about columns that were taken for something, or are not used.
+    Raises:
+        SeriesError: a named column is absent or there twice, or two columns could be the time. ConfigError: a column is
+            named for two roles.
+    """
+    columns, named = table.columns, config.channels or ()
+    series = config.series or ("series" if "series" in columns and "series" not in named else None)
+    given = time_columns(config.time, columns)
+    for name in (*given, config.series, *named, series):
+        if name is not None:
+            require_column(table.name, columns, name)
+    if series in given:
+        raise ConfigError(f"'{series}' is named as --time and as --series; a column has one role")
+    notes: list[Note] = []
+    form = NumberFormat(decimal=config.decimal, thousands=config.thousands, na_values=config.na_values)
+    facts = facts_of(table.first_block, form, columns)
+    free = [name for name in dict.fromkeys(columns) if name not in named and name != series]
+    time = config.time
+    if time is None and not config.no_time:
+        time = _default_time(table, free, facts, notes)
+    chosen = time_columns(time, columns)
+    for name in chosen:
+        require_column(table.name, columns, name)
+    for name in named:
+        if name in (*chosen, series):
+            raise ConfigError(f"--channels names '{name}', which is the time or series column; a column has one role")
+    roles = _roles(table, chosen, series, config, facts)
+    if config.channels is None:
+        notes += _notes_on_unused(roles)
+    channels = config.channels or tuple(role.name for role in roles if role.role == "channel")
+    forms = {name: facts[name].form for name in channels}
+    notes += [_note_on_form(name, forms[name]) for name in channels if forms[name] != form]
+    time_form = config.time_format
+    if len(chosen) == 1:
+        time_form = form_of_time(chosen[0], facts[chosen[0]], config, notes)
+    layout = Layout(
+        time=time,
+        series=series,
+        channels=channels,
+        columns=columns,
+        roles=tuple(roles),
+        forms=forms,
+        form=form,
+        time_form=None if time_form == "number" else time_form,
+        timezone=config.timezone,
+    )
+    return layout, notes
+
+
+def require_column(file: str, columns: Sequence[str], name: str) -> None:
+    """Raise a SeriesError unless exactly one column of the file has this name."""
+    if name not in columns:
+        raise SeriesError(f"{file}: no column '{name}'; columns are: {listed(columns)}")
+    if columns.count(name) > 1:
+        raise SeriesError(f"{file}: {columns.count(name)} columns are named '{name}'; rename all but one")
+
+
+def listed(columns: Sequence[str]) -> str:
+    """Return the names of columns as messages list them."""
+    more = len(columns) - _LISTED_COLUMNS
+    return ", ".join(columns[:_LISTED_COLUMNS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _default_time(
+    table: CsvTable | ParquetTable, free: Sequence[str], facts: Mapping[str, ColumnFacts], notes: list[Note]
+) -> str | None:
+    """Return the time column by its name, else by name and content; adds a note where content decided."""
+    reserved = [name for wanted in TIME_NAMES for name in free if name.strip().lower() == wanted]
+    own = [name for name in free if not is_reserved(name) or name in reserved]
+    time = choose_time(table.name, own, reserved, table.columns, facts)
+    if time is not None and time not in reserved:
+        sentence = f"column '{time}' is taken as the time; --time names another one, --no-time none"
+        if len(time_columns(time, table.columns)) > 1:
+            first, second = time_columns(time, table.columns)
+            sentence = f"columns '{first}' and '{second}' are taken as date and time; --time names others"
+        notes.append(Note("time_column", sentence))
+    return time
+
+
+def _roles(
+    table: CsvTable | ParquetTable,
+    time: Sequence[str],
+    series: str | None,
+    config: SeriesConfig,
+    facts: Mapping[str, ColumnFacts],
+) -> list[ColumnRole]:
+    """Return the role of each column."""
+    roles: list[ColumnRole] = []
+    folders = {key for key, _ in table.file.folder_columns}
+    for position, name in enumerate(table.columns):
+        if name in time:
+            role: tuple[Role, str] = ("time", "")
+        elif name == series:
+            role = ("series", "")
+        elif config.channels is not None:
+            role = ("channel", "") if name in config.channels else ("unused", "not named by --channels")
+        elif name in folders and position >= len(table.columns) - len(folders):
+            role = ("unused", "from the name of a folder")
+        elif table.columns.count(name) > 1:
+            role = ("unused", "its name occurs more than once")
+        else:
+            reason = _why_no_channel(name, facts[name], time)
+            role = ("channel", "") if reason is None else ("unused", reason)
+        roles.append(ColumnRole(name, *role))
+    return roles
+
+
+def _why_no_channel(name: str, facts: ColumnFacts, time: Sequence[str]) -> str | None:
+    """Return the reason why a column is no channel; None if it is one."""
+    if is_reserved(name):
+        return "reserved"
+    if facts.kind == "empty":
+        return "empty at the start"
+    if facts.kind != "numbers":
+        return {"text": "text", "dates": "dates", "other": "neither numbers nor text"}[facts.kind]
+    if name in _UNNAMED:
+        return "without a name"
+    if name.lower().startswith("unnamed:"):
+        return "a row number"
+    if names.is_clock(name) and facts.ascends:
+        return "another clock" if time else "a clock"
+    if facts.is_whole and names.is_identity(name):
+        return "an id"
+    if facts.ascends and facts.is_whole and (names.is_counter(name) or names.is_position(name)):
+        return "a counter"
+    if facts.counts_rows and facts.order is not None and len(facts.order) >= _COUNTED_ROWS:
+        return "a row number"
+    if facts.groups is not None and (names.is_group(name) or facts.is_beyond_doubles):
+        return "an id"
+    span = names.calendar_range(name)
+    if span is not None and facts.is_within(*span):
+        return "a part of the calendar"
+    return None
+
+
+def _notes_on_unused(roles: Sequence[ColumnRole]) -> list[Note]:
+    """Return a note for each column that might be thought a channel, and one for all others that are not used.
+
+    Columns that this program writes are no surprise to anybody, and are left out.
+    """
+    notes: dict[str, Note] = {}
+    others = []
+    for name, role, reason in roles:
+        if reason == "its name occurs more than once":
+            sentence = f"the name '{name}' occurs more than once, so it is no channel; rename all but one"
+            notes.setdefault(name, Note("duplicate_column", sentence))
+        elif reason == "empty at the start" and name.strip():
+            sentence = f"column '{name}' is empty at the start, so it is no channel unless --channels names it"
+            notes[name] = Note("empty_column", sentence)
+        elif reason == "without a name":
+            sentence = "a column without a name, perhaps row numbers, is no channel; if it is one, name it"
+            notes[name] = Note("unnamed_column", sentence)
+        elif reason in _TAKEN_FOR:
+            series = ", and --series a column that tells series apart" if reason == "an id" else ""
+            sentence = f"column '{name}' is taken for {reason}, so it is no channel; --channels makes it one{series}"
+            notes[name] = Note("not_a_channel", sentence)
+        elif reason == "reserved" and name.strip().lower() in TIME_NAMES:
+            others.append(f"'{name}' (a name of times)")
+        elif role == "unused" and reason not in ("reserved", "from the name of a folder") and name.strip():
+            others.append(f"'{name}' ({reason})")
+    if not others:
+        return list(notes.values())
+    verb = "is no channel" if len(others) == 1 else "are no channels"
+    sentence = f"{listed(others)} {verb}; --channels names columns to model"
+    return [*notes.values(), Note("unused_columns", sentence)]
+
+
+def _note_on_form(name: str, form: NumberFormat) -> Note:
+    """Describe numbers that are written with a unit or in groups of digits."""
+    parts = [f"'{mark}'" for mark in (form.prefix, form.suffix) if mark]
+    found = [f"the unit {' and '.join(parts)}"] if parts else []
+    found += [f"digits in groups with '{form.thousands}'"] if form.thousands else []
+    return Note("number_form", f"channel '{name}' is read without {' and '.join(found)}; --channels leaves it out")

@@ -1,0 +1,89 @@
+"""Names of columns: which ones a clock, a counter, an identity or a part of a calendar has. Content decides as well."""
+
+import re
+
+_BRACKETS = re.compile(r"[\[(<{].*?[\])>}]")  # a unit behind a name: Time (s)
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")  # of camelCase, snake_case, words with blanks
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# English, and the languages of programs whose exports name columns: German, French, Spanish, Italian, Dutch and others
+_CLOCK = _names(
+    "time times timestamp timestamps timecode datetime datetimeutc date dates ts stamp epoch unix unixtime clock "
+    "elapsed seconds sec secs millis msec milliseconds microseconds nanoseconds minutes hours period when utc gmt "
+    "localtime changed updated created recorded measured logged datum zeit zeitstempel uhrzeit zeitpunkt fecha "
+    "hora tiempo heure temps horodatage ora tempo tijd tijdstip tid tidspunkt czas aika"
+)
+_DATE = _names("date dates datetime datum fecha timestamp zeitstempel horodatage excel")
+_POSITION = _names("frame frames sample samples scan tick ticks step steps cycle packet image")
+_COUNTER = _names(
+    "index idx unnamed row rows rownum rownumber rowid no nr num number n i # line record rec recnbr rn entry "
+    "count counter seq sequence seqno obs observation point measurement item position lfd nummer zeile ligne fila "
+    "riga"
+)
+_IDENTITY = _names("id ids uid uuid guid pid serial serialnumber serialno sn imei mac barcode zip postcode plz phone")
+_GROUP = _names(
+    "subject subj participant patient person user animal mouse rat bird fish individual machine device unit "
+    "station sensor node logger vehicle engine asset equipment line session trial run experiment batch lot "
+    "recording group site plant store ticker symbol series track player well location maschine anlage geraet "
+    "proband tier"
+)
+_CALENDAR = {
+    **dict.fromkeys(("year", "yr", "jahr", "annee", "ano"), (1500, 2500)),
+    **dict.fromkeys(("month", "mon", "mo", "monat", "mois", "mes"), (1, 12)),
+    **dict.fromkeys(("day", "dy", "tag", "jour", "dia", "dayofmonth", "mday"), (1, 31)),
+    **dict.fromkeys(("hour", "hr", "hrs", "stunde"), (0, 24)),
+    **dict.fromkeys(("minute", "mins", "second"), (0, 60)),
+    **dict.fromkeys(("weekday", "dow", "dayofweek", "wday"), (0, 7)),
+    **dict.fromkeys(("doy", "dayofyear", "yday", "julian"), (0, 366)),
+    **dict.fromkeys(("week", "weekofyear", "isoweek", "kw"), (0, 53)),
+    **dict.fromkeys(("quarter",), (1, 4)),
+}
+
+
+def words(name: str) -> list[str]:
+    """Split a name into lower-case words, without a unit in brackets; "#" alone is a word."""
+    bare = _BRACKETS.sub(" ", name).strip() or name.strip()
+    return [word.lower() for word in _WORD.findall(bare)] or [bare.lower()]
+
+
+def is_clock(name: str) -> bool:
+    """Return whether a column of this name may hold times, if its content agrees."""
+    found = words(name)
+    return bool(_CLOCK & {*found, "".join(found)})
+
+
+def is_date(name: str) -> bool:
+    """Return whether the name speaks of dates, not of time that has passed."""
+    return bool(_DATE & set(words(name)))
+
+
+def is_position(name: str) -> bool:
+    """Return whether the name counts what an instrument takes at a steady rate, so that it may stand for a time."""
+    return bool(_POSITION & set(words(name)))
+
+
+def is_counter(name: str) -> bool:
+    """Return whether the name is one of a row number; no name at all is."""
+    found = set(words(name))
+    return not name.strip() or bool(_COUNTER & found)
+
+
+def is_identity(name: str) -> bool:
+    """Return whether numbers under this name identify something, and measure nothing."""
+    found = words(name)
+    return bool(_IDENTITY & {*found, "".join(found)})
+
+
+def is_group(name: str) -> bool:
+    """Return whether the name is one of things that have a series each."""
+    return bool(_GROUP & set(words(name))) or is_identity(name)
+
+
+def calendar_range(name: str) -> tuple[int, int] | None:
+    """Return the smallest and largest value of a part of the calendar, such as a month; None for other names."""
+    found = words(name)
+    return _CALENDAR.get("".join(found)) if len(found) <= 3 else None

@@ -1,0 +1,109 @@
+"""The choice of the time column, and of the form of its cells, by name and content."""
+
+from collections.abc import Mapping, Sequence
+
+from gmvae_cli.config import SeriesConfig
+from gmvae_cli.errors import Note, SeriesError
+from gmvae_cli.recognition import names
+from gmvae_cli.recognition.column_facts import ColumnFacts
+from gmvae_cli.recognition.time_forms import MONTH, number_form
+
+_RAMP_ROWS = 10  # that ascend, dates in any column or numbers evenly in the first, before they are times by any name
+
+
+def choose_time(
+    file: str,
+    free: Sequence[str],
+    reserved: Sequence[str],
+    columns: Sequence[str],
+    facts: Mapping[str, ColumnFacts],
+) -> str | None:
+    """Return the column that is the time; "date,clock" where two are it together; None where none is.
+
+    Args:
+        free: names that may be it. reserved: those of them that are names of times, the first choice in front.
+        columns: of the file, in order.
+    Raises:
+        SeriesError: two columns could be the time.
+    """
+    pair = _date_and_clock(free, reserved, facts)
+    if pair is not None:
+        return pair
+    if reserved:
+        return reserved[0]
+    for is_likely in (_is_clock, _is_position, lambda name, facts: _is_ramp(name, columns, facts)):
+        likely = [name for name in free if is_likely(name, facts)]
+        if len(likely) > 1:
+            first, second = likely[:2]
+            raise SeriesError(
+                f"{file}: columns '{first}' and '{second}' could both be the time; name one with --time, or give "
+                "--no-time"
+            )
+        if likely:
+            return likely[0]
+    return None
+
+
+def _date_and_clock(free: Sequence[str], reserved: Sequence[str], facts: Mapping[str, ColumnFacts]) -> str | None:
+    """Return two columns of which one holds days and the other clock times, if no column holds both."""
+    named = [name for name in free if name in reserved or names.is_clock(name)]
+    days = [name for name in named if facts[name].holds_days]
+    clocks = [name for name in named if facts[name].holds_clocks]
+    return f"{days[0]},{clocks[0]}" if len(days) == 1 and len(clocks) == 1 and not facts[days[0]].ascends else None
+
+
+def _is_clock(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
+    column = facts[name]
+    if not names.is_clock(name):
+        return column.kind == "dates" and column.ascends and column.rows >= _RAMP_ROWS
+    is_ascending = column.ascends or (column.kind == "dates" and column.descends_nowhere)
+    return column.kind in ("dates", "numbers") and (is_ascending or _ascends_apart(name, facts))
+
+
+def _is_position(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
+    column = facts[name]
+    is_named = names.is_position(name) and column.is_whole
+    return is_named and (column.ascends or _ascends_apart(name, facts))
+
+
+def _is_ramp(name: str, columns: Sequence[str], facts: Mapping[str, ColumnFacts]) -> bool:
+    column = facts[name]
+    if name != columns[0] or column.kind != "numbers" or names.is_counter(name) or names.is_identity(name):
+        return False
+    if not column.ascends or column.order is None or column.rows < _RAMP_ROWS:
+        return False
+    return column.is_even or number_form(column.order, column.is_whole, is_date_name=False) is not None
+
+
+def _ascends_apart(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
+    return bool(columns_apart(name, facts))
+
+
+def columns_apart(name: str, facts: Mapping[str, ColumnFacts]) -> list[str]:
+    """Return the columns that tell series apart in each of which the times of a column ascend; nearest names first."""
+    time = facts[name]
+    found = [
+        other
+        for other, column in facts.items()
+        if other != name and column.groups is not None and time.ascends_within(column.groups)
+    ]
+    return sorted(found, key=lambda other: not names.is_group(other))
+
+
+def form_of_time(name: str, column: ColumnFacts, config: SeriesConfig, notes: list[Note]) -> str | None:
+    """Return the form of a time column of numbers that stand for dates; adds a note that says so.
+
+    The option decides where it is given; None leaves text to its reader, and numbers as they are.
+    """
+    if config.time_format is not None:
+        return config.time_format
+    if column.kind != "numbers" or column.order is None or not column.descends_nowhere:
+        return None
+    form = number_form(column.order, column.is_whole, is_date_name=names.is_date(name))
+    if form is None and column.holds_months:
+        form = MONTH
+    if form is not None:
+        shown = "dates of the form YYYY.MM" if form == MONTH else f"dates ({form})"
+        sentence = f"the numbers of column '{name}' are read as {shown}; --time-format number takes them as numbers"
+        notes.append(Note("time_format", sentence))
+    return form
