@@ -37,9 +37,7 @@ def test_segments_are_those_found_row_by_row_whatever_the_blocks(seed, T, block_
     ids = np.sort(rng.integers(3, size=T)) if with_series else np.zeros(T, int)
     starts = (np.diff(ids, prepend=-1) != 0) | (rng.random(T) < 0.1)
     cells = pa.table({"series": [f"s{number}" for number in ids], "time": np.arange(T) * 0.5})
-    layout = Layout(
-        time="time", series="series" if with_series else None, channels=(), columns=("series", "time")
-    )
+    layout = Layout(time="time", series="series" if with_series else None, channels=(), columns=("series", "time"))
     segments = SegmentTable(layout, SimpleNamespace(step=0.5, time_unit="seconds"))
     parts = []
     for start in range(0, T, block_rows):
