@@ -68,7 +68,7 @@ class EM:
             pooled = robust_moments(rows.y, rows.fully_observed, config.intercept)
         else:
             pooled = weighted_moments(rows.y, rows.fully_observed[None].to(rows.y))[0] / rows.fully_observed.sum()
-        rounding = torch.diag(rounding_variance(rows.y, rows.fully_observed, num_channels))
+        rounding = torch.diag(rounding_variance(rows.y, rows.fully_observed, num_channels, config.lags))
         return cls(config, pooled + rounding, num_channels, dwell, evidence_scale, rounding=rounding)
 
     @property
@@ -175,7 +175,8 @@ class EM:
     def standard_errors(self, statistics: Statistics, parameters: Parameters) -> Tensor:
         """Compute standard errors (K, P, D, D) of the AR weights, as in `ar_dynamics`; statistics have one restart."""
         D, emission = self.num_channels, parameters.emission
-        errors = standard_errors((statistics.moments[0] + self.pooled)[:, D:, D:], emission.scale_tril)  # (K, D, C)
+        moments = statistics.moments[0] + statistics.weight[0][:, None, None] * self.rounding + self.pooled
+        errors = standard_errors(moments[:, D:, D:], emission.scale_tril)  # (K, D, C)
         if emission.degrees is not None:  # a row holds (nu + D) / (nu + D + 2) of the information of a Normal one
             errors = errors * (1 + 2 / (emission.degrees + D)).sqrt()[:, None, None]
         return by_lag(errors, self.config.lags)

@@ -106,14 +106,31 @@ def test_rows_of_unrelated_channels_have_the_means_and_own_lags_of_a_regime(inte
         np.testing.assert_allclose(result[4], y.sum(1) + count * y.mean(1))
 
 
-def test_only_channels_that_stand_still_are_rounded():
-    """A switch of step 2, noise, and a constant channel, each with two lags; the last row does not count."""
-    switch = torch.tensor([0.0, 0, 0, 2, 2, 2, 2, 0, 0, 0, 7])
+@pytest.mark.parametrize("intercept", [True, False])
+def test_only_channels_that_stand_still_are_rounded(intercept):
+    """A switch of steps 2 and 8, noise, and a constant channel, each with two lags; the last row does not count."""
+    switch = torch.tensor([0.0, 0, 0, 2, 2, 2, 2, 2, -6, -6, 7])
     x = torch.stack([switch, torch.randn(11, generator=torch.Generator().manual_seed(0)), torch.ones(11)])
-    y = torch.cat([x[:, 2:], x[:, 1:-1], x[:, :-2], torch.ones(1, 9)])
+    y = torch.cat([x[:, 2:], x[:, 1:-1], x[:, :-2], torch.ones(int(intercept), 9)])
     usable = torch.arange(9) < 8
-    expected = [4 / 12, 0, 0] * 3 + [0]
-    np.testing.assert_allclose(rounding_variance(y, usable, 3), expected)
+    q = 4.0  # geometric mean of 2 and 8
+    expected = [q**2 / 12, 0, 0] + [0.3 * q**2 / 12, 0, 0] * 2 + [0] * intercept
+    np.testing.assert_allclose(rounding_variance(y, usable, 3, 2), expected, rtol=1e-6)
+
+
+def test_the_intercept_beside_a_single_switch_is_exact():
+    """One channel with a lag: the intercept stands where a second lag would."""
+    switch = torch.tensor([0.0, 0, 0, 1, 1, 1, 1, 0, 0])
+    y = torch.stack([switch[1:], switch[:-1], torch.ones(8)])
+    np.testing.assert_allclose(rounding_variance(y, torch.ones(8) > 0, 1, 1), [1 / 12, 0.3 / 12, 0], rtol=1e-6)
+
+
+def test_several_switches_count_as_one():
+    """The error of a jump adds up over channels, that of the lags stays."""
+    switch = torch.tensor([0.0, 0, 0, 1, 1, 1, 1, 0, 0])
+    y = torch.stack([switch[1:], 1 - switch[1:], switch[:-1], 1 - switch[:-1], torch.ones(8)])
+    expected = [2 / 12, 2 / 12, 0.3 / 12, 0.3 / 12, 0]
+    np.testing.assert_allclose(rounding_variance(y, torch.ones(8) > 0, 2, 1), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import recovery
@@ -8,9 +10,12 @@ from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import SeriesError
 from gmvae_cli.model import simulation
+from gmvae_cli.model.moments import weighted_moments
 from gmvae_cli.system.progress import silent
-from gmvae_cli.training.expectation import smoothed_labels
+from gmvae_cli.training.em import EM
+from gmvae_cli.training.expectation import collect, smoothed_labels
 from gmvae_cli.training.fit import fit
+from gmvae_cli.training.initialization import start_from_labels
 from gmvae_cli.training.resume import state_of
 
 
@@ -26,10 +31,12 @@ def shuffled_ari(true, rng):
 
 
 def switched(kind, generator):
-    """Sixteen visits of 50 rows to two or four regimes: values (800, D), of a switch or a one-hot, and regimes."""
-    count = 4 if kind == "one-hot" else 2
+    """Sixteen visits of 50 rows to some regimes: values (800, D), of a switch, a one-hot or set-points, and regimes."""
+    count = {"one-hot": 4, "set-points": 3}.get(kind, 2)
     regimes = np.repeat(np.arange(16) * 3 % (count + 1) % count, 50)
     values = np.eye(4)[regimes] if kind == "one-hot" else regimes[:, None].astype(float)
+    if kind == "set-points":
+        values = np.array([10.0, 20.0, 80.0])[regimes][:, None]
     if kind == "beside noise":
         values = np.column_stack([3 * regimes + generator.normal(size=800), values])
     return values, regimes
@@ -152,7 +159,7 @@ def test_rows_that_lack_their_lags_do_not_count():
         fitted(values, steps=np.zeros(50, int), regimes=2)
 
 
-@pytest.mark.parametrize("kind", ["alone", "beside noise", "one-hot"])
+@pytest.mark.parametrize("kind", ["alone", "beside noise", "one-hot", "set-points"])
 def test_channels_that_stand_still_and_jump_tell_the_regime(kind, generator):
     """ARI 0 for each when a jump outweighs all else, or when the level is explained by the row before."""
     values, regimes = switched(kind, generator)
@@ -160,3 +167,33 @@ def test_channels_that_stand_still_and_jump_tell_the_regime(kind, generator):
     data = SeriesData.from_arrays(values)
     rows = LaggedRows(data, ModelConfig(regimes=len(set(regimes))), data.mean, data.scale).rows(0, 800)
     assert recovery.ari(regimes, smoothed_labels(rows, result.parameters, False)) > 0.98
+
+
+@pytest.mark.parametrize("kind", ["switch", "set-points", "category"])
+def test_channels_that_jump_at_other_times_hide_no_regime(kind, generator):
+    """A load of two levels beside channels that have nothing to do with it: ARI 0.0 where these are the regimes."""
+    regimes = np.repeat(np.arange(8) % 2, 100)
+    other = np.repeat(np.cumsum(generator.integers(1, 5, size=14)) % 5, 60)[:800]
+    columns = {"switch": other[:, None] % 2, "set-points": np.array([10, 20, 35, 50, 80])[other][:, None]}
+    values = np.column_stack([3 * regimes + generator.normal(size=800), columns.get(kind, np.eye(5)[other])])
+    result = fitted(values, regimes=2)
+    data = SeriesData.from_arrays(values)
+    rows = LaggedRows(data, ModelConfig(regimes=2), data.mean, data.scale).rows(0, 800)
+    assert recovery.ari(regimes, smoothed_labels(rows, result.parameters, False)) > 0.95
+
+
+def test_standard_errors_know_the_rounding_of_a_switch(generator):
+    """As of rows with such errors in their lags; without them the lag of a switch would look far less certain."""
+    regimes = np.repeat(np.arange(20) % 2, 50)
+    data = SeriesData.from_arrays(np.column_stack([3 * regimes + generator.normal(size=1_000), regimes]))
+    rows = LaggedRows(data, ModelConfig(regimes=2), data.mean, data.scale).rows(0, 1_000)
+    em = EM.over(rows, ModelConfig(regimes=2), 2, None)
+    parameters = start_from_labels(em, rows, regimes)
+    errors = em.standard_errors(collect(rows, parameters[None], False).statistics, parameters)
+    probs = torch.as_tensor(regimes == np.arange(2)[:, None])
+    rounded = rows.y + em.rounding.diagonal().sqrt()[:, None] * torch.as_tensor(generator.normal(size=rows.y.shape))
+    statistics = collect(rows, parameters[None], False).statistics
+    jittered = weighted_moments(rounded * rows.usable, probs.to(rounded))[None]
+    plain = replace(em, rounding=torch.zeros(1, 1))
+    expected = plain.standard_errors(replace(statistics, moments=jittered), parameters)
+    torch.testing.assert_close(errors, expected, rtol=0.1, atol=0)
