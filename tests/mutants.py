@@ -51,6 +51,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         ["selection/test_waveform_search.py"],
     ),
     Mutation(
+        "convolutions cross the borders of series",
+        "data/waveform_features.py",
+        "dilation * np.arange(-4, 5)[:, None], first, last)",
+        "dilation * np.arange(-4, 5)[:, None], 0, len(column) - 1)",
+        ["data/test_waveform_features.py::test_convolutions_stay_within_a_series"],
+    ),
+    Mutation(
+        "an expected dwell says nothing of waveforms",
+        "selection/waveform_search.py",
+        "    if dwell is not None:\n        visits",
+        "    if dwell is None:\n        dwell = 1e9\n        visits",
+        ["selection/test_waveform_search.py::test_an_expected_dwell_finds_visits_that_are_many"],
+    ),
+    Mutation(
         "one regime is never the answer",
         "selection/waveform_search.py",
         "stability.max() < _ONE_REGIME",

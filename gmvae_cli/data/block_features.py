@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from gmvae_cli.data.series_data import READ_ROWS, ChannelSummary, SeriesData
 from gmvae_cli.system.scratch import MEMORY_BYTES, Scratch, require_free
 
+Ranges = list[tuple[int, int]]
+
+SHORTEST_BLOCK = 4  # rows, of blocks that a search makes; the standard deviation of fewer says nothing
+_COMPARED_ROWS = 2_000  # by which labellings are compared
 STD_EPSILON = 1e-3  # of a channel's standard deviation; keeps the log of a constant block finite, about 7 below usual
 
 
@@ -109,3 +113,35 @@ def _irregular_rows(data: SeriesData) -> tuple[NDArray[np.int64], NDArray[np.int
         holes.append(row + np.flatnonzero(steps > 1))
         missing.append(steps[steps > 1] - 1)
     return np.concatenate(starts), np.concatenate(holes), np.concatenate(missing)
+
+
+# --- samples of blocks -----------------------------------------------------------------------------------------------
+
+
+def pieces(rows: int, count: int, length: int) -> Ranges:
+    """List so many evenly spaced ranges of `length` rows, or all rows in one range where these are not more.
+
+    Ranges of other lengths have the same middles.
+    """
+    span = rows / count
+    if length >= span:
+        return [(0, rows)]
+    starts = [round((index + 0.5) * span - length / 2) for index in range(count)]
+    return [(start, start + length) for start in starts]
+
+
+def compared_rows(ranges: Ranges) -> NDArray[np.int64]:
+    """Choose the rows by which labellings are compared, evenly spaced in the ranges that all of them know."""
+    start, stop = np.array(ranges).T
+    ends = np.cumsum(stop - start)
+    position = np.linspace(0, ends[-1] - 1, min(int(ends[-1]), _COMPARED_ROWS)).astype(int)
+    chosen: NDArray[np.int64] = (stop - ends)[np.searchsorted(ends, position, side="right")] + position
+    return chosen
+
+
+def in_recording(edges: NDArray[np.int64], ranges: Ranges) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return first rows, and last rows + 1, each (n,), of blocks with these edges (n + 1,) in the joined ranges."""
+    start, stop = np.array(ranges).T
+    ends = np.cumsum(stop - start)
+    shift = (stop - ends)[np.searchsorted(ends, edges[:-1], side="right")]
+    return edges[:-1] + shift, edges[1:] + shift

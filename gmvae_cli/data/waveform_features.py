@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from gmvae_cli.data.block_features import STD_EPSILON, block_edges, summarize_blocks
+from gmvae_cli.data.block_features import STD_EPSILON, Ranges, block_edges, pieces, summarize_blocks
 from gmvae_cli.data.series_data import READ_ROWS, SeriesData, Waveforms
 
 Array = NDArray[np.float64]
@@ -21,6 +21,7 @@ LAG = 4  # blocks over which change counts as noise: ARI 0.83 on 70 one-channel 
 _KERNELS = np.array(list(combinations(range(9), 3)))  # (84, 3) positions of weight 2; the others have weight -1
 _QUANTILES = 4  # thresholds for each convolution, as quantiles of it
 _SHARES = 2_016  # in all channels together; of more channels each is convolved with fewer kernels
+_PIECES, _PIECE_BLOCKS = 8, 125  # of a long series, from which features are learned; chosen, not measured
 _SAMPLE_PIECES, _SAMPLE_PIECE = 16, 4_096  # stretches of rows that thresholds are measured on; chosen, not measured
 _LEVEL = 0.2  # size of mean and of log std beside the root of the summed variance of the shares; chosen, see tests
 _COMPONENTS = 30  # principal components of which combinations are made; 15 lose 0.02 ARI, 60 and 100 give as much
@@ -40,17 +41,33 @@ def thresholds_shape(num_channels: int, block_rows: int) -> tuple[int, int, int,
 
 def waveform_features(data: SeriesData, block_rows: int, num_features: int) -> SeriesData:
     """Compute the features of blocks of `block_rows` rows, learned from the series itself, as a series of their own."""
-    thresholds, std_epsilon = measure_thresholds(data, block_rows), STD_EPSILON * data.scale
-    shares = describe_blocks(data, block_rows, thresholds, std_epsilon)[0]
-    projection = slow_projection(shares, len(data.channels), num_features)
-    return with_projection(data, block_rows, Waveforms(thresholds, projection, std_epsilon))
+    ranges = sampled_rows(data.rows, block_rows)
+    with data.pieces(ranges) as sample:
+        thresholds, std_epsilon = measure_thresholds(sample, block_rows), STD_EPSILON * data.scale
+        described, steps, edges = describe_blocks(sample, block_rows, thresholds, std_epsilon)
+    waveforms = Waveforms(thresholds, slow_projection(described, len(data.channels), num_features), std_epsilon)
+    if len(ranges) > 1:
+        return with_projection(data, block_rows, waveforms)
+    return _as_series(data, described @ waveforms.projection, steps, edges, waveforms)
+
+
+def sampled_rows(rows: int, block_rows: int) -> Ranges:
+    """List the ranges of rows from which features are learned: all rows, or evenly spaced pieces of very many."""
+    return pieces(rows, _PIECES, _PIECE_BLOCKS * block_rows)
 
 
 def with_projection(data: SeriesData, block_rows: int, waveforms: Waveforms) -> SeriesData:
     """Compute the features of blocks of another series, or the same, as those were that a model learned from."""
     thresholds, projection, std_epsilon = waveforms
     values, steps, edges = describe_blocks(data, block_rows, thresholds, std_epsilon, projection)
-    features = SeriesData.from_arrays(values, steps, waveform_names(projection.shape[1]), data.name)
+    return _as_series(data, values, steps, edges, waveforms)
+
+
+def _as_series(
+    data: SeriesData, values: Array, steps: NDArray[np.int64], edges: NDArray[np.int64], waveforms: Waveforms
+) -> SeriesData:
+    """Return features (B, F) of blocks as a series of their own."""
+    features = SeriesData.from_arrays(values, steps, waveform_names(values.shape[1]), data.name)
     features.edges, features.waveforms = edges, waveforms
     return features
 
@@ -62,12 +79,12 @@ def measure_thresholds(data: SeriesData, block_rows: int) -> Array:
     length = min(data.rows, _SAMPLE_PIECE + 8 * int(dilations[-1]))
     pieces = min(_SAMPLE_PIECES, -(-data.rows // length))
     starts = np.unique(np.linspace(0, data.rows - length, pieces).astype(int))
-    sample = [data.read(start, start + length)[0] for start in starts.tolist()]
+    sample = [data.read(start, start + length) for start in starts.tolist()]
     levels = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
     thresholds = np.zeros((len(data.channels), len(dilations), len(kernels), _QUANTILES))
     for channel in range(len(data.channels)):
         for index, dilation in enumerate(dilations):
-            shifted = [_shifted(piece[:, channel], int(dilation)) for piece in sample]
+            shifted = [_shifted(values[:, channel], steps, int(dilation)) for values, steps in sample]
             for number, kernel in enumerate(kernels):
                 found = np.concatenate([_convolved(part, kernel) for part in shifted])
                 found = found[~np.isnan(found)]
@@ -81,7 +98,7 @@ def describe_blocks(
 ) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:
     """Describe every block by shares, then by the mean and the log standard deviation of each channel.
 
-    Convolutions see the rows before and behind a block, also those of another series beside it.
+    Convolutions see the rows before and behind a block, as far as its series reaches.
 
     Args:
         projection: (M, F) applied to the blocks of a portion of the rows at once, so that a long file fits into memory.
@@ -96,8 +113,8 @@ def describe_blocks(
     for start in range(0, len(steps), portion):
         part = edges[start : min(start + portion, len(steps)) + 1]
         first = max(0, int(part[0]) - reach)
-        values = data.read(first, min(data.rows, int(part[-1]) + reach))[0]
-        shares = _shares(values, part - first, thresholds, _dilations(block_rows))
+        values, follows = data.read(first, min(data.rows, int(part[-1]) + reach))
+        shares = _shares(values, follows, part - first, thresholds, _dilations(block_rows))
         inside = values[part[0] - first : part[-1] - first]
         described = np.concatenate([shares, summarize_blocks(inside, part, std_epsilon)], axis=1)
         parts.append(described if projection is None else described @ projection)
@@ -149,14 +166,24 @@ def _kernels(num_channels: int, num_dilations: int) -> NDArray[np.int64]:
     return chosen
 
 
-def _shares(values: Array, edges: NDArray[np.int64], thresholds: Array, dilations: NDArray[np.int64]) -> Array:
-    """Compute the shares of rows above the thresholds: values (n, D), edges (B + 1,) of blocks in them -> (B, F)."""
+def _shares(
+    values: Array,
+    steps: NDArray[np.int64],
+    edges: NDArray[np.int64],
+    thresholds: Array,
+    dilations: NDArray[np.int64],
+) -> Array:
+    """Compute the shares of rows above the thresholds, (B, F).
+
+    Args:
+        values: (n, D) and steps: (n,), as of `SeriesData.read`. edges: (B + 1,) of blocks in them.
+    """
     D, _, k, _ = thresholds.shape
     kernels = _kernels(D, len(dilations))
     columns = []
     for channel in range(D):
         for index, dilation in enumerate(dilations.tolist()):
-            shifted = _shifted(values[:, channel], dilation)[:, edges[0] : edges[-1]]
+            shifted = _shifted(values[:, channel], steps, dilation)[:, edges[0] : edges[-1]]
             known = np.add.reduceat(~np.isnan(shifted.sum(axis=0)), edges[:-1] - edges[0], dtype=np.int64)
             divisor = np.where(2 * known > np.diff(edges), known, np.nan)
             for number in range(k):
@@ -167,10 +194,14 @@ def _shares(values: Array, edges: NDArray[np.int64], thresholds: Array, dilation
     return np.stack(columns, axis=1)
 
 
-def _shifted(column: Array, dilation: int) -> Array:
-    """Stack a column (n,) shifted by -4 to 4 dilations, the ends repeated: (9, n)."""
-    padded = np.pad(column, 4 * dilation, mode="edge")
-    return np.stack([padded[shift * dilation : shift * dilation + len(column)] for shift in range(9)])
+def _shifted(column: Array, steps: NDArray[np.int64], dilation: int) -> Array:
+    """Stack a column (n,) shifted by -4 to 4 dilations within each series, whose ends are repeated: (9, n)."""
+    rows = np.arange(len(column))
+    starts = np.flatnonzero(steps == 0)
+    first = np.maximum.accumulate(np.where(steps == 0, rows, 0))
+    last = np.append(starts, len(column))[np.searchsorted(starts, rows, side="right")] - 1
+    shifted: Array = column[np.clip(rows + dilation * np.arange(-4, 5)[:, None], first, last)]
+    return shifted
 
 
 def _convolved(shifted: Array, kernel: NDArray[np.int64]) -> Array:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gmvae_cli.config import ModelConfig, TrainConfig
 from gmvae_cli.core import Parameters
+from gmvae_cli.data.block_features import compared_rows
 from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.metrics.partition import agreements
@@ -25,9 +26,9 @@ from gmvae_cli.model.chain import Chain, stationary
 from gmvae_cli.selection.consensus import Consensus, consensus
 from gmvae_cli.selection.row_model import PASSES, REGIME_COUNTS, RESTARTS, FitTask, RowModel, best_row_model, fit_task
 from gmvae_cli.selection.sampling_rate import stride
-from gmvae_cli.selection.views import View, compared_rows, views
+from gmvae_cli.selection.views import View, seen_rows, views
 from gmvae_cli.selection.waveform_search import choose_waveforms
-from gmvae_cli.system.concurrency import in_processes
+from gmvae_cli.system.concurrency import Processes
 from gmvae_cli.system.device import configure_process
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.em import EM
@@ -81,24 +82,39 @@ def choose(
     Returns:
         the model, and where its training starts.
     """
-    spacing = stride(data)
+    with Processes() as processes:
+        return _choose(data, regimes, dwell, config, progress, processes)
+
+
+def _choose(
+    data: SeriesData,
+    regimes: int | None,
+    dwell: float | None,
+    config: TrainConfig,
+    progress: Progress,
+    processes: Processes,
+) -> tuple[ModelConfig, Start]:
+    """Choose as `choose` does, with the given worker processes."""
     task = fit_task(data, config)
-    row_model = best_row_model(task, regimes, progress)
+    progress("regimes", 0, None)
+    row_model = best_row_model(task, regimes, progress, processes)
     if row_model.credible and _is_stable(row_model, task):
         reason = _because_of_rows(row_model, regimes)
         return replace(row_model.model, join_passages=True), Start(row_model.parameters, dwell, reason=reason)
     counts = sorted({*REGIME_COUNTS, regimes or 2})
-    if regimes != 1 and dwell is None and len(data.channels) <= _WAVEFORM_CHANNELS:
-        waveforms = choose_waveforms(data, regimes, counts, config)
+    if regimes != 1 and len(data.channels) <= _WAVEFORM_CHANNELS:
+        progress("waveforms", 0, None)
+        waveforms = choose_waveforms(data, regimes, counts, dwell, config)
         if waveforms is not None:
             model, start = waveforms
             return model, replace(start, reason=_because_of_waveforms(row_model, model.regimes))
+    spacing = stride(data)
     tasks = [] if regimes == 1 else _tasks(data, spacing, counts, dwell, config)
-    candidates = _candidates(tasks, progress)
+    candidates = _candidates(tasks, progress, processes)
     if not candidates:
         reason = "one regime, as asked" if regimes == 1 else "the file is too short to compare time scales"
         return replace(config.model, regimes=regimes or 1, stride=spacing), Start(dwell=dwell, reason=reason)
-    rows = compared_rows(data.rows, min(task.view.block_rows for task in tasks))
+    rows = compared_rows(seen_rows(data.rows, min(task.view.block_rows for task in tasks)))
     labels = np.stack([candidate.at(rows) for candidate in candidates])
     scales = np.unique([candidate.scale for candidate in candidates], return_inverse=True)[1]
     counts = sorted({candidate.regimes for candidate in candidates})
@@ -196,11 +212,11 @@ def _suited(every: Sequence[View], dwell: float) -> list[View]:
     return [view for view in fine if dwell <= 2 * _LONGEST_WINDOW * view.block_rows] or fine
 
 
-def _candidates(tasks: Sequence[_Task], progress: Progress) -> list[Candidate]:
+def _candidates(tasks: Sequence[_Task], progress: Progress, processes: Processes) -> list[Candidate]:
     """Compute the labellings of all tasks, in the order of the tasks."""
     progress("views", 0, len(tasks))
     by_task: list[list[Candidate]] = [[] for _ in tasks]
-    for done, (index, labellings) in enumerate(in_processes(_labellings, tasks)):
+    for done, (index, labellings) in enumerate(processes.run(_labellings, tasks)):
         task = tasks[index]
         by_task[index] = [Candidate(task.view, task.model.regimes, labels) for labels in labellings]
         progress("views", done + 1, len(tasks))

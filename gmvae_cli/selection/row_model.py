@@ -19,7 +19,7 @@ from gmvae_cli.metrics.passages import labelled_by
 from gmvae_cli.metrics.segments import runs
 from gmvae_cli.model.ar_density import log_likelihoods
 from gmvae_cli.model.chain import Chain, persistent, stationary
-from gmvae_cli.system.concurrency import in_processes
+from gmvae_cli.system.concurrency import Processes
 from gmvae_cli.system.device import configure_process
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.training.em import EM
@@ -113,7 +113,7 @@ def fit_task(data: SeriesData, config: TrainConfig) -> FitTask:
     return FitTask(values, steps, whole.mean, whole.scale, config.model, config.seed)
 
 
-def best_row_model(task: FitTask, regimes: int | None, progress: Progress) -> RowModel:
+def best_row_model(task: FitTask, regimes: int | None, progress: Progress, processes: Processes) -> RowModel:
     """Return the model with so many regimes that are no passages; with None that of smallest BIC, if errors are white.
 
     Where even many regimes leave errors that are not white, or some that are passages, it is the model as fitted.
@@ -121,12 +121,14 @@ def best_row_model(task: FitTask, regimes: int | None, progress: Progress) -> Ro
     first = _fitted(task.with_regimes(regimes or _SUFFICIENT_REGIMES))
     fits = {first.model.regimes: first}
     if regimes is None and first.white:
-        _fit_all(task, _FIRST_COUNTS, fits, progress)
+        _fit_all(task, _FIRST_COUNTS, fits, progress, processes)
         if _smallest_bic(fits).model.regimes in (min(fits), max(fits)):
-            _fit_all(task, _FEWER if _smallest_bic(fits).model.regimes == min(fits) else _MORE, fits, progress)
+            _fit_all(
+                task, _FEWER if _smallest_bic(fits).model.regimes == min(fits) else _MORE, fits, progress, processes
+            )
         return _without_passages(task, _smallest_bic(fits))
     if regimes is not None and first.white and first.passing.any():
-        _fit_all(task, range(regimes + _MORE_REGIMES, regimes, -1), fits, progress)
+        _fit_all(task, range(regimes + _MORE_REGIMES, regimes, -1), fits, progress, processes)
         lasting = {count: fit for count, fit in fits.items() if np.count_nonzero(~fit.passing) == regimes}
         return _without_passages(task, _smallest_bic(lasting)) if lasting else first
     return first
@@ -138,9 +140,12 @@ def _smallest_bic(fits: dict[int, RowModel]) -> RowModel:
     return fits[min(distinct or sorted(fits), key=lambda count: fits[count].bic)]
 
 
-def _fit_all(task: FitTask, counts: Sequence[int], fits: dict[int, RowModel], progress: Progress) -> None:
+def _fit_all(
+    task: FitTask, counts: Sequence[int], fits: dict[int, RowModel], progress: Progress, processes: Processes
+) -> None:
     """Add fits with so many regimes, in worker processes; the longest should come first."""
-    for done, (index, fit) in enumerate(in_processes(_fitted, [task.with_regimes(count) for count in counts])):
+    progress("regimes", 0, len(counts))
+    for done, (index, fit) in enumerate(processes.run(_fitted, [task.with_regimes(count) for count in counts])):
         fits[counts[index]] = fit
         progress("regimes", done + 1, len(counts))
 

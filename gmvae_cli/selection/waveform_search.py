@@ -14,56 +14,68 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gmvae_cli.config import ModelConfig, TrainConfig
-from gmvae_cli.data.block_features import STD_EPSILON
+from gmvae_cli.data.block_features import SHORTEST_BLOCK, STD_EPSILON, compared_rows, in_recording
 from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.data.waveform_features import LAG, describe_blocks, measure_thresholds, slow_projection
+from gmvae_cli.data.waveform_features import LAG, describe_blocks, measure_thresholds, sampled_rows, slow_projection
 from gmvae_cli.metrics.segments import runs
 from gmvae_cli.selection.consensus import Consensus, consensus
 from gmvae_cli.selection.discrimination import discrimination
 from gmvae_cli.selection.period import common_period
+from gmvae_cli.selection.views import EXTRA_ROWS
 from gmvae_cli.training.em import EM
 from gmvae_cli.training.initialization import start_from_labels
 from gmvae_cli.training.trained_model import Start
 
 FEATURES = 8  # of a block; 4 lose 0.02 ARI on 70 one-channel recordings, 15 and 30 give 0.01 less
 _FEWEST_FEATURES = 2  # chosen, not measured
-_EXTRA_ROWS = 3  # a regime of D features needs D + 3 blocks, as in training
 _LENGTHS = (1, 2)  # block lengths, in periods
 _LAGS = (1, LAG, 8)  # blocks over which change counts as noise
 _SEGMENTS = (6, 10, 15)  # numbers of segments; more lose 0.05, and fewer 0.03
-_MOST_BLOCKS, _FEWEST_BLOCKS = 1_000, 60  # a division costs the square of the number; 240 at least lose 0.02 ARI
+_SEGMENTS_OF_A_PIECE = (3, 5, 8)  # the same in each piece of a long recording; chosen, not measured
+_SEGMENTS_PER_VISIT = (1, 2, 3)  # where it is known how long one lasts: segments too many are joined again, few are not
+_MOST_SEGMENTS = 100  # a division costs 10 ms for each
+_FEWEST_BLOCKS = 60  # 240 at least lose 0.02 ARI
+_BLOCKS_PER_VISIT = 4  # an expected visit is seen in no fewer blocks; chosen, not measured
 _BLOCKS_WITHOUT_PERIOD = 300  # where the recording has no period; chosen, not measured
-_SHORTEST_BLOCK = 4  # rows
-_FEWEST_ROWS = 2 * LAG * _SHORTEST_BLOCK * 4  # below, there is nothing to learn features from; chosen, not measured
+_FEWEST_ROWS = 2 * LAG * SHORTEST_BLOCK * 4  # below, there is nothing to learn features from; chosen, not measured
 # Stability below which there is one regime: 9 of 11 recordings of one regime lie below, 66 of 66 others above 0.63.
 _ONE_REGIME = 0.6
-_COMPARED_ROWS = 2_000  # rows, evenly spaced, by which labellings are compared
 
 
 class Blocks(NamedTuple):
-    """Blocks of rows with slow features: edges (B + 1,) and features (B, F), for each lag."""
+    """Blocks of rows with slow features, of a long recording those of some pieces.
+
+    Args:
+        rows: in a block. steps, first, stop: (B,) as of a `View`. pieces: in which the blocks lie.
+        features: (B, F) for each lag.
+    """
 
     rows: int
-    edges: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    first: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    pieces: int
     features: list[NDArray[np.float64]]
 
 
 def choose_waveforms(
-    data: SeriesData, regimes: int | None, counts: Sequence[int], config: TrainConfig
+    data: SeriesData, regimes: int | None, counts: Sequence[int], dwell: float | None, config: TrainConfig
 ) -> tuple[ModelConfig, Start] | None:
     """Return a model of waveforms and where its training starts; None for a recording too short for it.
 
     Args:
         regimes: K, None if the labellings shall say. counts: the numbers of regimes that labellings have.
+        dwell: rows that a visit is expected to last, if known: it decides how many segments there are.
     """
     if data.rows < _FEWEST_ROWS:
         return None
-    all_blocks = [_blocks(data, length) for length in _block_lengths(data)]
-    numbers, labels = _labellings(all_blocks, data.rows, counts)
+    all_blocks = [_blocks(data, length) for length in _block_lengths(data, dwell)]
+    blocks = all_blocks[0]
+    compared = compared_rows(sampled_rows(data.rows, blocks.rows))
+    numbers, labels = _labellings(all_blocks, compared, counts, dwell)
     if not len(numbers):
         return None
-    blocks = all_blocks[0]
     candidates = [regimes] if regimes else sorted(set(numbers.tolist()))
     candidates = [count for count in candidates if _num_features(blocks, count) >= _FEWEST_FEATURES]
     if not candidates:
@@ -72,38 +84,42 @@ def choose_waveforms(
     stability = np.array([_stability(result, numbers) for result in agreed])
     if regimes is None and stability.max() < _ONE_REGIME:
         return replace(config.model, regimes=1), Start()
-    by_blocks = [result.labels(labels)[_nearest(blocks, data.rows)] for result in agreed]
+    nearest = np.searchsorted(compared, (blocks.first + blocks.stop) // 2).clip(0, len(compared) - 1)
+    by_blocks = [result.labels(labels)[nearest] for result in agreed]
     features = blocks.features[_LAGS.index(LAG)]
     merit = [
         max(stable, 0) ** 2 * max(discrimination(features, np.unique(by_block, return_inverse=True)[1]), 0)
         for stable, by_block in zip(stability, by_blocks, strict=True)
     ]
     chosen = int(np.argmax(merit))
-    best, by_block = agreed[chosen], by_blocks[chosen]
-    num_features = _num_features(blocks, best.regimes)
-    model = replace(config.model, regimes=best.regimes, summarize=blocks.rows, waveforms=num_features)
-    dwell = len(by_block) / len(runs(by_block))
-    lagged_rows = training_rows(data, model)
-    rows = lagged_rows.rows(0, len(lagged_rows))
-    start = start_from_labels(EM.over(rows, model, len(lagged_rows.mean), dwell), rows, by_block)
-    return model, Start(start, dwell, max(float(stability[chosen]), 0.0))
+    model = replace(config.model, regimes=agreed[chosen].regimes)
+    return _start_from(blocks, by_blocks[chosen], dwell, model, max(float(stability[chosen]), 0.0))
+
+
+def _start_from(
+    blocks: Blocks, labels: NDArray[np.int64], expected_dwell: float | None, model: ModelConfig, agreement: float
+) -> tuple[ModelConfig, Start]:
+    """Fit a start for training to labels (B,) of blocks, in the features that training will learn again."""
+    num_features = _num_features(blocks, model.regimes)
+    dwell = len(labels) / len(runs(labels))
+    if expected_dwell is not None:
+        dwell = max(1.0, expected_dwell / blocks.rows)
+    with SeriesData.from_arrays(blocks.features[_LAGS.index(LAG)][:, :num_features], blocks.steps) as features:
+        lagged_rows = training_rows(features, model)
+        rows = lagged_rows.rows(0, len(lagged_rows))
+        start = start_from_labels(EM.over(rows, model, num_features, dwell), rows, labels)
+    return replace(model, summarize=blocks.rows, waveforms=num_features), Start(start, dwell, agreement)
 
 
 def _num_features(blocks: Blocks, regimes: int) -> int:
     """Return the features that training has blocks enough for: a regime of D features needs D + 3."""
-    return min(FEATURES, (len(blocks.edges) - 2) // regimes - _EXTRA_ROWS)
+    return min(FEATURES, (len(blocks.first) - 1) // regimes - EXTRA_ROWS)
 
 
 def _stability(agreed: Consensus, numbers: NDArray[np.int64]) -> float:
     """Average the ARI of a consensus of K regimes with the labellings that have K regimes as well."""
     same = numbers == agreed.regimes
     return float(agreed.agreed[same].mean()) if same.any() else 0.0
-
-
-def _nearest(blocks: Blocks, rows: int) -> NDArray[np.int64]:
-    """Return the compared row nearest to the middle of each block, (B,)."""
-    compared = _compared(rows)
-    return np.searchsorted(compared, (blocks.edges[:-1] + blocks.edges[1:]) // 2).clip(0, len(compared) - 1)
 
 
 def divide(features: NDArray[np.float64], most: int) -> list[NDArray[np.int64]]:
@@ -154,35 +170,40 @@ def join(features: NDArray[np.float64], segments: NDArray[np.int64], regimes: in
     return np.unique(labels, return_inverse=True)[1]
 
 
-def _block_lengths(data: SeriesData) -> list[int]:
+def _block_lengths(data: SeriesData, dwell: float | None) -> list[int]:
     period = common_period(data) or data.rows / _BLOCKS_WITHOUT_PERIOD
-    shortest = max(_SHORTEST_BLOCK, data.rows // _MOST_BLOCKS)
-    longest = max(shortest, data.rows // _FEWEST_BLOCKS)
-    return sorted({round(min(max(periods * period, shortest), longest)) for periods in _LENGTHS})
+    longest = data.rows // _FEWEST_BLOCKS
+    if dwell is not None:
+        longest = min(longest, int(dwell / _BLOCKS_PER_VISIT))
+    longest = max(SHORTEST_BLOCK, longest)
+    return sorted({round(min(max(periods * period, SHORTEST_BLOCK), longest)) for periods in _LENGTHS})
 
 
 def _blocks(data: SeriesData, block_rows: int) -> Blocks:
-    thresholds = measure_thresholds(data, block_rows)
-    described, _, edges = describe_blocks(data, block_rows, thresholds, STD_EPSILON * data.scale)
+    ranges = sampled_rows(data.rows, block_rows)
+    with data.pieces(ranges) as sample:
+        thresholds = measure_thresholds(sample, block_rows)
+        described, steps, edges = describe_blocks(sample, block_rows, thresholds, STD_EPSILON * data.scale)
     missing = np.isnan(described)
     means = np.where(missing, 0, described).sum(axis=0) / np.maximum((~missing).sum(axis=0), 1)
     known = np.where(missing, means, described)
     projections = [slow_projection(described, len(data.channels), FEATURES, lag) for lag in _LAGS]
-    return Blocks(block_rows, edges, [known @ projection for projection in projections])
+    features = [known @ projection for projection in projections]
+    return Blocks(block_rows, steps, *in_recording(edges, ranges), len(ranges), features)
 
 
 def _labellings(
-    all_blocks: Sequence[Blocks], rows: int, counts: Sequence[int]
+    all_blocks: Sequence[Blocks], compared: NDArray[np.int64], counts: Sequence[int], dwell: float | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Label the compared rows: numbers of regimes (C,), and labels (C, n)."""
-    compared = _compared(rows)
+    """Label the compared rows (n,): numbers of regimes (C,), and labels (C, n)."""
     numbers: list[int] = []
     labels: list[NDArray[np.int64]] = []
     for blocks in all_blocks:
-        block_of = np.searchsorted(blocks.edges, compared, side="right") - 1
+        block_of = np.searchsorted(blocks.first, compared, side="right") - 1
+        segment_counts = _segment_counts(blocks, dwell)
         for features in blocks.features:
-            divisions = divide(features - features.mean(axis=0), max(_SEGMENTS))
-            for most in _SEGMENTS:
+            divisions = divide(features - features.mean(axis=0), max(segment_counts))
+            for most in segment_counts:
                 segments = divisions[min(most, len(divisions)) - 1]
                 for count in counts:
                     if count <= len(np.unique(segments)):
@@ -191,5 +212,12 @@ def _labellings(
     return np.array(numbers), np.array(labels)
 
 
-def _compared(rows: int) -> NDArray[np.int64]:
-    return np.linspace(0, rows - 1, min(rows, _COMPARED_ROWS)).astype(int)
+def _segment_counts(blocks: Blocks, dwell: float | None) -> list[int]:
+    """Choose the numbers of segments that blocks are divided into."""
+    wanted: Sequence[float] = _SEGMENTS
+    if dwell is not None:
+        visits = float((blocks.stop - blocks.first).sum() / dwell)
+        wanted = [min(max(2.0, share * visits), _MOST_SEGMENTS) for share in _SEGMENTS_PER_VISIT]
+    elif blocks.pieces > 1:
+        wanted = [count * blocks.pieces for count in _SEGMENTS_OF_A_PIECE]
+    return sorted({round(count) for count in wanted})

@@ -7,8 +7,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from typing import TypeVar, cast
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Self, TypeVar, cast
 
 from gmvae_cli.errors import GmvaeError
 
@@ -27,6 +28,42 @@ def prefetch(items: Iterable[Item]) -> Iterator[Item]:
             yield cast(Item, item)
 
 
+class Processes:
+    """Worker processes that several rounds of work share: one takes about 1.5 CPU seconds before it begins to work.
+
+    The first round with work for more than one starts them. A context manager: none is left behind.
+
+    Args:
+        most: of them, if fewer than this one may use processors.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self._stack, self._most = ExitStack(), most
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._stack.__exit__(kind, error, trace)
+
+    def run(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
+        """Compute every task; as `in_processes`, but its processes stay for the next round."""
+        if min(len(tasks), num_processors()) <= 1:
+            yield from ((index, work(task)) for index, task in enumerate(tasks))
+            return
+        if self._pool is None:
+            workers = min(self._most or num_processors(), num_processors())
+            self._pool = self._stack.enter_context(_process_pool(workers))
+        with _interrupts_ignored():  # a submission starts processes
+            submit = self._pool.submit
+            position: dict[Future[Result], int] = {submit(work, task): index for index, task in enumerate(tasks)}
+        for future in as_completed(position):
+            yield position[future], future.result()
+
+
 def in_processes(work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
     """Compute every task, in as many processes as this one may use processors; yield (position, result) as they finish.
 
@@ -38,15 +75,8 @@ def in_processes(work: Callable[[Task], Result], tasks: Sequence[Task]) -> Itera
     Raises:
         GmvaeError: a worker process was killed. An error in `work` is raised as it is.
     """
-    workers = min(len(tasks), num_processors())
-    if workers <= 1:
-        yield from ((index, work(task)) for index, task in enumerate(tasks))
-        return
-    with _process_pool(workers) as pool:
-        with _interrupts_ignored():  # the first submission starts the processes
-            position: dict[Future[Result], int] = {pool.submit(work, task): index for index, task in enumerate(tasks)}
-        for future in as_completed(position):
-            yield position[future], future.result()
+    with Processes(len(tasks)) as processes:
+        yield from processes.run(work, tasks)
 
 
 def num_processors() -> int:

@@ -75,3 +75,29 @@ def test_another_reading_with_the_same_description_gives_the_same_features(value
 def test_a_constant_series_has_features_of_zero():
     with SeriesData.from_arrays(np.full((300, 1), 5.0)) as data:
         np.testing.assert_array_equal(features.waveform_features(data, 10, 2).read(0, 30)[0], 0)
+
+
+def test_convolutions_stay_within_a_series(values):
+    """Two series end to end have the blocks that each has alone, whatever lies beside them."""
+    steps = np.minimum(np.arange(900), 1)
+    steps[400] = 0
+    with SeriesData.from_arrays(values, steps) as data, SeriesData.from_arrays(values[400:]) as alone:
+        thresholds, std_epsilon = features.measure_thresholds(data, 40), STD_EPSILON * data.scale
+        both = features.describe_blocks(data, 40, thresholds, std_epsilon)[0]
+        second = features.describe_blocks(alone, 40, thresholds, std_epsilon)[0]
+    np.testing.assert_array_equal(both[10:], second)
+
+
+def test_features_of_a_long_series_are_learned_from_pieces(generator, monkeypatch):
+    """So the cost is flat: the description of all blocks would take 3 GB for 10^7 rows of period 50."""
+    seen = []
+    learn = features.slow_projection
+
+    def noted(described, *rest):
+        seen.append(described)
+        return learn(described, *rest)
+
+    monkeypatch.setattr(features, "slow_projection", noted)
+    with SeriesData.from_arrays(generator.normal(size=(40_000, 1))) as data:
+        assert features.waveform_features(data, 20, 3).rows == 2_000
+    assert [len(described) for described in seen] == [1_000]

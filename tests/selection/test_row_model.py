@@ -5,6 +5,7 @@ from gmvae_cli.config import TrainConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.metrics.partition import adjusted_rand, contingency
 from gmvae_cli.selection.row_model import best_row_model, fit_task
+from gmvae_cli.system.concurrency import Processes
 from gmvae_cli.system.progress import silent
 
 pytestmark = pytest.mark.usefixtures("one_process")
@@ -17,7 +18,7 @@ def ari(true, labels):
 
 def row_model(values, regimes=None):
     with SeriesData.from_arrays(values) as data:
-        return best_row_model(fit_task(data, TrainConfig()), regimes, silent)
+        return best_row_model(fit_task(data, TrainConfig()), regimes, silent, Processes())
 
 
 def machine(rng, cycles, visits=(50, 20, 80)):

@@ -3,8 +3,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from gmvae_cli.data.block_features import compared_rows
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.selection.views import block_lengths, compared_rows, pieces, views
+from gmvae_cli.selection.views import block_lengths, seen_rows, views
 
 
 def test_every_view_stands_for_every_row():
@@ -45,12 +46,12 @@ def test_a_longer_recording_has_the_same_blocks_and_some_longer_ones(spacing):
 
 
 def test_pieces_have_the_same_middles_at_every_scale():
-    scales = [pieces(10**6, block_rows) for block_rows in (1, 4, 16)]
+    scales = [seen_rows(10**6, block_rows) for block_rows in (1, 4, 16)]
     for finer, coarser in pairwise(scales):
         for (start, stop), (first, last) in zip(finer, coarser, strict=True):
             assert first <= start < stop <= last
             assert abs((start + stop) - (first + last)) <= 2
-    assert pieces(10**6, 64) == [(0, 10**6)]
+    assert seen_rows(10**6, 64) == [(0, 10**6)]
 
 
 def test_a_long_recording_is_seen_in_pieces_at_fine_scales_and_as_a_whole_at_coarse_ones():
@@ -58,7 +59,7 @@ def test_a_long_recording_is_seen_in_pieces_at_fine_scales_and_as_a_whole_at_coa
     count = np.arange(300_000)
     with SeriesData.from_arrays(count[:, None].astype(float)) as data:
         seen = views(data, 1)
-    compared = compared_rows(300_000, 1)
+    compared = compared_rows(seen_rows(300_000, 1))
     assert len(compared) == 2_000 and compared[-1] - compared[0] > 250_000
     for view in seen:
         assert len(view.values) <= 33_000

@@ -26,7 +26,7 @@ def oscillation(rng, true, period=40):
 def test_kinds_of_oscillation_are_found_and_counted(generator, count):
     true = np.repeat([*range(count), *range(count)], 1_200)
     with SeriesData.from_arrays(oscillation(generator, true)) as data:
-        model, start = choose_waveforms(data, None, COUNTS, TrainConfig())
+        model, start = choose_waveforms(data, None, COUNTS, None, TrainConfig())
         lagged_rows = training_rows(data, model)
         rows = lagged_rows.rows(0, len(lagged_rows))
         labels = np.repeat(smoothed_labels(rows, start.initial, False), np.diff(lagged_rows.data.edges))
@@ -42,7 +42,7 @@ def test_levels_that_waveforms_do_not_show_are_found(generator):
     for row in range(1, len(true)):
         noise[row] = 0.8 * noise[row - 1] + 0.6 * generator.normal()
     with SeriesData.from_arrays((noise + 3 * true)[:, None]) as data:
-        model, start = choose_waveforms(data, 3, COUNTS, TrainConfig())
+        model, start = choose_waveforms(data, 3, COUNTS, None, TrainConfig())
         lagged_rows = training_rows(data, model)
         labels = smoothed_labels(lagged_rows.rows(0, len(lagged_rows)), start.initial, False)
         labels = np.repeat(labels, np.diff(lagged_rows.data.edges))
@@ -51,12 +51,12 @@ def test_levels_that_waveforms_do_not_show_are_found(generator):
 
 def test_one_kind_of_oscillation_is_one_regime(generator):
     with SeriesData.from_arrays(oscillation(generator, np.zeros(4_000, np.int64))) as data:
-        assert choose_waveforms(data, None, COUNTS, TrainConfig())[0] == ModelConfig(regimes=1)
+        assert choose_waveforms(data, None, COUNTS, None, TrainConfig())[0] == ModelConfig(regimes=1)
 
 
 def test_a_recording_too_short_has_no_waveforms(generator):
     with SeriesData.from_arrays(generator.normal(size=(60, 1))) as data:
-        assert choose_waveforms(data, None, COUNTS, TrainConfig()) is None
+        assert choose_waveforms(data, None, COUNTS, None, TrainConfig()) is None
 
 
 def test_divisions_are_the_best_of_all(generator):
@@ -101,3 +101,38 @@ def test_noise_has_no_period(generator):
     assert period_of(generator.normal(size=2_000)) is None
     assert period_of(np.full(100, np.nan)) is None
     assert period_of(np.zeros(100)) is None
+
+
+def labels_of(data, model, start):
+    lagged_rows = training_rows(data, model)
+    rows = lagged_rows.rows(0, len(lagged_rows))
+    return np.repeat(smoothed_labels(rows, start.initial, False), np.diff(lagged_rows.data.edges))
+
+
+def test_a_long_recording_has_blocks_as_short_as_a_short_one(generator):
+    """300,000 rows in visits of 900: a thousandth of them are 7 periods of 40 rows."""
+    lengths = generator.integers(600, 1_200, size=330)
+    true = np.repeat(np.arange(330) % 2, lengths)
+    with SeriesData.from_arrays(oscillation(generator, true)) as data:
+        model, start = choose_waveforms(data, 2, COUNTS, None, TrainConfig())
+        labels = labels_of(data, model, start)
+    assert model.summarize == 40
+    assert recovery.ari(true, labels) > 0.85
+
+
+@pytest.mark.parametrize("dwell", [600, 1_200, 2_400])
+def test_half_and_double_the_dwell_do_no_harm(generator, dwell):
+    true = np.repeat([0, 1, 2, 0, 1, 2, 0, 1], 1_200)
+    with SeriesData.from_arrays(oscillation(generator, true)) as data:
+        model, start = choose_waveforms(data, 3, COUNTS, dwell, TrainConfig())
+        labels = labels_of(data, model, start)
+    assert recovery.ari(true, labels) > 0.95
+    assert start.dwell * model.summarize == pytest.approx(dwell)
+
+
+def test_an_expected_dwell_finds_visits_that_are_many(generator):
+    """Forty visits: more than the fifteen segments that are looked for where nothing is known."""
+    true = np.repeat(np.arange(40) % 2, 300)
+    with SeriesData.from_arrays(oscillation(generator, true, period=20)) as data:
+        labels = labels_of(data, *choose_waveforms(data, 2, COUNTS, 300, TrainConfig()))
+    assert recovery.ari(true, labels) > 0.8

@@ -13,7 +13,7 @@ import pytest
 
 from gmvae_cli.errors import GmvaeError, SeriesError
 from gmvae_cli.system import concurrency
-from gmvae_cli.system.concurrency import in_processes, prefetch
+from gmvae_cli.system.concurrency import Processes, in_processes, prefetch
 
 
 def square_and_process(number):
@@ -70,6 +70,14 @@ def test_every_task_is_done_once_in_another_process(processors):
     results = dict(in_processes(square_and_process, range(6)))
     assert {index: square for index, (square, _) in results.items()} == {index: index * index for index in range(6)}
     assert os.getpid() not in {process for _, process in results.values()}
+
+
+def test_rounds_of_work_share_their_processes(processors):
+    with Processes() as processes:
+        rounds = [{process for _, (_, process) in processes.run(square_and_process, range(6))} for _ in range(2)]
+        assert list(processes.run(square_and_process, [3])) == [(0, (9, os.getpid()))]
+        assert len(multiprocessing.active_children()) == 2
+    assert len(rounds[0] | rounds[1]) == 2
 
 
 @pytest.mark.parametrize(("count", "tasks"), [(1, [2, 3]), (4, [2]), (4, [])])
