@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gmvae_cli.config import ModelConfig, TrainConfig
 from gmvae_cli.core import Parameters
 from gmvae_cli.data.block_features import compared_rows
-from gmvae_cli.data.lagged_rows import training_rows
+from gmvae_cli.data.lagged_rows import Rows, training_rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.metrics.partition import agreements
 from gmvae_cli.metrics.segments import runs
@@ -226,7 +226,7 @@ def _candidates(tasks: Sequence[_Task], progress: Progress, processes: Processes
 def _labellings(task: _Task) -> list[NDArray[np.int16]]:
     """Label a view, (n,) for each window length and seed."""
     configure_process()
-    view, model = task.view, task.model
+    view, model = task.view if task.windows else task.view.reduced(), task.model
     with SeriesData.from_arrays(view.values, view.steps) as data:
         lagged_rows = training_rows(data, model)
         rows = lagged_rows.rows(0, len(lagged_rows))
@@ -265,11 +265,10 @@ def _window_lengths(rows: int, task: _Task) -> Sequence[int]:
 
 
 class _Carried(NamedTuple):
-    """A consensus in a view: labels (n,), the start fitted to them, and the ARI of the labels that EM makes of it."""
+    """A consensus in a view: labels (n,), and their ARI with those that EM makes of them."""
 
     view: View
     labels: NDArray[np.int64]
-    start: Parameters
     kept: float
 
 
@@ -286,7 +285,8 @@ def _start_from(
     carried = [_carried(view, agreed, candidates, model) for view in supporting]
     least = max(carrier.kept for carrier in carried) - _AS_GOOD
     carrying = [carrier for carrier in carried if carrier.kept >= least]
-    view, labels, start, _ = min(carrying, key=lambda carrier: (carrier.view.block_rows, carrier.view.kind != "rows"))
+    view, labels, _ = min(carrying, key=lambda carrier: (carrier.view.block_rows, carrier.view.kind != "rows"))
+    start = _fitted_to(labels, view, model)[2]
     dwell = len(labels) / len(runs(labels))
     if expected_dwell is not None:
         dwell = max(1.0, expected_dwell / view.block_rows)
@@ -297,16 +297,21 @@ def _start_from(
 
 
 def _carried(view: View, agreed: Consensus, candidates: Sequence[Candidate], model: ModelConfig) -> _Carried:
-    """Fit the model to a consensus in a view, and see what a few passes of EM leave of it."""
+    """See what a few passes of EM leave of a consensus in a view."""
     labels = agreed.labels(candidate.at(view.middles) for candidate in candidates)
+    rows, em, start = _fitted_to(labels, view.reduced(), model)
+    fitted = em.run_em(subsample(rows, _FIT_ROWS), start[None], PASSES, calibrate=True)[0][0]
+    left = smoothed_labels(rows, fitted, em.iid_prior)
+    return _Carried(view, labels, float(agreements(np.stack([labels, left]))[0, 1]))
+
+
+def _fitted_to(labels: NDArray[np.int64], view: View, model: ModelConfig) -> tuple[Rows, EM, Parameters]:
+    """Fit the model to labels (n,) of the rows of a view."""
     with SeriesData.from_arrays(view.values, view.steps) as data:
         lagged_rows = training_rows(data, replace(model, stride=1, summarize=1))
         rows = lagged_rows.rows(0, len(lagged_rows))
-        em = EM.over(rows, lagged_rows.model, len(lagged_rows.mean), len(labels) / len(runs(labels)))
-        start = start_from_labels(em, rows, labels)
-        fitted = em.run_em(subsample(rows, _FIT_ROWS), start[None], PASSES, calibrate=True)[0][0]
-        left = smoothed_labels(rows, fitted, em.iid_prior)
-    return _Carried(view, labels, start, float(agreements(np.stack([labels, left]))[0, 1]))
+    em = EM.over(rows, lagged_rows.model, len(lagged_rows.mean), len(labels) / len(runs(labels)))
+    return rows, em, start_from_labels(em, rows, labels)
 
 
 def _at_every_row(parameters: Parameters, spacing: int) -> Parameters:

@@ -22,6 +22,7 @@ from gmvae_cli.data.series_data import READ_ROWS, SeriesData
 
 EXTRA_ROWS = 3  # a regime of D channels needs D + 3 rows, as in training
 _LADDER = 4  # a block is so many times as long as the next shorter one
+_COMPONENTS = 20  # of wide views, in which they are divided into regimes; chosen, not measured
 _FEWEST_BLOCKS = 300  # at the coarsest scale; chosen, not measured
 _PIECES, _PIECE_ROWS = 32, 1_024  # of a view: a long recording is seen in so many pieces of so many rows or blocks
 
@@ -59,6 +60,23 @@ class View(NamedTuple):
         usable = int(np.count_nonzero((missing[1:] + missing[:-1] == 0) & (self.steps[1:] == 1)))
         factor = 1 if self.kind == "rows" else 2
         return usable >= factor * regimes * (len(self.values.T) + EXTRA_ROWS)
+
+    def reduced(self) -> "View":
+        """Return the view in its principal components of standardised columns, where it has more columns than those.
+
+        A fit costs the square of the columns. A missing cell counts as its column's mean; a row of which half is
+        missing has no value.
+        """
+        if self.values.shape[1] <= _COMPONENTS:
+            return self
+        missing = np.isnan(self.values)
+        counts = np.maximum((~missing).sum(axis=0), 1)
+        centred = np.where(missing, 0, self.values - np.where(missing, 0, self.values).sum(axis=0) / counts)
+        variance = np.square(centred).sum(axis=0) / counts
+        standard = centred / np.sqrt(np.where(variance > 0, variance, 1))
+        axes = np.linalg.eigh(standard.T @ standard)[1][:, -_COMPONENTS:]
+        components = np.where(2 * missing.sum(axis=1, keepdims=True) >= missing.shape[1], np.nan, standard @ axes)
+        return self._replace(values=components)
 
 
 def views(data: SeriesData, spacing: int) -> list[View]:

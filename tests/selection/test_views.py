@@ -72,3 +72,19 @@ def test_a_long_recording_is_seen_in_pieces_at_fine_scales_and_as_a_whole_at_coa
         starts = np.flatnonzero(np.append(True, view.first[1:] != view.stop[:-1]))
         np.testing.assert_array_equal(np.flatnonzero(view.steps == 0), starts)
     assert seen[0].at(np.array([0, 299_999])).tolist() == [-1, -1]
+
+
+def test_wide_views_are_divided_in_their_principal_components(generator):
+    """Thirty channels that follow two sources: the last two components hold all; half a row is enough."""
+    sources = generator.normal(size=(2_000, 2)) * [3, 1]
+    values = sources @ generator.normal(size=(2, 30)) + 0.1 * generator.normal(size=(2_000, 30))
+    values[5, :14], values[6, :15] = np.nan, np.nan
+    with SeriesData.from_arrays(values) as data:
+        view = views(data, 1)[0]
+        narrow = views(data.pieces([(0, 2_000)]), 1)[0]._replace(values=values[:, :20])
+    reduced = view.reduced()
+    assert reduced.values.shape == (2_000, 20)
+    assert np.flatnonzero(np.isnan(reduced.values).any(axis=1)).tolist() == [6]
+    known = np.delete(reduced.values, 6, axis=0)
+    assert known[:, -2:].var() > 0.98 * known.var(axis=0).sum() / 2
+    assert narrow.reduced() is narrow
