@@ -2,10 +2,17 @@
 
 import codecs
 import zoneinfo
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from gmvae_cli.errors import ConfigError
 
+MOST_DIGITS = 17  # a double has no more
+_READING = (  # what a model remembers of how its file was read, beside the names of columns
+    *("delimiter", "decimal", "thousands", "na_values", "time_format", "usual_time_format", "timezone"),
+    *("skip_rows", "comment", "encoding", "max_gap", "regular"),
+)
 TIME_FORMATS = ("unix-s", "unix-ms", "unix-us", "unix-ns", "excel", "number")  # beside those with strftime codes
 
 
@@ -18,6 +25,8 @@ class SeriesConfig:
         delimiter: None takes a tab in .tsv, ';' beside a decimal comma, ',' in all others.
         max_gap: rows or a duration; a longer step in time ends the series. regular: time stamps are ignored.
         time_format: strftime codes, or unix-s, unix-ms, unix-us, unix-ns. timezone: of stamps without an offset.
+        digits: significant ones of probabilities and log-likelihoods that are written as text.
+        usual_time_format: of an earlier file, taken where the cells leave several open.
         na_values: texts or numbers that mean missing, beside those of `cells.MISSING`.
     """
 
@@ -34,6 +43,8 @@ class SeriesConfig:
     skip_rows: int = 0
     comment: str | None = None
     encoding: str | None = None
+    digits: int = 6
+    usual_time_format: str | None = None
     sort: bool = False
     max_gap: str | None = None
     regular: bool = False
@@ -53,6 +64,8 @@ class SeriesConfig:
 
     def _check_text(self) -> None:
         """Check the options that say how text is written."""
+        if not 1 <= self.digits <= MOST_DIGITS:
+            raise ConfigError(f"--digits is {self.digits}, but must be from 1 to {MOST_DIGITS}, which gives all")
         if self.skip_rows < 0:
             raise ConfigError(f"--skip-rows is {self.skip_rows}, but must be at least 0")
         for option in ("comment", "thousands"):
@@ -75,3 +88,17 @@ class SeriesConfig:
                 f"--time-format is '{self.time_format}', but must hold codes like %Y-%m-%d %H:%M:%S, or be one of "
                 f"{', '.join(TIME_FORMATS)}"
             )
+
+    def reading(self) -> dict[str, Any]:
+        """Return the options that were given, of those that say how cells are read, by name."""
+        defaults = SeriesConfig()
+        return {name: getattr(self, name) for name in _READING if getattr(self, name) != getattr(defaults, name)}
+
+    def reading_as(self, earlier: Mapping[str, Any]) -> tuple["SeriesConfig", dict[str, Any]]:
+        """Return the options completed by those of an earlier run, and which ones were taken from it."""
+        known: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in earlier.items()
+        }
+        told = self.reading()
+        taken = {name: value for name, value in known.items() if name in _READING and name not in told}
+        return replace(self, **taken), taken

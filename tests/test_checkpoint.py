@@ -197,7 +197,9 @@ def test_a_rejection_stays_one_line_whatever_the_file_says(saved, rejection):
 def test_a_model_of_an_earlier_version_labels_as_it_did(run, tmp_path):
     """`old_models` holds a model that version 0.1.0 wrote in format 2, and a file with the labels that it gave."""
     folder, out = Path(__file__).parent / "old_models", tmp_path / "labelled.csv"
-    result = run("infer", folder / "format_2.csv", "--model", folder / "format_2.safetensors", "--output", out)
+    result = run(
+        "infer", folder / "format_2.csv", "--model", folder / "format_2.safetensors", "--output", out, "--digits", 17
+    )
     assert result.exit_code == 0, result.stderr
     before, now = (pyarrow.csv.read_csv(path) for path in (folder / "format_2.csv", out))
     assert now["regime"].equals(before["regime"])

@@ -143,6 +143,20 @@ def print_ribbon(ribbon: "Ribbon") -> None:
     target.print()
 
 
+def columns_read(columns: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """State which columns are time, series and channels, and how many values each channel lacks."""
+    if not columns:
+        return []
+    named = {role: [entry["name"] for entry in columns if entry["role"] == role] for role in ("time", "series")}
+    parts = [f"{role} {' and '.join(clipped(name) for name in names) or 'none'}" for role, names in named.items()]
+    channels = [
+        clipped(entry["name"]) + (f" ({entry['missing']:,} missing)" if entry["missing"] else "")
+        for entry in columns
+        if entry["role"] == "channel"
+    ]
+    return [("columns", f"{', '.join(parts)}, channels {listed(channels)}")]
+
+
 def print_json(result: Any, leave_out: Sequence[str] = ()) -> None:
     """Print a result dataclass on stdout as one JSON object."""
     values = {field.name: getattr(result, field.name) for field in fields(result) if field.name not in leave_out}

@@ -77,6 +77,14 @@ _DRAWING = {name: option for name, option in _READING.items() if name not in ("s
 }
 
 Files = Annotated[SeriesConfig, options_of(SeriesConfig, **_READING)]
+FilesToLabel = Annotated[
+    SeriesConfig,
+    options_of(
+        SeriesConfig,
+        **_READING,
+        digits=Option("output", "Digits of probabilities and log-likelihoods in CSV; 17 gives all.", "N"),
+    ),
+]
 FilesToDraw = Annotated[SeriesConfig, options_of(SeriesConfig, **_DRAWING)]
 
 Simulation = Annotated[
@@ -239,7 +247,7 @@ def _argument(group: str, metavar: str, explanation: str) -> Any:
 Inputs = Annotated[list[str], _argument("files", "INPUT", "Series files, globs or folders; - is CSV from stdin.")]
 LabelledInput = Annotated[str, _argument("files", "INPUT", "A labelled series file; - is CSV from stdin.")]
 InferredInput = Annotated[str, _argument("files", "INFERRED", "A file that infer wrote; - is CSV from stdin.")]
-SimulatedOutput = Annotated[str, _argument("output", "OUT", ".csv, .csv.gz, .tsv or .parquet; - is CSV to stdout.")]
+SimulatedOutput = Annotated[str, _argument("output", "OUT", ".csv, .parquet and others; - is CSV to stdout.")]
 ModelArgument = Annotated[str, _argument("files", "CKPT", "The model file.")]
 
 ModelIn = Annotated[str, _own("model", "--model", "The trained model.", "CKPT")]

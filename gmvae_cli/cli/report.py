@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gmvae_cli.cli.formatting import (
     byte_size,
     clipped,
+    columns_read,
     count,
     duration,
     listed,
@@ -87,7 +88,7 @@ def train(result: "TrainResult", terminal: Terminal) -> None:
     print_facts(
         *_likelihoods(result.log_likelihood_per_row, result.elbo_per_row, result.evaluated_on),
         ("rows", f"{result.rows:,}"),
-        *_columns(result.columns),
+        *columns_read(result.columns),
         ("modelled as", _modelled_as(result.summarize, result.stride, result.evidence_scale)),
         ("training", f"{result.steps:,} steps{resumed}, {speed}, {ending}"),
     )
@@ -98,6 +99,10 @@ def infer(result: "InferResult", terminal: Terminal) -> None:
     _warn(result, terminal)
     for sentence in (*result.failures, *result.missed):
         terminal.error(sentence)
+    for sentence in result.failed_before:
+        terminal.note(f"as before: {sentence}")
+    if result.redone:
+        terminal.note(f"{count(result.redone, 'output', 'outputs')} older than input or model, made again")
     if result.output == "-":
         terminal.note(f"{result.rows:,} rows labelled, {count(result.segments, 'segment', 'segments')}")
         return
@@ -108,10 +113,14 @@ def infer(result: "InferResult", terminal: Terminal) -> None:
     log_likelihood = number(result.log_likelihood_per_row, 4)
     trained = number(result.training_log_likelihood_per_row, 4)
     print_facts(
-        ("written to", str(result.output)),
+        ("written to", ", ".join(filter(None, (result.output, result.segments_file, result.manifest)))),
         ("rows", f"{result.rows:,} in {count(result.segments, 'segment', 'segments')}"),
-        *_columns(result.columns),
-        *([("files", _files(result))] if result.files + result.skipped + len(result.failures) != 1 else []),
+        *columns_read(result.columns),
+        *(
+            [("files", _files(result))]
+            if result.files + result.skipped + len(result.failures) + len(result.failed_before) != 1
+            else []
+        ),
         ("log-likelihood", f"{log_likelihood} per row in data units; in training {trained}"),
         ("time", f"{result.seconds:.1f} s"),
     )
@@ -136,7 +145,7 @@ def segment(result: "SegmentResult", terminal: Terminal) -> None:
         ("written to", ", ".join(name for name in written if name)),
         *([("files", f"{result.files:,}")] if result.files > 1 else []),
         ("rows", f"{result.rows:,} in {count(result.segments, 'segment', 'segments')}"),
-        *_columns(result.columns),
+        *columns_read(result.columns),
         ("modelled as", _modelled_as(result.summarize, result.stride, result.evidence_scale)),
         *([("choice", result.reason)] if result.reason else []),
         ("agreement", agreement),
@@ -184,7 +193,9 @@ def select(result: "SelectResult", terminal: Terminal) -> None:
         ],
     )
     rows_read = ("rows", f"{result.rows:,}")
-    print_facts(("choice", result.reason), rows_read, *_columns(result.columns), ("time", f"{result.seconds:.1f} s"))
+    print_facts(
+        ("choice", result.reason), rows_read, *columns_read(result.columns), ("time", f"{result.seconds:.1f} s")
+    )
 
 
 def inspect(result: "InspectResult", terminal: Terminal) -> None:
@@ -232,26 +243,12 @@ def plan(result: "Plan", terminal: Terminal) -> None:
     print_facts(
         *([("files", f"{result.files:,}{failed}")] if result.files > 1 else []),
         ("rows", f"{result.rows:,} in {count(result.series, 'series', 'series')}{step}"),
-        *_columns(result.columns),
+        *columns_read(result.columns),
         ("gaps", f"{count(result.holes, 'hole', 'holes')}, {count(result.breaks, 'break', 'breaks')}"),
         ("memory", f"about {byte_size(result.memory_bytes)}"),
         ("scratch", f"{scratch} in {result.scratch_folder}, {free} free"),
         ("time", f"about {max(result.seconds, 1):.0f} s"),
     )
-
-
-def _columns(columns: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    """State which columns are time, series and channels, and how many values each channel lacks."""
-    if not columns:
-        return []
-    named = {role: [entry["name"] for entry in columns if entry["role"] == role] for role in ("time", "series")}
-    parts = [f"{role} {' and '.join(clipped(name) for name in names) or 'none'}" for role, names in named.items()]
-    channels = [
-        clipped(entry["name"]) + (f" ({entry['missing']:,} missing)" if entry["missing"] else "")
-        for entry in columns
-        if entry["role"] == "channel"
-    ]
-    return [("columns", f"{', '.join(parts)}, channels {listed(channels)}")]
 
 
 def _for_people(result: Any, terminal: Terminal, leave_out: Sequence[str] = ()) -> bool:
@@ -298,9 +295,14 @@ def _modelled_as(block_rows: int, stride: int, evidence_scale: float) -> str:
     return taken + apart + ("" if evidence_scale == 1 else repeated)
 
 
+def _handled(result: "InferResult") -> int:
+    return result.files + result.skipped + len(result.failures) + len(result.failed_before)
+
+
 def _files(result: "InferResult") -> str:
     skipped = f", {result.skipped:,} left as they were" if result.skipped else ""
     failed = f", {len(result.failures):,} failed" if result.failures else ""
+    failed += f", {len(result.failed_before):,} failed before" if result.failed_before else ""
     return f"{result.files:,} labelled{skipped}{failed}"
 
 

@@ -14,10 +14,11 @@ from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import ConfigError, GmvaeError, Note
 from gmvae_cli.files import manifest
-from gmvae_cli.files.atomic import atomic, make_folder, require_apart
+from gmvae_cli.files.atomic import atomic, make_folder, require_apart, require_no_input
 from gmvae_cli.files.inputs import InputFile, expand, is_one_file, suffix_of
 from gmvae_cli.files.series_reader import SeriesReader
 from gmvae_cli.inference import apply, posterior
+from gmvae_cli.inference.earlier_outputs import EarlierOutputs
 from gmvae_cli.inference.label_table import (
     LabelTotals,
     TableLabels,
@@ -31,7 +32,17 @@ from gmvae_cli.metrics.segments import Ribbon
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress, silent
 
-_NOT_IN_MANIFEST = ("seconds", "output", "skipped", "ribbon", "missed")
+_NOT_IN_MANIFEST = (
+    "seconds",
+    "output",
+    "segments_file",
+    "manifest",
+    "skipped",
+    "redone",
+    "failed_before",
+    "ribbon",
+    "missed",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +50,8 @@ class InferResult:
     """Figures of the labels.
 
     Log-likelihoods are nats per row that has a value and all its lags, in data units; None where no row has, or where
-    the model was not trained. `failures` has a sentence for each file that could not be labelled, `missed` one for
-    each gate that was missed; `ribbon` is for a terminal.
+    the model was not trained. `failures` has a sentence for each file that could not be labelled, `failed_before` for
+    each that could not in an earlier run and has not changed, `missed` for each gate; `ribbon` is for a terminal.
     """
 
     rows: int
@@ -53,10 +64,14 @@ class InferResult:
     seconds: float
     warnings: list[Note]
     output: str
+    segments_file: str | None = None
+    manifest: str | None = None
     columns: list[dict[str, Any]] = field(default_factory=list)
     files: int = 1
     skipped: int = 0
+    redone: int = 0
     failures: list[str] = field(default_factory=list)
+    failed_before: list[str] = field(default_factory=list)
     ribbon: Ribbon | None = None
     missed: tuple[str, ...] = ()
 
@@ -83,13 +98,16 @@ def infer(
     require_apart({"--segments": segments_path, "--manifest": manifest_path}, [*inputs, model_path, output])
     if output != "-":
         require_apart({"--output": output}, [model_path])
+    files = expand(inputs)
+    single = is_one_file(files, inputs)
+    outputs = [output] if single else [os.path.join(output, file.relative) for file in files]
+    require_no_input(outputs, [file.path for file in files])
     checkpoint = load(model_path)
     if config.posterior == "encoder":
         checkpoint.build_encoder(model_path)
     labelling = _Labelling(checkpoint, model_path, config, series, progress)
-    files = expand(inputs)
-    if is_one_file(files, inputs):
-        if skip_existing and os.path.exists(output):
+    if single:
+        if skip_existing and labelling.earlier.is_done(files[0].path, output):
             labelling.skipped = 1
         else:
             labelling.label_file(files[0], output, segments_path)
@@ -103,6 +121,9 @@ def infer(
     if manifest_path is not None and labelling.written:
         with atomic(manifest_path) as temporary:
             labelling.write_manifest(temporary, result, segments_path)
+        result = replace(result, manifest=manifest_path)
+    if labelling.written:
+        result = replace(result, segments_file=segments_path)
     return replace(result, missed=missed(config.gates, result) if result.files else ())
 
 
@@ -134,6 +155,7 @@ class _Labelling:
 
     Attributes:
         totals: over all rows labelled. skipped: outputs left as they were. failures: sentences.
+        earlier: outputs of earlier runs.
         written: (input, output) paths. columns: their roles in the table labelled last.
     """
 
@@ -143,6 +165,7 @@ class _Labelling:
         self.checkpoint, self.model_path, self.config, self.series = checkpoint, model_path, config, series
         self.progress = progress
         self.totals = LabelTotals(checkpoint.model.regimes)
+        self.earlier = EarlierOutputs(model_path)
         self.skipped = 0
         self.failures: list[str] = []
         self.written: list[tuple[str, str]] = []
@@ -166,8 +189,10 @@ class _Labelling:
         """
         targets = [(file, os.path.join(folder, file.relative)) for file in files]
         if skip_existing:
-            targets = [(file, target) for file, target in targets if not os.path.exists(target)]
+            targets = [(file, target) for file, target in targets if not self.earlier.is_done(file.path, target)]
         self.skipped = len(files) - len(targets)
+        if skip_existing:
+            targets = [(file, target) for file, target in targets if not self.earlier.has_failed(file.path, target)]
         progress, self.progress = self.progress, silent
         parts: list[tuple[InputFile, str]] = []
         for done, (file, target) in enumerate(targets):
@@ -181,6 +206,10 @@ class _Labelling:
                     parts.append((file, target))
             except GmvaeError as error:
                 self.failures.append(str(error))
+                if skip_existing:
+                    self.earlier.keep_failure(target, str(error))
+            else:
+                self.earlier.forget_failure(target)
             progress("infer", done + 1, len(targets), self.failed())
         self.progress = progress
         if parts:
@@ -249,7 +278,9 @@ class _Labelling:
             columns=self.columns,
             files=len(self.written),
             skipped=self.skipped,
+            redone=self.earlier.redone,
             failures=self.failures,
+            failed_before=self.earlier.failed_before,
             ribbon=self.totals.ribbon,
         )
 

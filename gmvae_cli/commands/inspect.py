@@ -69,7 +69,6 @@ class InspectResult:
 def inspect(path: str, progress: Progress) -> InspectResult:
     """Read a model and convert its parameters to the units of its data."""
     checkpoint = load(path)
-    progress("inspect", 1, 1)
     step, time_unit = checkpoint.training.get("step"), checkpoint.training.get("time_unit")
     degrees, chain = checkpoint.parameters.emission.degrees, checkpoint.parameters.chain
     return InspectResult(

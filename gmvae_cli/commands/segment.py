@@ -13,7 +13,7 @@ from gmvae_cli.config import InferConfig, SeriesConfig, TrainConfig
 from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import ConfigError, Note
-from gmvae_cli.files.atomic import atomic, make_folder, require_apart, require_writable
+from gmvae_cli.files.atomic import atomic, make_folder, require_apart, require_no_input, require_writable
 from gmvae_cli.files.inputs import InputFile, expand, is_one_file, suffix_of
 from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.inference import posterior
@@ -99,6 +99,7 @@ class Targets:
         outputs = [self.output] if single else [os.path.join(self.output, file.relative) for file in files]
         others = {"--model": self.model, "--plot": self.plot, "--segments": self.segments}
         require_apart(others, [*(file.path for file in files), *outputs])
+        require_no_input(outputs, [file.path for file in files])
         for path in others.values():
             if path is not None:
                 require_writable(path)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gmvae_cli.data.jitter import grid_period, snap
 from gmvae_cli.data.steps import BUSINESS_DAY_SHARE, StepCounter, StepRule, TimeUnit, duration_rows
 from gmvae_cli.errors import Note
 from gmvae_cli.system.scratch import Closing, Scratch
@@ -150,6 +151,11 @@ class SeriesData(Closing):
         gap = math.inf if max_gap is None else duration_rows(max_gap, self.step, unit)
         if self.step is None:
             return
+        period = None if regular else grid_period(self._scratch.read(0, min(self.rows, READ_ROWS))[:, -1])
+        if period is not None:
+            counter = snap(self._scratch, period, READ_ROWS)
+            self.step = period
+            gap = math.inf if max_gap is None else duration_rows(max_gap, period, unit)
         self._rule = StepRule(median=self.step, max_gap=gap, regular=regular)
         lengths, counts = counter.lengths()
         steps = self._rule.steps(lengths)

@@ -18,15 +18,38 @@ def require_apart(outputs: Mapping[str, str | None], inputs: Sequence[str] = ())
     Raises:
         ConfigError: names the two options.
     """
-    seen = {os.path.realpath(path): f"the input '{path}'" for path in inputs if path != "-"}
+    seen = {_identity(path): f"the input '{path}'" for path in inputs if path != "-"}
     for option, path in outputs.items():
         if path is None:
             continue
         if path == "-":
-            raise ConfigError(f"{option} is '-', but needs the name of a file")
-        other = seen.setdefault(os.path.realpath(path), option)
+            raise ConfigError(f"{option} is '{path}', but needs the name of a file")
+        other = seen.setdefault(_identity(path), option)
         if other != option:
             raise ConfigError(f"{option} is '{path}', the same file as {other}; name another one")
+
+
+def require_no_input(outputs: Sequence[str], inputs: Sequence[str]) -> None:
+    """Reject outputs of which one would replace an input, whatever way its path is written.
+
+    Raises:
+        ConfigError: names the two.
+    """
+    read = {_identity(path): path for path in inputs if path != "-"}
+    for path in outputs:
+        if path != "-" and _identity(path) in read:
+            raise ConfigError(
+                f"--output would replace the input '{read[_identity(path)]}' by '{path}'; name another one"
+            )
+
+
+def _identity(path: str) -> tuple[int, int] | str:
+    """Return what two paths of one file share: its place on the disk, or the path it will have."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    return status.st_dev, status.st_ino
 
 
 def require_writable(path: str) -> None:

@@ -22,10 +22,12 @@ _HEAD_BYTES = 1 << 16  # that show the layout of a file
 _TAIL_BYTES = 1 << 12  # in which a total or a comment below the table is looked for
 _MAGIC = {
     b"PAR1": "is Parquet; name it .parquet",
+    b"ARROW1": "is Arrow; name it .arrow",
     b"\x1f\x8b": "is gzip; name it .csv.gz",
     b"PK\x03\x04": "is a zip archive or a spreadsheet, not text; save the sheet as CSV",
 }
-SUFFIXES = (".csv", ".csv.gz", ".tsv", ".parquet")
+TEXT_SUFFIXES = (".csv", ".csv.gz", ".tsv")
+SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".arrow", ".feather", ".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +82,14 @@ def expand(inputs: Sequence[str]) -> list[InputFile]:
     base = os.path.commonpath(roots)
     return [
         InputFile(path=path, relative=os.path.relpath(absolute, base), folder_columns=_folder_columns(path))
-        for absolute, path in sorted(path_of.items(), key=lambda item: item[1])
+        for absolute, path in sorted(path_of.items(), key=lambda item: natural_key(item[1]))
     ]
+
+
+def natural_key(path: str) -> list[tuple[bool, int, str]]:
+    """Return a key that sorts names as people do: a number in a name by its value, so log_2 comes before log_12."""
+    parts = (part for part in re.split(r"(\d+)", path) if part)
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
 def is_one_file(files: Sequence[InputFile], inputs: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gmvae_cli.errors import SeriesError
 from gmvae_cli.files.cells import Problem, plain
 from gmvae_cli.files.csv_table import CsvTable
-from gmvae_cli.files.table_reader import ParquetTable
+from gmvae_cli.files.table_reader import TypedTable
 from gmvae_cli.files.time_column import find_times
 from gmvae_cli.recognition.column_roles import Layout, listed
 from gmvae_cli.system.concurrency import prefetch
@@ -21,7 +21,7 @@ BLOCK_ROWS = 1 << 16
 # From a row of a block, counted from 0, to its name in messages: "sensors.csv: row 1042". There rows are counted from
 # 1, the header not among them, and sorting does not change them.
 Where = Callable[[int], str]
-Tables = Sequence[CsvTable | ParquetTable]
+Tables = Sequence[CsvTable | TypedTable]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,6 +121,7 @@ class SeriesReader:
             builder.add(block.table, block.where, new_file=block.new_file)
             progress("read", scratch.rows, self.rows)
         self.rows, self._times = scratch.rows, builder.times
+        self.layout = replace(self.layout, time_form=builder.times.time_form)
         data = builder.finish(self.name, max_gap=config.max_gap, regular=config.regular, keep_constant=keep_constant)
         data.notes[:0] = self.notes
         return data

@@ -1,10 +1,14 @@
-"""Tables read as blocks of rows, from disk or standard input: CSV in a module of its own, and Parquet, with types."""
+"""Tables read as blocks of rows: Parquet, Arrow and JSON lines, with types; CSV has a module of its own."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.json
 import pyarrow.parquet as pq
 
 from gmvae_cli.config import SeriesConfig
@@ -12,50 +16,63 @@ from gmvae_cli.errors import Note, SeriesError
 from gmvae_cli.files.csv_table import CsvTable, new_folder_columns, reading, with_folder_columns
 from gmvae_cli.files.inputs import InputFile, require_file, suffix_of
 
-PARQUET_BATCH_ROWS = 1 << 16
+BATCH_ROWS = 1 << 16
+_SMALL_BYTES = 1 << 16
+_JSON_BYTES = 1 << 20  # parsed at once; no line is longer
 PARQUET_BUFFER_BYTES = 1 << 20  # pages are read through a buffer of this size, so a large row group costs no memory
 
 
-def open_table(file: InputFile, config: SeriesConfig) -> "CsvTable | ParquetTable":
+def open_table(file: InputFile, config: SeriesConfig) -> "CsvTable | TypedTable":
     """Open a file as a table: its header is read and checked now, its rows by `blocks`.
 
     Raises:
         SeriesError: no such file, a folder, an unknown suffix, or a header that cannot be used.
     """
     require_file(file)
-    return ParquetTable(file) if suffix_of(file.path) == ".parquet" else CsvTable(file, config)
+    suffix = suffix_of(file.path)
+    table = _TYPED.get(suffix or "")
+    return CsvTable(file, config) if table is None else table(file)
 
 
-class ParquetTable:
-    """A Parquet file. Every column keeps its type.
+class TypedTable:
+    """A file whose columns have types, which they keep.
 
     Attributes:
-        file: to read. name: in messages. rows: T. schema: of Arrow. delimiter: for results in CSV.
-        columns: names, in the file's order, those of `key=value` folders behind them.
+        file: to read. name: in messages. rows: T, or None until it is read. schema: of Arrow. delimiter: for results
+            in CSV. columns: names, in the file's order, those of `key=value` folders behind them.
     """
 
-    format = "parquet"
+    format = "typed"
     delimiter = ","
     notes: tuple[Note, ...] = ()
+    rows: int | None = None
 
     def __init__(self, file: InputFile) -> None:
         self.file, self.name = file, file.name
-        with reading(self.name), self._open() as parquet:
-            own, self.rows = parquet.schema_arrow, parquet.metadata.num_rows
+        with reading(self.name):
+            own = self._describe()
         folders = new_folder_columns(own.names, file)
         self.schema = pa.schema([*own, *(pa.field(key, pa.string()) for key, _ in folders)], metadata=own.metadata)
         self._own = tuple(own.names)
         self.columns = tuple(self.schema.names)
 
+    def _describe(self) -> Any:
+        """Return the Arrow schema, and set `rows` where the file says it."""
+        raise NotImplementedError
+
+    def _batches(self, columns: Sequence[str] | None) -> Iterator[Any]:
+        """Yield record batches of some of the columns, or of all."""
+        raise NotImplementedError
+
     @property
     def likely_rows(self) -> int:
-        """Number of rows, exact."""
-        return int(self.rows)
+        """Number of rows, exact, or that of the first block where the file does not say."""
+        return int(self.first_block.num_rows if self.rows is None else self.rows)
 
     @property
     def is_small(self) -> bool:
         """Whether reading takes less time than starting a thread for it."""
-        return bool(self.rows <= PARQUET_BATCH_ROWS // 16)
+        return os.path.getsize(self.file.path) <= _SMALL_BYTES if self.rows is None else self.rows <= BATCH_ROWS // 16
 
     @cached_property
     def first_block(self) -> Any:
@@ -71,18 +88,76 @@ class ParquetTable:
         Args:
             columns: names, in the order wanted; None takes all.
         Raises:
-            SeriesError: a page that cannot be read.
+            SeriesError: rows that cannot be read.
         """
         own = None if columns is None else [name for name in columns if name in self._own]
-        with reading(self.name), self._open() as parquet:
-            for batch in parquet.iter_batches(PARQUET_BATCH_ROWS, columns=own):
+        with reading(self.name):
+            for batch in self._batches(own):
                 if batch.num_rows:
-                    table = pa.Table.from_batches([batch])
-                    yield with_folder_columns(table, columns, self.file, self._own)
+                    yield with_folder_columns(pa.Table.from_batches([batch]), columns, self.file, self._own)
+
+
+class ParquetTable(TypedTable):
+    """A Parquet file."""
+
+    def _describe(self) -> Any:
+        with self._open() as parquet:
+            self.rows = parquet.metadata.num_rows
+            return parquet.schema_arrow
+
+    def _batches(self, columns: Sequence[str] | None) -> Iterator[Any]:
+        with self._open() as parquet:
+            yield from parquet.iter_batches(BATCH_ROWS, columns=columns)
 
     def _open(self) -> Any:
         # pre_buffer would hold every row group that was read until the file is closed
         return pq.ParquetFile(self.file.path, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False)
+
+
+class ArrowTable(TypedTable):
+    """A file of Arrow's own format (IPC, also called Feather), or a stream of it."""
+
+    def _describe(self) -> Any:
+        with self._open() as (schema, _):
+            return schema
+
+    def _batches(self, columns: Sequence[str] | None) -> Iterator[Any]:
+        with self._open() as (_, batches):
+            for batch in batches:
+                yield batch if columns is None else batch.select(columns)
+
+    @contextmanager
+    def _open(self) -> Iterator[tuple[Any, Iterator[Any]]]:
+        with pa.OSFile(self.file.path) as source:
+            try:
+                reader = pa.ipc.open_file(source)
+            except pa.ArrowInvalid:
+                source.seek(0)
+                stream = pa.ipc.open_stream(source)
+                yield stream.schema, stream
+            else:
+                yield reader.schema, (reader.get_batch(index) for index in range(reader.num_record_batches))
+
+
+class JsonLinesTable(TypedTable):
+    """A file of one JSON object in each line; a key that a line lacks is a null."""
+
+    def _describe(self) -> Any:
+        with pa.json.open_json(self.file.path) as reader:
+            return reader.schema
+
+    def _batches(self, columns: Sequence[str] | None) -> Iterator[Any]:
+        options = pa.json.ReadOptions(use_threads=False, block_size=_JSON_BYTES)
+        with pa.json.open_json(self.file.path, options) as reader:
+            for batch in reader:
+                yield batch if columns is None else batch.select(columns)
+
+
+_TYPED = {
+    ".parquet": ParquetTable,
+    **dict.fromkeys((".arrow", ".feather"), ArrowTable),
+    **dict.fromkeys((".jsonl", ".ndjson"), JsonLinesTable),
+}
 
 
 def in_blocks(tables: Iterable[Any], block_rows: int) -> Iterator[Any]:

@@ -1,6 +1,8 @@
 """Tables written block by block, as CSV or Parquet, whole or not at all."""
 
 import gzip
+import json
+import re
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,16 +10,22 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.ipc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from gmvae_cli.errors import ConfigError, SeriesError
 from gmvae_cli.files.atomic import atomic
 from gmvae_cli.files.cells import as_text
-from gmvae_cli.files.inputs import SUFFIXES, suffix_of
+from gmvae_cli.files.inputs import SUFFIXES, TEXT_SUFFIXES, suffix_of
+from gmvae_cli.series_config import MOST_DIGITS
 
+_ROUNDED = re.compile(r"prob_\d+|log_likelihood|mean_prob|novelty")  # columns of results, which `digits` are for
+_EXACT_POWER = 22  # of ten, the largest that a double holds exactly
 _STRUCTURAL = r'["\r\n{}]'  # cells that hold one of these, or the delimiter in place of {}, need quotes
 
 
@@ -29,8 +37,10 @@ class TableWriter(Protocol):
 
 
 @contextmanager
-def writer(path: str, *, schema: Any = None, delimiter: str | None = None, decimal: str = ".") -> Iterator[TableWriter]:
-    """Write a table to .csv, .csv.gz, .tsv or .parquet; '-' is stdout, as CSV.
+def writer(
+    path: str, *, schema: Any = None, delimiter: str | None = None, decimal: str = ".", digits: int = MOST_DIGITS
+) -> Iterator[TableWriter]:
+    """Write a table to a file whose name ends in one of `SUFFIXES`; '-' is stdout, as CSV.
 
     The target is tried at once, so that an impossible one is an error before long work, and it appears only when the
     block ends without an error. Text cells of a CSV file are written as they are, numbers as the shortest text that
@@ -39,7 +49,7 @@ def writer(path: str, *, schema: Any = None, delimiter: str | None = None, decim
     Args:
         schema: of (some of) the columns to come, where it is known, to reject at once what CSV cannot hold.
         delimiter: of CSV; None takes a tab for .tsv, ';' beside a decimal comma, ',' for all others.
-        decimal: of the numbers in CSV.
+        decimal: of the numbers in CSV. digits: significant ones of probabilities and log-likelihoods in CSV.
     Raises:
         ConfigError: an unknown suffix. SeriesError: a column that CSV cannot hold, or what `atomic` raises.
     """
@@ -48,22 +58,22 @@ def writer(path: str, *, schema: Any = None, delimiter: str | None = None, decim
         raise ConfigError(f"{path}: the name ends in none of {', '.join(SUFFIXES)}, so the format is unknown")
     if delimiter is None:
         delimiter = "\t" if suffix == ".tsv" else ";" if decimal == "," else ","
-    if schema is not None and suffix != ".parquet":
+    if schema is not None and suffix in TEXT_SUFFIXES:
         for field in schema:
             _csv_text(field.name, pa.nulls(0, field.type))
     if path == "-":
-        yield _CsvWriter(sys.stdout.buffer, delimiter, decimal)
+        yield _CsvWriter(sys.stdout.buffer, delimiter, decimal, digits)
         sys.stdout.buffer.flush()
         return
     with atomic(path) as temporary:
-        if suffix == ".parquet":
-            with _ParquetWriter(temporary) as parquet, _ThreadedWriter(parquet) as threaded:
+        if suffix not in TEXT_SUFFIXES:
+            with _TYPED_WRITERS[suffix](temporary) as typed, _ThreadedWriter(typed) as threaded:
                 yield threaded
         else:
             with (
                 open(temporary, "wb") as plain,
                 _compressed(plain, suffix) as stream,
-                _ThreadedWriter(_CsvWriter(stream, delimiter, decimal)) as threaded,
+                _ThreadedWriter(_CsvWriter(stream, delimiter, decimal, digits)) as threaded,
             ):
                 yield threaded
 
@@ -105,8 +115,8 @@ class _ThreadedWriter:
 class _CsvWriter:
     """Writer of CSV: Arrow writes a block whose cells need no quotes, `_write_quoted` the others."""
 
-    def __init__(self, stream: BinaryIO | gzip.GzipFile, delimiter: str, decimal: str) -> None:
-        self._stream, self._delimiter, self._decimal = stream, delimiter, decimal
+    def __init__(self, stream: BinaryIO | gzip.GzipFile, delimiter: str, decimal: str, digits: int) -> None:
+        self._stream, self._delimiter, self._decimal, self._digits = stream, delimiter, decimal, digits
         self._structural = _STRUCTURAL.format(f"\\{delimiter}")
         self._started = False
 
@@ -132,6 +142,8 @@ class _CsvWriter:
         is_float = pa.types.is_floating(column.type)
         if is_float and pc.any(pc.is_nan(column)).as_py():
             column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+        if is_float and self._digits < MOST_DIGITS and _ROUNDED.fullmatch(name):
+            column = pa.array(rounded(np.asarray(column, np.float64), self._digits), from_pandas=True)
         text = _csv_text(name, column)
         if self._decimal != "." and (is_float or pa.types.is_decimal(column.type)):
             text = pc.replace_substring(text, ".", self._decimal)
@@ -146,6 +158,17 @@ class _CsvWriter:
     def _quoted(self, column: Any) -> Any:
         escaped = pc.binary_join_element_wise('"', pc.replace_substring(column, '"', '""'), '"', "")
         return pc.if_else(pc.match_substring_regex(column, self._structural), escaped, column)
+
+
+def rounded(values: NDArray[np.float64], digits: int) -> NDArray[np.float64]:
+    """Round numbers (n,) to so many significant digits; NaN stays."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        places = digits - 1 - np.floor(np.log10(np.abs(values)))
+        places = np.clip(np.nan_to_num(places, posinf=0.0, neginf=0.0), -_EXACT_POWER, _EXACT_POWER)
+        scale = 10.0 ** np.abs(places)  # an exact number, so that the quotient is the nearest to the decimal
+        larger, smaller = np.rint(values * scale) / scale, np.rint(values / scale) * scale
+    result: NDArray[np.float64] = np.where(places >= 0, larger, smaller)
+    return result
 
 
 class _ParquetWriter:
@@ -170,6 +193,45 @@ class _ParquetWriter:
     ) -> None:
         if self._writer is not None:
             self._writer.close()
+
+
+class _ArrowWriter(_ParquetWriter):
+    """Writer of Arrow's own format, a record batch for each table."""
+
+    def write(self, table: Any) -> None:
+        if self._writer is None:
+            self._writer = pa.ipc.new_file(self._path, table.schema)
+        self._writer.write_table(table)
+
+
+class _JsonLinesWriter(_ParquetWriter):
+    """Writer of one JSON object for each row; times as ISO 8601, a null or NaN as null."""
+
+    def write(self, table: Any) -> None:
+        if self._writer is None:
+            self._writer = open(self._path, "w", encoding="utf-8")  # noqa: SIM115
+        columns = [_json_cells(name, table[name]) for name in table.column_names]
+        for cells in zip(*columns, strict=True):
+            row = dict(zip(table.column_names, cells, strict=True))
+            self._writer.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+_TYPED_WRITERS = {
+    ".parquet": _ParquetWriter,
+    **dict.fromkeys((".arrow", ".feather"), _ArrowWriter),
+    **dict.fromkeys((".jsonl", ".ndjson"), _JsonLinesWriter),
+}
+
+
+def _json_cells(name: str, column: Any) -> list[Any]:
+    """Return cells (n,) as JSON knows them."""
+    kind = column.type
+    if pa.types.is_temporal(kind) or pa.types.is_decimal(kind) or pa.types.is_binary(kind):
+        column = _csv_text(name, column)
+    if pa.types.is_floating(kind):
+        column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, kind))
+    cells: list[Any] = column.to_pylist()
+    return cells
 
 
 def _repeats(column: Any) -> bool:

@@ -61,6 +61,7 @@ class TimeReader:
     Args:
         form: of numbers that are text. time_form: as in `time_forms`; None: the first block decides.
         timezone: of stamps without an offset; None takes them as they stand.
+        usual: the form to take where several fit; None: an ambiguous column is not parsed.
 
     Attributes:
         type: Arrow type of the cells last parsed; None before the first block.
@@ -69,9 +70,13 @@ class TimeReader:
     """
 
     def __init__(
-        self, form: NumberFormat = NumberFormat(), time_form: str | None = None, timezone: str | None = None
+        self,
+        form: NumberFormat = NumberFormat(),
+        time_form: str | None = None,
+        timezone: str | None = None,
+        usual: str | None = None,
     ) -> None:
-        self.form, self.time_form = form, time_form
+        self.form, self.time_form, self._usual = form, time_form, usual
         self._zone = None if timezone is None else LocalClock(timezone)
         self._text_types: tuple[Any, ...] = _TEXT_TYPES
         self._last_clock, self._days = 0, 0
@@ -146,7 +151,7 @@ class TimeReader:
             return None
         forms = forms_of(text[0].as_py()) if self.time_form is None else [self.time_form]
         fitting = {name: cells for name in forms if (cells := parse(text, name)) is not None}
-        name = chosen_form(fitting)
+        name = self._usual if len(fitting) > 1 and self._usual in fitting else chosen_form(fitting)
         self.is_ambiguous = len(fitting) > 1 and name is None
         if name is None:
             return None
@@ -266,4 +271,6 @@ def _find_failure(column: Any, reader: TimeReader) -> tuple[int, str]:
     if trial.time_form is not None:
         before = ", which the cells before it have" if reader.time_form is None or row else ""
         return row, f"not a date of the form {trial.time_form}{before}"
+    if pa.types.is_unsigned_integer(column.type):
+        return row, "beyond 2^63, as no time is"
     return row, "neither a number nor a date like 2024-01-31 12:30:00"

@@ -34,6 +34,7 @@ from gmvae_cli.system.scratch import Scratch
 OnFailure = Callable[[], Mapping[str, ColumnFacts]]
 
 LARGEST = 1e150  # whose square is still a number
+_AGES = 50 * 365.25 * 86400.0  # seconds between two rows, of which one holds a date like 9999-12-31 or 1970-01-01
 _EXACT = 2.0**53  # up to here every whole number is a double
 _FAR = 20.0  # standard deviations; or one value with half of the variance
 _LISTED_WORDS = 5  # for missing values, the most frequent ones
@@ -154,7 +155,8 @@ class SeriesBuilder:
         if before.per_unit != times.per_unit:  # a later file counts in other ticks
             previous = previous * (times.per_unit / before.per_unit)
         elapsed = np.diff(times.ticks, prepend=previous if self._last_times else times.ticks[:1])
-        bad = np.flatnonzero((elapsed <= 0) & ~starts)
+        longest = _AGES * times.per_unit if times.unit == "seconds" else np.inf
+        bad = np.flatnonzero(((elapsed <= 0) | (elapsed > longest)) & ~starts)
         if bad.size:
             row = int(bad[0])
             earlier = cells[row - 1].as_py() if row else self._last_cell
@@ -199,7 +201,10 @@ def _disorder(
     unit: TimeUnit,
     facts: Mapping[str, ColumnFacts],
 ) -> str:
-    """Describe a time that is not later than the one before, `elapsed` seconds or units ago."""
+    """Describe a time that is not later than the one before, `elapsed` seconds or units ago, or ages later."""
+    if elapsed > 0:
+        sentence = f"column '{time}' leaps from '{earlier}' to '{cell}', over more than 50 years"
+        return f"{sentence}; remove the row if one of them stands for no date, or give --no-time"
     if elapsed == 0:
         options = ", ".join(options_for_repeats(time, facts))
         hint = f"; {options}" if "," in options else " (--no-time ignores them)"

@@ -12,12 +12,13 @@ from gmvae_cli.data.block_features import block_features
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.data.waveform_features import with_projection
-from gmvae_cli.errors import CheckpointError
+from gmvae_cli.errors import CheckpointError, Note
 from gmvae_cli.files.inputs import InputFile
 from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.inference.labelled_rows import LabelledRows
 from gmvae_cli.inference.posterior import Inference
 from gmvae_cli.inference.scored_rows import BLOCK_ROWS
+from gmvae_cli.recognition.column_roles import time_columns
 from gmvae_cli.system.device import device_of
 from gmvae_cli.system.progress import Progress, silent
 
@@ -38,6 +39,7 @@ def open_for(
             f"{model_path}: trained on {len(trained)} channels ({', '.join(trained)}), but --channels names "
             f"{', '.join(config.channels)}; leave the option out"
         )
+    config, remembered = config.reading_as(training.get("reading", {}))
     time, series = config.time or training.get("time"), config.series or training.get("series")
     plain = open_series(inputs, replace(config, channels=None, time=None, no_time=True, series=None))
     columns = plain.layout.columns
@@ -47,11 +49,24 @@ def open_for(
             f"{model_path}: trained on {len(trained)} channels ({', '.join(trained)}), but {plain.name} has "
             f"{len(present)} ({', '.join(present)})"
         )
-    if config.time is None and time not in columns:
+    if config.time is None and not set(time_columns(time, columns)) <= set(columns):
         time = None
     if config.series is None and series not in columns:
         series = None
-    return plain.using(replace(config, channels=trained, time=None if config.no_time else time, series=series))
+    reader = plain.using(replace(config, channels=trained, time=None if config.no_time else time, series=series))
+    told = {name: value for name, value in remembered.items() if name != "usual_time_format"}
+    if told:
+        options = " ".join(f"--{name.replace('_', '-')} {_typed(value)}".strip() for name, value in told.items())
+        reader.notes.append(Note("read_as_trained", f"{reader.name} is read as in training, with {options}"))
+    return reader
+
+
+def _typed(value: object) -> str:
+    """Return a value as it is typed behind its option."""
+    if value is True:
+        return ""
+    text = ",".join(value) if isinstance(value, tuple) else str(value)
+    return text if text.replace("-", "").isalnum() else f"'{text}'"
 
 
 def infer(

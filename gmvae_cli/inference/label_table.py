@@ -23,7 +23,7 @@ from gmvae_cli.checkpoint import Checkpoint
 from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import ConfigError, Note
-from gmvae_cli.files.inputs import suffix_of
+from gmvae_cli.files.inputs import TEXT_SUFFIXES, suffix_of
 from gmvae_cli.files.series_reader import SeriesReader
 from gmvae_cli.files.table_writer import TableWriter, writer
 from gmvae_cli.inference import apply
@@ -37,6 +37,8 @@ from gmvae_cli.system.progress import Progress, silent
 # Nats per row below training from which rows are called unlike it: in a channel with Normal noise, the cost of a shift
 # by sqrt(2) standard deviations of the noise (delta^2 / 2).
 _UNLIKE_TRAINING = 1.0
+
+_OTHER_STEP = 1.5  # times the step in training, half way to every second row; as for holes
 
 OnRows = Callable[[str, pa.Table, LabelledRows], None]
 
@@ -66,15 +68,17 @@ def open_outputs(
     suffix = suffix_of(output)
     delimiter = files.delimiter or (reader.delimiter if suffix == ".csv" else None)
     with (
-        writer(output, schema=reader.schema, delimiter=delimiter, decimal=files.decimal) as rows,
+        writer(output, schema=reader.schema, delimiter=delimiter, decimal=files.decimal, digits=files.digits) as rows,
         open_segments(segments_path, files) as segments,
     ):
-        yield Outputs(rows, segments, typed=reader.format == "csv" and suffix == ".parquet")
+        yield Outputs(rows, segments, typed=reader.format == "csv" and suffix not in TEXT_SUFFIXES)
 
 
 def open_segments(path: str | None, files: SeriesConfig) -> AbstractContextManager[TableWriter | None]:
     """Open the list of segments of a table, which appears when the block ends without an error; None without a path."""
-    return nullcontext() if path is None else writer(path, delimiter=files.delimiter, decimal=files.decimal)
+    if path is None:
+        return nullcontext()
+    return writer(path, delimiter=files.delimiter, decimal=files.decimal, digits=files.digits)
 
 
 def require_rows_stay(reader: SeriesReader) -> None:
@@ -192,7 +196,20 @@ def table_labels(
         progress=progress,
     ) as posterior:
         yield TableLabels(data, posterior, config.only_regimes, totals, progress)
-    totals.notes += data.notes
+    totals.notes += [*data.notes, *_note_on_step(data, checkpoint)]
+
+
+def _note_on_step(data: SeriesData, checkpoint: Checkpoint) -> list[Note]:
+    """Warn of rows that lie farther apart in time, or closer together, than those that the model was trained on."""
+    step, unit = checkpoint.training.get("step"), checkpoint.training.get("time_unit")
+    if not step or not data.step or unit != data.time_unit or 1 / _OTHER_STEP < data.step / step < _OTHER_STEP:
+        return []
+    name = "s" if unit == "seconds" else "units of time"
+    sentence = (
+        f"the rows are {data.step:g} {name} apart, but the model was trained on rows {step:g} {name} apart, so what "
+        "it says of lags and durations does not hold; train on such rows, or take every so-many-th row"
+    )
+    return [Note("other_step", sentence)]
 
 
 class TableLabels:

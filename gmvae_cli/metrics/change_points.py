@@ -47,7 +47,7 @@ def change_scores(true: Labels, predicted: Labels, tolerance: int, num_rows: int
 def pooled_change_scores(
     true_edges: Labels, predicted_edges: Labels, starts: Labels, num_rows: int, tolerance: int
 ) -> ChangeScores:
-    """Average the scores of several series, with the rows of each as its weight.
+    """Average the scores of several series, with the rows of each as its weight; of the distances take the largest.
 
     Args:
         true_edges, predicted_edges: (S,) first row of every segment, as in `partition.covering`.
@@ -56,14 +56,15 @@ def pooled_change_scores(
     stops = np.append(starts[1:], num_rows)
     true_changes = np.setdiff1d(true_edges, starts)
     predicted_changes = np.setdiff1d(predicted_edges, starts)
-    total = np.zeros(4)
+    total, farthest = np.zeros(3), 0.0
     for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
         scores = change_scores(
             _within(true_changes, start, stop), _within(predicted_changes, start, stop), tolerance, stop - start
         )
-        total += (stop - start) * np.array([scores.precision, scores.recall, scores.f1, scores.hausdorff])
-    precision, recall, f1, hausdorff = (total / num_rows).tolist()
-    return ChangeScores(precision=precision, recall=recall, f1=f1, hausdorff=hausdorff)
+        total += (stop - start) * np.array([scores.precision, scores.recall, scores.f1])
+        farthest = max(farthest, scores.hausdorff)
+    precision, recall, f1 = (total / num_rows).tolist()
+    return ChangeScores(precision=precision, recall=recall, f1=f1, hausdorff=farthest)
 
 
 def _num_matched(true: Labels, predicted: Labels, tolerance: int) -> int:

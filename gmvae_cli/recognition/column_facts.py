@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gmvae_cli.files.cells import NumberFormat, is_numeric, missing_cells, numbers, plain
 from gmvae_cli.files.time_column import TimeReader, Times
+from gmvae_cli.recognition import names
 from gmvae_cli.recognition.number_forms import number_form
 from gmvae_cli.recognition.time_forms import CLOCK, MONTH, parse
 
@@ -174,11 +175,17 @@ class ColumnFacts:
         return codes.astype(np.int64) if 2 <= distinct <= len(codes) / _FEW else None
 
 
+def comes_in_turn(name: str, column: ColumnFacts) -> bool:
+    """Return whether a column names things that have a series each, whose rows come in turn."""
+    codes = column.groups if names.is_group(name) else None
+    return codes is not None and int((np.diff(codes) != 0).sum()) + 1 > len(np.unique(codes))
+
+
 def _is_form(values: NDArray[Any], form: str) -> bool:
     return parse(pa.array(values.astype(np.int64)), form) is not None
 
 
-def facts_of(table: Any, form: NumberFormat, names: Sequence[str]) -> dict[str, ColumnFacts]:
+def facts_of(table: Any, form: NumberFormat, columns: Sequence[str]) -> dict[str, ColumnFacts]:
     """Return the facts about the columns of a table's first rows; of columns of one name, those of the first."""
     head = table.slice(0, HEAD_ROWS)
-    return {name: ColumnFacts(head.column(position), form) for position, name in reversed(list(enumerate(names)))}
+    return {name: ColumnFacts(head.column(position), form) for position, name in reversed(list(enumerate(columns)))}

@@ -10,10 +10,10 @@ from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import ConfigError, Note, SeriesError
 from gmvae_cli.files.cells import NumberFormat, as_text, plain
 from gmvae_cli.files.csv_table import CsvTable
-from gmvae_cli.files.table_reader import ParquetTable
+from gmvae_cli.files.table_reader import TypedTable
 from gmvae_cli.files.time_column import TimeReader
 from gmvae_cli.recognition import names
-from gmvae_cli.recognition.column_facts import ColumnFacts, facts_of
+from gmvae_cli.recognition.column_facts import ColumnFacts, comes_in_turn, facts_of
 from gmvae_cli.recognition.time_choice import choose_time, form_of_time
 
 TIME_NAMES = ("time", "timestamp", "date", "t")
@@ -42,7 +42,7 @@ class Layout:
         time: a name, or two with a comma between (date and clock); None. series: a name, or None. channels: D names.
         columns: all of the file's, in order. roles: of each of them.
         forms: of the numbers of channels that are text. time_form: as in `time_forms`, where it is settled.
-        timezone: of stamps without an offset.
+        config: the options that the table is read with.
     """
 
     time: str | None
@@ -53,7 +53,7 @@ class Layout:
     forms: Mapping[str, NumberFormat] = field(default_factory=dict)
     form: NumberFormat = field(default_factory=NumberFormat)
     time_form: str | None = None
-    timezone: str | None = None
+    config: SeriesConfig = field(default_factory=SeriesConfig)
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -84,13 +84,18 @@ class Layout:
         parts = [plain(table[name]) for name in self.time_columns]
         return parts[0] if len(parts) == 1 else joined_cells(parts)
 
+    def reading(self) -> dict[str, Any]:
+        """Return how the table was read, for `SeriesConfig.reading_as`."""
+        usual = self.time_form if self.time_form is not None and self.config.time_format is None else None
+        return self.config.reading() | ({} if usual is None else {"usual_time_format": usual})
+
     def form_of(self, channel: str) -> NumberFormat:
         """Return the form of a channel's numbers, where they are text."""
         return self.forms.get(channel, self.form)
 
     def time_reader(self) -> TimeReader:
         """Return a parser of the time column."""
-        return TimeReader(self.form, self.time_form, self.timezone)
+        return TimeReader(self.form, self.time_form, self.config.timezone, self.config.usual_time_format)
 
 
 def time_columns(time: str | None, columns: Sequence[str]) -> tuple[str, ...]:
@@ -111,7 +116,7 @@ def is_reserved(name: str) -> bool:
     return lower in TIME_NAMES or lower.replace(" ", "_") in RESERVED or lower.startswith("prob_")
 
 
-def find_layout(table: CsvTable | ParquetTable, config: SeriesConfig) -> tuple[Layout, list[Note]]:
+def find_layout(table: CsvTable | TypedTable, config: SeriesConfig) -> tuple[Layout, list[Note]]:
     """Assign the roles that the options name, and those that names and content show where they name none.
 
     Returns:
@@ -145,6 +150,8 @@ def find_layout(table: CsvTable | ParquetTable, config: SeriesConfig) -> tuple[L
     if config.channels is None:
         notes += _notes_on_unused(roles)
     channels = config.channels or tuple(role.name for role in roles if role.role == "channel")
+    if series is None and chosen:
+        notes += [_note_on_series(name) for name in columns if name not in named and comes_in_turn(name, facts[name])]
     forms = {name: facts[name].form for name in channels}
     notes += [_note_on_form(name, forms[name]) for name in channels if forms[name] != form]
     time_form = config.time_format
@@ -159,7 +166,7 @@ def find_layout(table: CsvTable | ParquetTable, config: SeriesConfig) -> tuple[L
         forms=forms,
         form=form,
         time_form=None if time_form == "number" else time_form,
-        timezone=config.timezone,
+        config=config,
     )
     return layout, notes
 
@@ -179,7 +186,7 @@ def listed(columns: Sequence[str]) -> str:
 
 
 def _default_time(
-    table: CsvTable | ParquetTable, free: Sequence[str], facts: Mapping[str, ColumnFacts], notes: list[Note]
+    table: CsvTable | TypedTable, free: Sequence[str], facts: Mapping[str, ColumnFacts], notes: list[Note]
 ) -> str | None:
     """Return the time column by its name, else by name and content; adds a note where content decided."""
     reserved = [name for wanted in TIME_NAMES for name in free if name.strip().lower() == wanted]
@@ -195,7 +202,7 @@ def _default_time(
 
 
 def _roles(
-    table: CsvTable | ParquetTable,
+    table: CsvTable | TypedTable,
     time: Sequence[str],
     series: str | None,
     config: SeriesConfig,
@@ -280,6 +287,12 @@ def _notes_on_unused(roles: Sequence[ColumnRole]) -> list[Note]:
     verb = "is no channel" if len(others) == 1 else "are no channels"
     sentence = f"{listed(others)} {verb}; --channels names columns to model"
     return [*notes.values(), Note("unused_columns", sentence)]
+
+
+def _note_on_series(name: str) -> Note:
+    """Describe a column whose values come in turn, as those of machines do in one log."""
+    sentence = f"the values of column '{name}' come in turn; if each has a series of its own"
+    return Note("several_series", f"{sentence}, give --series {name} --sort")
 
 
 def _note_on_form(name: str, form: NumberFormat) -> Note:

@@ -7,17 +7,15 @@ from pathlib import Path
 import pytest
 
 from gmvae_cli.cli import paths
+from gmvae_cli.files.inputs import SUFFIXES
 
+SUFFIX_LIST = ", ".join(SUFFIXES)
 HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "pyarrow", "matplotlib"}
 MISSING = [
     pytest.param(["train", "no.csv", "--model", "m"], "no.csv: there is no such file", id="train"),
     pytest.param(["train", "in.csv", "no.csv", "--model", "m"], "no.csv: there is no such file", id="second input"),
-    pytest.param(
-        ["train", "no*.csv", "--model", "m"], "no*.csv: no .csv, .csv.gz, .tsv, .parquet file matches", id="glob"
-    ),
-    pytest.param(
-        ["train", "empty", "--model", "m"], "empty: the folder holds no .csv, .csv.gz, .tsv, .parquet file", id="folder"
-    ),
+    pytest.param(["train", "no*.csv", "--model", "m"], f"no*.csv: no {SUFFIX_LIST} file matches", id="glob"),
+    pytest.param(["train", "empty", "--model", "m"], f"empty: the folder holds no {SUFFIX_LIST} file", id="folder"),
     pytest.param(["train", "in.csv", "--model", "m", "--init", "no"], "no: no such model file", id="init"),
     pytest.param(
         ["train", "in.csv", "--model", "no/m"], "no/m: cannot be written (there is no folder 'no')", id="model to write"

@@ -33,7 +33,7 @@ def trained(run, folder):
 def test_every_row_gets_its_blocks_regime(run, trained, tmp_path, posterior):
     series, model = trained
     out = tmp_path / "out.csv"
-    result = run("infer", series, "--model", model, "--output", out, "--posterior", posterior, "--json")
+    result = run("infer", series, "--model", model, "--output", out, "--posterior", posterior, "--json", "--digits", 17)
     assert result.exit_code == 0, result.stderr
     table = pyarrow.csv.read_csv(out)
     regimes = table["regime"].to_numpy()

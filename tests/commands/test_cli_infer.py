@@ -18,7 +18,7 @@ def simulated(run, tmp_path):
 def test_rows_come_back_with_their_cells_and_regimes(run, simulated):
     path, truth = simulated
     out = path.parent / "out.csv"
-    assert run("infer", path, "--model", truth, "--output", out).exit_code == 0
+    assert run("infer", path, "--model", truth, "--output", out, "--digits", 17).exit_code == 0
     lines, labelled = path.read_text().splitlines(), out.read_text().splitlines()
     assert labelled[0] == lines[0] + ",regime,prob_0,prob_1,prob_2,log_likelihood"
     assert all(after.startswith(before + ",") for before, after in zip(lines, labelled, strict=True))
@@ -58,10 +58,10 @@ def test_posteriors_differ_where_they_should(run, simulated):
 def test_formats_carry_the_same_labels(run, simulated, suffix):
     path, truth = simulated
     out = path.parent / f"out{suffix}"
-    assert run("infer", path, "--model", truth, "--output", out).exit_code == 0
+    assert run("infer", path, "--model", truth, "--output", out, "--digits", 17).exit_code == 0
     read = {".parquet": pd.read_parquet, ".tsv": lambda p: pd.read_csv(p, sep="\t")}.get(suffix, pd.read_csv)
     plain = path.parent / "plain.csv"
-    run("infer", path, "--model", truth, "--output", plain)
+    run("infer", path, "--model", truth, "--output", plain, "--digits", 17)
     found = read(out).astype({"true_regime": int})  # text that rides along stays text in Parquet
     pd.testing.assert_frame_equal(found, pd.read_csv(plain), check_dtype=False, rtol=1e-12)
 
@@ -171,7 +171,7 @@ def test_a_series_shorter_than_the_lags_gets_rows_back(run, tmp_path, simulated)
     _, truth = simulated
     path, out = tmp_path / "short.csv", tmp_path / "out.csv"
     path.write_text("series,x0,x1\na,1,2\nb,1,2\nb,2,3\n")
-    assert run("infer", path, "--model", truth, "--output", out).exit_code == 0
+    assert run("infer", path, "--model", truth, "--output", out, "--digits", 17).exit_code == 0
     table = pd.read_csv(out)
     assert table["log_likelihood"].isna().tolist() == [True, True, False]
     np.testing.assert_allclose(table[["prob_0", "prob_1", "prob_2"]].to_numpy()[0], 1 / 3)

@@ -34,7 +34,7 @@ def recording(run, tmp_path):
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_rows_in_hand_draw_the_same_bytes_as_the_file(recording, tmp_path, monkeypatch, suffix, kind):
     path, checkpoint = recording
-    files, out = SeriesConfig(), str(tmp_path / f"labelled{suffix}")
+    files, out = SeriesConfig(digits=17), str(tmp_path / f"labelled{suffix}")
     monkeypatch.setattr(label_table, "BLOCK_ROWS", 37)
     reader = open_series([str(path)], files)
     channels = plot_data.drawn_channels(reader.layout, [])
