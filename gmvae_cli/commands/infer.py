@@ -190,8 +190,7 @@ class _Labelling:
         targets = [(file, os.path.join(folder, file.relative)) for file in files]
         if skip_existing:
             targets = [(file, target) for file, target in targets if not self.earlier.is_done(file.path, target)]
-        self.skipped = len(files) - len(targets)
-        if skip_existing:
+            self.skipped = len(files) - len(targets)
             targets = [(file, target) for file, target in targets if not self.earlier.has_failed(file.path, target)]
         progress, self.progress = self.progress, silent
         parts: list[tuple[InputFile, str]] = []
@@ -206,7 +205,7 @@ class _Labelling:
                     parts.append((file, target))
             except GmvaeError as error:
                 self.failures.append(str(error))
-                if skip_existing:
+                if skip_existing:  # the next run will ask
                     self.earlier.keep_failure(target, str(error))
             else:
                 self.earlier.forget_failure(target)

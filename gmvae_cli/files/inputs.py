@@ -244,8 +244,10 @@ class Spool:
             if encoding is None:
                 shutil.copyfileobj(source or sys.stdin.buffer, self._file, _SPOOL_BYTES)
             else:
-                for text in _lines(io.TextIOWrapper(source or sys.stdin.buffer, encoding, newline=""), comment):
-                    self._file.write(text.encode())
+                text = io.TextIOWrapper(source or sys.stdin.buffer, encoding, newline="")
+                for portion in _lines(text, comment):
+                    self._file.write(portion.encode())
+                text.detach()  # the caller closes its file
             self._file.flush()
         except OSError as error:
             reason = error.strerror or str(error)

@@ -161,7 +161,7 @@ class _CsvWriter:
 
 
 def rounded(values: NDArray[np.float64], digits: int) -> NDArray[np.float64]:
-    """Round numbers (n,) to so many significant digits; NaN stays."""
+    """Round numbers (n,) to so many significant digits, and to 22 decimals at most; NaN stays."""
     with np.errstate(divide="ignore", invalid="ignore"):
         places = digits - 1 - np.floor(np.log10(np.abs(values)))
         places = np.clip(np.nan_to_num(places, posinf=0.0, neginf=0.0), -_EXACT_POWER, _EXACT_POWER)

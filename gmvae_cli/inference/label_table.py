@@ -65,11 +65,11 @@ def open_outputs(
     Both are tried at once, so that a path that cannot be written raises an error before long work. They appear when
     the block ends without an error.
     """
-    suffix = suffix_of(output)
-    delimiter = files.delimiter or (reader.delimiter if suffix == ".csv" else None)
+    suffix, how = suffix_of(output), replace(reader.config, digits=files.digits)  # as a model remembers it
+    delimiter = how.delimiter or (reader.delimiter if suffix == ".csv" else None)
     with (
-        writer(output, schema=reader.schema, delimiter=delimiter, decimal=files.decimal, digits=files.digits) as rows,
-        open_segments(segments_path, files) as segments,
+        writer(output, schema=reader.schema, delimiter=delimiter, decimal=how.decimal, digits=how.digits) as rows,
+        open_segments(segments_path, how) as segments,
     ):
         yield Outputs(rows, segments, typed=reader.format == "csv" and suffix not in TEXT_SUFFIXES)
 

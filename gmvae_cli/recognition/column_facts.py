@@ -182,7 +182,7 @@ def comes_in_turn(name: str, column: ColumnFacts) -> bool:
 
 
 def _is_form(values: NDArray[Any], form: str) -> bool:
-    return parse(pa.array(values.astype(np.int64)), form) is not None
+    return bool(np.abs(values).max() < _EXACT) and parse(pa.array(values.astype(np.int64)), form) is not None
 
 
 def facts_of(table: Any, form: NumberFormat, columns: Sequence[str]) -> dict[str, ColumnFacts]:

@@ -8,7 +8,10 @@ from gmvae_cli.files.cells import MINUS, NumberFormat, grouped_digits
 
 _CURRENCIES = r"[$\u20AC\u00A3\u00A5\u20B9]|(?:USD|EUR|GBP|JPY|CHF|CNY|INR|SEK|NOK|DKK|PLN|AUD|CAD|BRL)(?=[\s\d])"
 _GROUPS = "'\u2019\u00a0\u202f\u2009_ "  # characters that divide no number, so they group its digits
-_DIGITS = rf"\d{{1,3}}(?P<group>[.,{_GROUPS}])\d{{2,3}}(?:(?P=group)\d{{2,3}})*(?:[.,]\d*)?|\d+[.,]?\d*|[.,]\d+"
+_DIGITS = (
+    rf"\d{{1,3}}(?P<group>[.,{_GROUPS}])(?:\d{{2,3}}(?P=group))*\d{{3}}(?:(?!(?P=group))[.,]\d*)?|"
+    r"\d+[.,]?\d*|[.,]\d+"
+)
 # a sign, a currency in front, digits with what may group and divide them, an exponent, a unit behind
 _QUANTITY = re.compile(
     rf"\s*[+\-{MINUS}]?\s*(?P<prefix>{_CURRENCIES}|)\s*[+\-{MINUS}]?(?P<digits>(?:{_DIGITS})(?:[eE][+-]?\d+)?)"

@@ -19,6 +19,7 @@ _COMPARED_ROWS = 5  # with a first line that may be a row as well
 _FEWEST_ROWS = 3  # of values, below lines of units
 _MOST_UNITS = 3  # rows below a header that hold units, kinds of values, or names of another level
 _NUMBER = re.compile(r"\s*[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*%?\s*")
+_QUANTITY = re.compile(r"\s*[$€£¥₹]?\s*[+-]?\d[\d.,'\s]*[^\d\s]{0,8}\s*")  # with a currency in front or a unit behind
 _STAMP = re.compile(r"\s*(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T_]\d.*)?|\d{1,2}:\d\d(:\d\d.*)?)\s*")
 _TOTAL = re.compile(
     r"\W*(grand )?(total|totals|sum|summe|gesamt|average|avg|mean|mittelwert|min|minimum|max|maximum|count|anzahl|end|"
@@ -197,6 +198,8 @@ def _is_footer(line: str, above: str, delimiter: str, names: Sequence[str]) -> b
     if len(names) < 2:
         return False
     cells = next(csv.reader([line], delimiter=delimiter), [""])
+    if len(cells) == len(names) and cells[0].strip().lower() in MISSING:  # such as #N/A
+        return False
     if line.startswith(_COMMENTS) or (len(cells) == 1 and not _is_value(line)):
         return True
     first = above.split(delimiter)[0]
@@ -262,7 +265,7 @@ def _units(rows: Records) -> int:
     below = [cells for cells, _ in rows[count : count + _COMPARED_ROWS]]
     if not 0 < count <= _MOST_UNITS or len(below) < _FEWEST_ROWS or len({len(cells) for cells in below}) > 1:
         return 0
-    values = [index for index, column in enumerate(zip(*below, strict=True)) if all(map(_is_value, column))]
+    values = [index for index, column in enumerate(zip(*below, strict=True)) if _holds_values(column)]
     for cells, _ in rows[:count]:
         beside = [cells[index] for index in values if index < len(cells)]
         if len(cells) != len(below[0]) or not any(map(_is_word, beside)) or any(map(_is_missing, beside)):
@@ -270,8 +273,14 @@ def _units(rows: Records) -> int:
     return count
 
 
+def _holds_values(cells: Sequence[str]) -> bool:
+    """Return whether cells are numbers, with a unit or without, or dates; some may be missing."""
+    present = [cell for cell in cells if cell.strip().lower() not in MISSING]
+    return bool(present) and all(map(_is_measured, present))
+
+
 def _may_be_units(cells: Sequence[str]) -> bool:
-    return any(map(_is_word, cells)) and not any(map(_is_value, cells))
+    return any(map(_is_word, cells)) and not any(map(_is_measured, cells))
 
 
 def _bare(cell: str) -> str:
@@ -291,6 +300,10 @@ def _is_number(text: str) -> bool:
 def _is_value(cell: object) -> bool:
     text = str(cell)
     return _NUMBER.fullmatch(text) is not None or _STAMP.fullmatch(text) is not None
+
+
+def _is_measured(cell: str) -> bool:
+    return _is_value(cell) or _QUANTITY.fullmatch(cell) is not None
 
 
 def _is_word(cell: str) -> bool:

@@ -120,7 +120,7 @@ def number_form(values: NDArray[np.float64], is_whole: bool, *, is_date_name: bo
     low, high = values[0], values[-1]
     if len(values) < 2:
         return None
-    if is_whole and low > 0:
+    if is_whole and low > 0 and high < 2.0**53:
         for form in _DIGITS.get(len(f"{low:.0f}"), ()) if len(f"{low:.0f}") == len(f"{high:.0f}") else ():
             if parse(pa.array(values.astype(np.int64)), form) is not None and _in_years(low, high, len(f"{low:.0f}")):
                 return form

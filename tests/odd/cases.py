@@ -1,0 +1,569 @@
+"""Files as loggers, phones, spreadsheets, data frames and instruments write them: what is read, or the line of refusal.
+
+Each case builds a file of `ROWS` rows in a few words. `Read` says what must come of it, `Refused` what the one line
+must hold. Names, formats and values are made up after public exports and reports.
+"""
+
+import datetime as dt
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROWS = 40
+START = dt.datetime(2024, 3, 4, 8)
+_RNG = np.random.default_rng(7)
+X, Y = (np.round(_RNG.normal(size=ROWS), 3).tolist() for _ in range(2))
+MONTHS = [dt.datetime(1974 + (11 + row) // 12, (11 + row) % 12 + 1, 1) for row in range(ROWS)]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What is read of a file: names, rows, missing cells of the channels, holes, the usual step in seconds or units."""
+
+    time: str | None = "t"
+    channels: tuple[str, ...] = ("x", "y")
+    rows: int = ROWS
+    missing: int = 0
+    holes: int = 0
+    step: float | None = None
+    unit: str | None = None
+    series: int = 1
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What the one line says."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file, and the options that it is read with."""
+
+    content: bytes
+    expected: Read | Refused
+    suffix: str = ".csv"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def text(names, *columns, delimiter=",", above="", below="", end="\n"):
+    """CSV of columns (ROWS,) or functions of the row."""
+    values = [[column(row) for row in range(ROWS)] if callable(column) else list(column) for column in columns]
+    lines = [delimiter.join(map(str, cells)) for cells in zip(*values, strict=True)]
+    return above + end.join([*([names] if names is not None else []), *lines]) + end + below
+
+
+def csv(names, *columns, expected, encoding="utf-8", options=None, **layout):
+    return Case(text(names, *columns, **layout).encode(encoding), expected, options=options or {})
+
+
+def table(expected, suffix=".parquet", options=None, **columns):
+    sink, made = io.BytesIO(), pa.table(columns)
+    if suffix == ".parquet":
+        pq.write_table(made, sink)
+    else:
+        with pa.ipc.new_file(sink, made.schema) as writer:
+            writer.write_table(made)
+    return Case(sink.getvalue(), expected, suffix, options or {})
+
+
+def minutes(row):
+    return START + dt.timedelta(minutes=row)
+
+
+def stamped(form, step="minutes"):
+    return lambda row: (START + dt.timedelta(**{step: row})).strftime(form)
+
+
+def timed(name, cell, read=None, **options):
+    """A file whose first column is a time, beside the channels x and y."""
+    expected = read or Read(time=name.strip())
+    return csv(f"{name},x,y", cell, X, Y, expected=expected, options=options)
+
+
+def measured(cells, **layout):
+    """A file whose last column holds numbers in an unusual form."""
+    return csv("t,x,y", range(ROWS), X, cells, **layout)
+
+
+def quoted(cells):
+    return [f'"{cell}"' for cell in cells]
+
+
+def lost(cells, word, every=8):
+    return [word if row % every == 3 else cell for row, cell in enumerate(cells)]
+
+
+def autumn(row):
+    """Local time each ten minutes; row 18 stands at 02:00 again."""
+    return f"{dt.datetime(2024, 10, 27) + dt.timedelta(minutes=10 * (row if row < 18 else row - 6)):%Y-%m-%d %H:%M}"
+
+
+def spring(row):
+    """Local time each ten minutes; row 12 stands at 03:00."""
+    return f"{dt.datetime(2024, 3, 31) + dt.timedelta(minutes=10 * (row if row < 12 else row + 6)):%Y-%m-%d %H:%M}"
+
+
+def october(row):
+    """Year and month as a data frame writes them: 1975.1 is October."""
+    month = f"{MONTHS[row]:%Y.%m}"
+    return month.removesuffix("0") if month.endswith(".10") else month
+
+
+def below_header(*lines):
+    """The plain file with lines below its header."""
+    return text(*PLAIN).replace("t,x,y\n", "\n".join(["t,x,y", *lines, ""])).encode()
+
+
+def behind_row_9(line):
+    """The plain file with a line between two rows."""
+    return text(*PLAIN).replace("\n9,", f"\n{line}\n9,").encode()
+
+
+PLAIN = ("t,x,y", range(ROWS), X, Y)
+SEMI = "\n".join(["t;x;y", *(f"{row};{X[row]};{Y[row]}" for row in range(ROWS)), ""])
+CASES: dict[str, Case] = {}
+
+# --- clocks, counters, ids -------------------------------------------------------------------------------------------
+
+for name, cell in {
+    "Time (s)": lambda row: f"{row * 0.02:.2f}",
+    "time [ms]": lambda row: row * 20,
+    "seconds_elapsed": lambda row: f"{row * 0.02 + 0.0001 * (row % 3):.4f}",
+    "elapsedTime": lambda row: row * 5,
+    " time": lambda row: row,
+    "frame": lambda row: row + 100,
+    "Frame #": lambda row: row,
+    "sample": lambda row: row * 2,
+    "Zeit": lambda row: f"{row * 0.5}",
+    "tijd": lambda row: row,
+    "depth_unlike_any_clock": lambda row: f"{row * 0.25}",
+}.items():
+    CASES[f"clock of numbers '{name}'"] = timed(name, cell, Read(time=name.strip(), unit="units"))
+for name in (
+    "datetime",
+    "DateTime",
+    "ts",
+    "last_changed",
+    "Datum",
+    "recorded_at",
+    "Zeitstempel",
+    "fecha",
+    "created",
+    "whatever",
+):
+    CASES[f"clock of dates '{name}'"] = timed(name, minutes, Read(time=name, step=60, unit="seconds"))
+for name, cell, step in (
+    ("epoch", lambda row: 1709539200 + 10 * row, 10),
+    ("timestamp_ms", lambda row: 1709539200000 + 20 * row, 0.02),
+    ("unix_us", lambda row: 1709539200000000 + 2000 * row, 0.002),
+    ("ts", lambda row: 1709539200123456789 + 10**9 * row, 1),
+    ("time", lambda row: f"{1709539200 + row * 0.25:.2f}", 0.25),
+):
+    CASES[f"epoch '{name}' each {step} s"] = timed(
+        name, cell, Read(time=name, step=step, unit="seconds", notes=("time_format",))
+    )
+for name in ("index", "Unnamed: 0", "row", "No", "Nr.", "#", "id", "serial"):
+    cells = range(1000, 1000 + ROWS)
+    CASES[f"no channel '{name}'"] = csv(
+        f"t,{name},x,y", range(ROWS), cells, X, Y, expected=Read(notes=("not_a_channel",))
+    )
+    CASES[f"no channel '{name}' in front"] = csv(
+        f"{name},x,y", cells, X, Y, expected=Read(time=None, notes=("not_a_channel",))
+    )
+CASES |= {
+    "a column without a name": csv(",x,y", range(ROWS), X, Y, expected=Read(time=None, notes=("unnamed_column",))),
+    "a row number of no known name": csv("x,foo,y", X, range(7, 7 + ROWS), Y, expected=Read(time=None)),
+    "parts of the calendar": csv(
+        "date,year,month,day,x,y",
+        stamped("%Y-%m-%d", "days"),
+        stamped("%Y", "days"),
+        stamped("%m", "days"),
+        stamped("%d", "days"),
+        X,
+        Y,
+        expected=Read(time="date", step=86400, notes=("not_a_channel",)),
+    ),
+    "a serial number of two large values": csv(
+        "t,unit_no,x,y", range(ROWS), lambda row: 9007199254740993 + row % 2, X, Y, expected=Read()
+    ),
+    "a second clock": csv("time,seconds_elapsed,x,y", minutes, lambda row: 60 * row, X, Y, expected=Read(time="time")),
+    "two clocks": csv(
+        "datetime,epoch,x,y",
+        minutes,
+        lambda row: 1709539200 + 60 * row,
+        X,
+        Y,
+        expected=Refused(("datetime", "epoch", "--time")),
+    ),
+    "date and clock in two columns": csv(
+        "Date,Clock,x,y",
+        stamped("%d.%m.%Y", "hours"),
+        stamped("%H:%M:%S", "hours"),
+        X,
+        Y,
+        expected=Read(time="Date,Clock", step=3600),
+    ),
+    "date and time by name": csv(
+        "day,hour,x,y",
+        stamped("%Y-%m-%d", "hours"),
+        stamped("%H:%M", "hours"),
+        X,
+        Y,
+        expected=Read(time="day,hour", step=3600),
+        options={"time": "day,hour"},
+    ),
+    "a label in another case": csv("t,x,y,True_Regime", range(ROWS), X, Y, lambda row: row // 20, expected=Read()),
+    "a label with a blank": csv("t,x,y,True Regime", range(ROWS), X, Y, lambda row: row // 20, expected=Read()),
+    "subjects one after another": csv(
+        "subject,frame,x,y",
+        lambda row: row // 20,
+        lambda row: row % 20,
+        X,
+        Y,
+        expected=Refused(("row 21", "--series subject")),
+    ),
+    "subjects told apart": csv(
+        "subject,frame,x,y",
+        lambda row: row // 20,
+        lambda row: row % 20,
+        X,
+        Y,
+        expected=Read(time="frame", series=2),
+        options={"series": "subject"},
+    ),
+    "machines in turn at the same times": csv(
+        "timestamp,machine,x,y",
+        lambda row: minutes(row // 2),
+        lambda row: "AB"[row % 2],
+        X,
+        Y,
+        expected=Refused(("row 2", "--series machine", "--sort")),
+    ),
+    "machines in turn at other times": csv(
+        "timestamp,machine,x,y",
+        minutes,
+        lambda row: "AB"[row % 2],
+        X,
+        Y,
+        expected=Read(time="timestamp", notes=("several_series",)),
+    ),
+    "machines in turn, told apart": csv(
+        "timestamp,machine,x,y",
+        lambda row: minutes(row // 2),
+        lambda row: "AB"[row % 2],
+        X,
+        Y,
+        expected=Read(time="timestamp", series=2),
+        options={"series": "machine", "sort": True},
+    ),
+}
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+for name, cells, options in (
+    ("percent", [f"{40 + row % 9}.3%" for row in range(ROWS)], {}),
+    ("dollars", [f"${row % 9}.50" for row in range(ROWS)], {}),
+    ("degrees", [f"{20 + row % 9}.1 °C" for row in range(ROWS)], {}),
+    ("kilowatt hours", [f"{row % 9}.25kWh" for row in range(ROWS)], {}),
+    ("a unit in some cells", [f"{row % 9}{' V' if row % 2 else ''}" for row in range(ROWS)], {}),
+    ("a minus sign of typography", [f"\u2212{row % 9}.5" for row in range(ROWS)], {}),
+    ("groups with commas and a point", quoted(f"{40000 + 100 * (row % 9):,}.1" for row in range(ROWS)), {}),
+    ("groups with two commas", quoted(f"{4000000 + 100 * (row % 9):,}" for row in range(ROWS)), {}),
+    ("groups with apostrophes", [f"{40 + row % 9}'000.5" for row in range(ROWS)], {}),
+    ("groups with narrow blanks", [f"{40 + row % 9}\u202f000" for row in range(ROWS)], {}),
+    ("groups named by the option", quoted(f"{40 + row % 9},000" for row in range(ROWS)), {"thousands": ","}),
+    ("exponents", [f"{row % 9}.5E-3" for row in range(ROWS)], {}),
+    ("signs", [f"+{row % 9}" for row in range(ROWS)], {}),
+    ("quotes behind blanks", [f' "{row % 9}"' for row in range(ROWS)], {}),
+):
+    CASES[f"numbers: {name}"] = measured(cells, expected=Read(), options=options)
+CASES |= {
+    "numbers: a group that may be a decimal comma": measured(
+        quoted(f"{40 + row % 9},000" for row in range(ROWS)),
+        expected=Refused(("row 1", "--thousands ,", "--decimal ,")),
+    ),
+    "numbers: an unsaid decimal comma": measured(
+        quoted(f"{row % 9},5" for row in range(ROWS)), expected=Refused(("row 1", "--decimal ,"))
+    ),
+    "numbers: two units": measured(
+        [f"{row % 9}.5 {'kB' if row % 2 else 'MB'}" for row in range(ROWS)],
+        expected=Read(channels=("x",), notes=("unused_columns",)),
+    ),
+    "numbers: groups with points beside a decimal comma": csv(
+        "t;x;y",
+        range(ROWS),
+        [f"{v}".replace(".", ",") for v in X],
+        [f"{40 + row % 9}.000,5" for row in range(ROWS)],
+        delimiter=";",
+        expected=Read(),
+        options={"decimal": ",", "thousands": "."},
+    ),
+    "numbers: text": measured(["ok"] * ROWS, expected=Read(channels=("x",), notes=("unused_columns",))),
+    "numbers: a name that comes twice": csv(
+        "t,x,y,y", range(ROWS), X, Y, Y, expected=Read(channels=("x",), notes=("duplicate_column",))
+    ),
+}
+for word in (
+    "NA",
+    "N/A",
+    "n/a",
+    "null",
+    "NULL",
+    "None",
+    "nan",
+    "#N/A",
+    "1.#IND",
+    "-1.#QNAN",
+    "<NA>",
+    "?",
+    "-",
+    "--",
+    " ",
+):
+    CASES[f"missing '{word}'"] = measured(lost(Y, word), expected=Read(missing=5))
+CASES |= {
+    "missing in most rows": measured(["NA" if row % 5 else Y[row] for row in range(ROWS)], expected=Read(missing=32)),
+    "missing by the option": measured(lost(Y, "-999.0"), expected=Read(missing=5), options={"na_values": ("-999",)}),
+    "missing by a word of the option": measured(
+        lost(Y, "Bad"), expected=Read(missing=5), options={"na_values": ("Bad",)}
+    ),
+    "missing in the time": timed(
+        "t", lambda row: "NA" if row == 3 else row, Refused(("row 4", "'NA'", "every row needs a time"))
+    ),
+    "a word that is no number": measured(lost(Y, "Bad"), expected=Refused(("row 4", "'Bad'", "not a number"))),
+}
+
+# --- forms of time ---------------------------------------------------------------------------------------------------
+
+DAY, HOUR, MINUTE = 86400, 3600, 60
+for form, step in (
+    ("%Y/%m/%d %H:%M", "minutes"),
+    ("%d.%m.%Y %H:%M", "minutes"),
+    ("%d.%m.%y %H:%M", "minutes"),
+    ("%m/%d/%Y %I:%M:%S %p", "hours"),
+    ("%d/%m/%Y %H:%M", "hours"),
+    ("%Y%m%dT%H%M%SZ", "minutes"),
+    ("%Y-%m-%d %H:%M:%S UTC", "minutes"),
+    ("%Y-%m-%d %H:%M:%S CEST", "minutes"),
+    ("%d.%m.%Y %H:%M:%S CET", "minutes"),
+    ("%Y-%m-%dT%H:%M:%S+01:00", "minutes"),
+    ("%Y-%m-%dT%H:%M:%S.000Z", "minutes"),
+    ("%b %d %Y", "days"),
+    ("%d-%b-%Y %H:%M:%S", "minutes"),
+    ("%a %b %d %Y %H:%M:%S", "minutes"),
+    ("%d-%b-%y %H:%M", "minutes"),
+    ("%Y%m%d_%H%M%S", "minutes"),
+    ("%Y:%m:%d %H:%M:%S", "minutes"),
+    ("%d/%b/%Y:%H:%M:%S +0000", "minutes"),
+    ("%Y%m%d", "days"),
+    ("%Y%m%d%H%M%S", "hours"),
+    ("%Y%m%d%H%M", "minutes"),
+    ("%Y%j", "days"),
+    ("%G-W%V", "weeks"),
+    ("%H:%M:%S", "minutes"),
+    ("%H:%M", "minutes"),
+    ("%I:%M:%S %p", "minutes"),
+):
+    seconds = {"minutes": MINUTE, "hours": HOUR, "days": DAY, "weeks": 7 * DAY}[step]
+    CASES[f"time {form}"] = timed("time", stamped(form, step), Read(time="time", step=seconds, unit="seconds"))
+CASES |= {
+    "time past midnight": timed("time", stamped("%H:%M:%S", "hours"), Read(time="time", step=HOUR, unit="seconds")),
+    "time with the hour 24": timed(
+        "time",
+        lambda row: stamped("%Y-%m-%d %H:%M", "hours")(row).replace("-05 00:00", "-04 24:00"),
+        Read(time="time", step=HOUR),
+    ),
+    "time elapsed": timed(
+        "time", lambda row: f"0 days 00:{row:02d}:00", Read(time="time", step=MINUTE, unit="seconds")
+    ),
+    "time in long hours": timed("time", lambda row: f"{row + 10}:00:00", Read(time="time", step=HOUR, unit="seconds")),
+    "time of quarters": timed(
+        "date", lambda row: f"{2000 + row // 4}-Q{row % 4 + 1}", Read(time="date", unit="seconds")
+    ),
+    "time of months": timed("date", lambda row: f"{MONTHS[row]:%Y-%m}", Read(time="date", unit="seconds")),
+    "time of months as numbers": timed("date", lambda row: f"{MONTHS[row]:%Y%m}", Read(time="date", unit="seconds")),
+    "time of months with a point": timed("date", lambda row: f"{MONTHS[row]:%Y.%m}", Read(time="date", unit="seconds")),
+    "time of months in a data frame": timed(
+        "date",
+        october,
+        Read(time="date", unit="seconds"),
+    ),
+    "time of a spreadsheet": timed(
+        "Date", lambda row: f"{45355 + row / 24:.8f}", Read(time="Date", step=HOUR, unit="seconds")
+    ),
+    "time with a comma in the seconds": timed(
+        "time", lambda row: f'"{minutes(row):%Y-%m-%d %H:%M:%S},250"', Read(time="time", step=MINUTE)
+    ),
+    "time of which day and month may be exchanged": timed(
+        "date", lambda row: f"0{row % 9 + 1}/0{row % 9 + 1}/{2000 + row}", Refused(("row 1", "--time-format"))
+    ),
+    "time settled by the option": timed(
+        "date", stamped("%m/%d/%Y", "weeks"), Read(time="date", step=7 * DAY), time_format="%m/%d/%Y"
+    ),
+    "time of numbers by the option": timed(
+        "n", lambda row: 5 * row, Read(time="n", step=5, unit="seconds"), time="n", time_format="unix-s"
+    ),
+    "time of numbers that are no dates": timed(
+        "date", stamped("%Y%m%d", "days"), Read(time="date", unit="units", holes=1), time_format="number"
+    ),
+    "clocks set back": timed(
+        "time",
+        autumn,
+        Refused(("row 19", "--timezone ZONE")),
+    ),
+    "clocks set back in a zone": timed(
+        "time",
+        autumn,
+        Read(time="time", step=600),
+        timezone="Europe/Berlin",
+    ),
+    "clocks set forward in a zone": timed(
+        "time",
+        spring,
+        Read(time="time", step=600),
+        timezone="Europe/Berlin",
+    ),
+    "a date that stands for none": timed(
+        "time",
+        lambda row: minutes(row) if row < ROWS - 1 else "9999-12-31 00:00:00",
+        Refused((f"row {ROWS}", "9999-12-31", "no date")),
+    ),
+    "a clock that was not set at first": timed(
+        "time", lambda row: minutes(row) if row else "1970-01-01 00:00:00", Refused(("row 2", "1970-01-01", "no date"))
+    ),
+    "rows that are missing": timed(
+        "time", lambda row: minutes(row + 5 * (row > 9)), Read(time="time", step=60, holes=1)
+    ),
+}
+
+# --- layout ----------------------------------------------------------------------------------------------------------
+
+CASES |= {
+    "layout: a row of units": Case(below_header("s,m/s,°C"), Read(notes=("units_row",))),
+    "layout: a row of units in brackets": Case(
+        text(*PLAIN).replace("t,x,y\n", "t,x,y\n[s],[V],[A]\n").encode(), Read(notes=("units_row",))
+    ),
+    "layout: units and kinds, a line above": Case(
+        text("TS,REC,x,y", lambda row: f'"{minutes(row)}"', range(ROWS), X, Y)
+        .replace(
+            "TS,REC,x,y\n", '"TOA5","logger","1234"\nTIMESTAMP,REC,x,y\n"TS","RN","Volts","Deg C"\n"","","Avg","Avg"\n'
+        )
+        .encode(),
+        Read(time="TIMESTAMP", step=60, notes=("units_row", "lines_above")),
+    ),
+    "layout: a header of three levels": Case(
+        text("scorer,D,D", range(ROWS), X, Y).replace("D,D\n", "D,D\nparts,nose,nose\ncoords,x,y\n").encode(),
+        Read(time="scorer parts coords", channels=("D nose x", "D nose y"), notes=("units_row",)),
+    ),
+    "layout: comments above": csv(
+        *PLAIN, above="# made by a logger\n# 2024-03-04\n", expected=Read(notes=("lines_above",))
+    ),
+    "layout: percent comments above": csv(*PLAIN, above="% rate 50\n", expected=Read(notes=("lines_above",))),
+    "layout: a header in a comment": csv(None, *PLAIN[1:], above="# t,x,y\n", expected=Read(notes=("header",))),
+    "layout: lines above": csv(
+        *PLAIN, above="Device,X1\nSerial,1234\nStart,2024-03-04 08:00\n\n", expected=Read(notes=("lines_above",))
+    ),
+    "layout: lines above, counted": csv(*PLAIN, above="a,b,c\nd,e,f\n", expected=Read(), options={"skip_rows": 2}),
+    "layout: sep=": Case(("sep=;\n" + SEMI).encode(), Read(notes=("delimiter",))),
+    "layout: semicolons": Case(SEMI.encode(), Read(notes=("delimiter",))),
+    "layout: tabs": Case(SEMI.replace(";", "\t").encode(), Read(notes=("delimiter",))),
+    "layout: bars": Case(SEMI.replace(";", "|").encode(), Read(notes=("delimiter",))),
+    "layout: separators at the end of rows": Case(
+        text(*PLAIN).replace("\n", ",\n").replace("y,\n", "y\n", 1).encode(), Read()
+    ),
+    "layout: a separator at the end of the header": Case(text(*PLAIN).replace("y\n", "y,\n", 1).encode(), Read()),
+    "layout: separators at the end of all lines": Case(text(*PLAIN).replace("\n", ",\n").encode(), Read()),
+    "layout: a total": csv(*PLAIN, below="Total,12.5,3.5\n", expected=Read(notes=("lines_below",))),
+    "layout: a total and an empty line": csv(*PLAIN, below="\nSum;;\n", expected=Read(notes=("lines_below",))),
+    "layout: a comment at the end": csv(*PLAIN, below="# end of file\n", expected=Read(notes=("lines_below",))),
+    "layout: a count of rows at the end": csv(
+        *PLAIN, below="(40 rows affected)\n", expected=Read(notes=("lines_below",))
+    ),
+    "layout: UTF-16": csv(*PLAIN, encoding="utf-16", expected=Read(notes=("encoding",))),
+    "layout: UTF-16 without a mark": csv(*PLAIN, encoding="utf-16-le", expected=Refused(("--encoding utf-16-le",))),
+    "layout: UTF-16 named": csv(*PLAIN, encoding="utf-16-be", expected=Read(), options={"encoding": "utf-16-be"}),
+    "layout: Windows-1252": csv(
+        "t,x °C,y", *PLAIN[1:], encoding="cp1252", expected=Refused(("not UTF-8", "--encoding windows-1252"))
+    ),
+    "layout: Windows-1252 named": csv(
+        "t,x °C,y",
+        *PLAIN[1:],
+        encoding="cp1252",
+        expected=Read(channels=("x °C", "y")),
+        options={"encoding": "windows-1252"},
+    ),
+    "layout: blanks after commas": csv("t, x, y", *PLAIN[1:], delimiter=", ", expected=Read()),
+    "layout: blanks and quotes": csv(
+        '"t", "x", "y"', *(quoted(map(str, column)) for column in PLAIN[1:]), delimiter=", ", expected=Read()
+    ),
+    "layout: old Mac": csv(*PLAIN, end="\r", expected=Read()),
+    "layout: Windows": csv(*PLAIN, end="\r\n", expected=Read()),
+    "layout: a mark of UTF-8": csv(*PLAIN, encoding="utf-8-sig", expected=Read()),
+    "layout: no header": csv(None, *PLAIN[1:], expected=Refused(("first line holds numbers", "add a header line"))),
+    "layout: no header, dates": csv(
+        None, minutes, X, ["idle"] * ROWS, expected=Refused(("first line holds data", "add a header line"))
+    ),
+    "layout: no header, missing values": csv(
+        None, minutes, lost(X, ""), Y, expected=Refused(("first line holds data",))
+    ),
+    "layout: comments between rows": Case(behind_row_9("# pause"), Refused(("row 10", "--comment '#'"))),
+    "layout: comments between rows, named": Case(behind_row_9("# pause"), Read(), options={"comment": "#"}),
+    "layout: row names of R": Case(
+        text("t,x,y", lambda row: f'"{row + 1}",{row}', X, Y).encode(), Read(notes=("unnamed_column",))
+    ),
+    "layout: a second header that does not fit": Case(
+        below_header("first,second"), Refused(("row 1", "'t,x,y'", "--skip-rows"))
+    ),
+    "layout: a quote left open": Case(
+        text("t,note,x", range(ROWS), lambda row: '"bad' if row in (5, 20) else "ok", X).encode(),
+        Refused(("row 6", "quote")),
+    ),
+    "layout: a decimal comma": Case(SEMI.replace(".", ",").encode(), Refused(("row 1", "--decimal ,"))),
+    "layout: a decimal comma, named": Case(SEMI.replace(".", ",").encode(), Read(), options={"decimal": ","}),
+    "layout: a row too long": Case(
+        text(*PLAIN).replace("\n9,", "\n9,1,").encode(), Refused(("row 10", "4 cells", "3 columns"))
+    ),
+}
+
+# --- typed files -----------------------------------------------------------------------------------------------------
+
+CASES |= {
+    "typed: an index of times": table(
+        Read(time="__index_level_0__", step=60),
+        x=X,
+        y=Y,
+        __index_level_0__=pa.array([minutes(row) for row in range(ROWS)]),
+    ),
+    "typed: numbers as text": table(Read(), t=list(range(ROWS)), x=X, y=[str(value) for value in Y]),
+    "typed: times beyond 2^63": table(
+        Refused(("row 1", "beyond 2^63")), t=pa.array([2**63 + row for row in range(ROWS)], pa.uint64()), x=X, y=Y
+    ),
+    "typed: dictionaries and decimals": table(
+        Read(), t=list(range(ROWS)), x=pa.array(X).cast(pa.decimal128(10, 3)), y=pa.array(Y).dictionary_encode()
+    ),
+    "typed: nested columns": table(
+        Read(notes=("unused_columns",)), t=list(range(ROWS)), x=X, y=Y, z=[[1.0, 2.0]] * ROWS
+    ),
+    "typed: time zones": table(
+        Read(time="when", step=60),
+        when=pa.array([minutes(row) for row in range(ROWS)], pa.timestamp("ns", "Europe/Rome")),
+        x=X,
+        y=Y,
+    ),
+    "typed: Arrow": table(Read(), ".arrow", t=list(range(ROWS)), x=X, y=Y),
+    "typed: Feather": table(Read(), ".feather", t=list(range(ROWS)), x=X, y=Y),
+    "typed: JSON lines": Case(
+        "".join(
+            f'{{"time": "{minutes(row).isoformat()}", "x": {X[row]}, "y": {Y[row]}}}\n' for row in range(ROWS)
+        ).encode(),
+        Read(time="time", step=60),
+        ".jsonl",
+    ),
+}
