@@ -16,7 +16,7 @@ _DELIMITERS = (",", ";", "\t", "|")
 _FLAGS = {"\t": "$'\\t'"}  # how a shell takes a delimiter; others stand in quotes
 _COMMENTS = ("#", "%", "//", "!")  # that begin lines above a header
 _COMPARED_ROWS = 5  # with a first line that may be a row as well
-_FEWEST_ROWS = 3  # of values, below lines of units
+_FEWEST_VALUES = 3  # of a column, below lines of units
 _MOST_UNITS = 3  # rows below a header that hold units, kinds of values, or names of another level
 _NUMBER = re.compile(r"\s*[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*%?\s*")
 _QUANTITY = re.compile(r"\s*[$€£¥₹]?\s*[+-]?\d[\d.,'\s]*[^\d\s]{0,8}\s*")  # with a currency in front or a unit behind
@@ -262,9 +262,9 @@ def _records(lines: Sequence[str], delimiter: str) -> Records:
 def _units(rows: Records) -> int:
     """Return the number of rows below a header that hold no value, where values stand below them."""
     count = next((index for index, (cells, _) in enumerate(rows) if not _may_be_units(cells)), len(rows))
-    below = [cells for cells, _ in rows[count : count + _COMPARED_ROWS]]
-    if not 0 < count <= _MOST_UNITS or len(below) < _FEWEST_ROWS or len({len(cells) for cells in below}) > 1:
+    if not 0 < count <= _MOST_UNITS or count == len(rows):
         return 0
+    below = [cells for cells, _ in rows[count:] if len(cells) == len(rows[count][0])]
     values = [index for index, column in enumerate(zip(*below, strict=True)) if _holds_values(column)]
     for cells, _ in rows[:count]:
         beside = [cells[index] for index in values if index < len(cells)]
@@ -276,7 +276,7 @@ def _units(rows: Records) -> int:
 def _holds_values(cells: Sequence[str]) -> bool:
     """Return whether cells are numbers, with a unit or without, or dates; some may be missing."""
     present = [cell for cell in cells if cell.strip().lower() not in MISSING]
-    return bool(present) and all(map(_is_measured, present))
+    return len(present) >= _FEWEST_VALUES and all(map(_is_measured, present))
 
 
 def _may_be_units(cells: Sequence[str]) -> bool:

@@ -41,7 +41,7 @@ def files(draw):
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     values = np.round(rng.normal(0, 30, (rows, num_channels)), 2)
     values[rng.random(values.shape) < draw(st.sampled_from([0, 0.1, 0.6]))] = np.nan
-    values[:2] = [[1.5], [-2.25]]  # every channel varies
+    values[:3] = [[1.5], [-2.25], [0.5]]  # every channel varies, and stands below its units
     time = draw(st.sampled_from([*TIMES, None]))
     missing = draw(st.sampled_from(MISSING))
     delimiter = draw(st.sampled_from([",", ";", "\t"]))
