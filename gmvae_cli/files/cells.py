@@ -159,9 +159,9 @@ def _bare(text: Any, form: NumberFormat) -> Any:
 
 
 def unquoted(text: Any) -> Any:
-    """Return text without blanks around it, and without the quotes that a blank before them has made part of it."""
+    """Return text without blanks around it, and without quotes that are part of it: behind a blank, or single ones."""
     text = pc.utf8_trim_whitespace(text)
-    return pc.replace_substring_regex(text, r'^"(.*)"$', r"\1")
+    return pc.replace_substring_regex(text, r"""^(?:"(.*)"|'(.*)')$""", r"\1\2")
 
 
 def grouped_digits(char: str, decimal: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from gmvae_cli.config import SeriesConfig
@@ -22,6 +23,8 @@ _UNNAMED = ("", "__index_level_0__")  # a data frame's row numbers, saved by hab
 _LISTED_COLUMNS = 20  # more names than that make no message clearer
 _TAKEN_FOR = ("a row number", "a counter", "a clock", "another clock", "an id", "a part of the calendar")
 _COUNTED_ROWS = 20  # in which a column that ascends by one counts rows, whatever its name
+
+_CALENDAR_PARTS = 3  # year, month and day at least
 
 Role = Literal["time", "series", "channel", "unused"]
 
@@ -106,8 +109,15 @@ def time_columns(time: str | None, columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def joined_cells(parts: Sequence[Any]) -> Any:
-    """Join the cells of a date and of a clock column to text."""
-    return pc.binary_join_element_wise(*(pc.utf8_trim_whitespace(as_text(part)) for part in parts), " ")
+    """Join the cells of a date and of a clock column to text, or those of year, month, day, hour and so on."""
+    texts = [pc.utf8_trim_whitespace(as_text(part)) for part in parts]
+    if len(texts) < _CALENDAR_PARTS:
+        return pc.binary_join_element_wise(*texts, " ")
+    date, clock = pc.binary_join_element_wise(*texts[:3], "-"), texts[3:]
+    if not clock:
+        return date
+    clock = [*clock, *([pa.repeat(pa.scalar("00"), len(date))] if len(clock) == 1 else [])]
+    return pc.binary_join_element_wise(date, pc.binary_join_element_wise(*clock, ":"), " ")
 
 
 def is_reserved(name: str) -> bool:
@@ -194,9 +204,10 @@ def _default_time(
     time = choose_time(table.name, own, reserved, table.columns, facts)
     if time is not None and time not in reserved:
         sentence = f"column '{time}' is taken as the time; --time names another one, --no-time none"
-        if len(time_columns(time, table.columns)) > 1:
-            first, second = time_columns(time, table.columns)
-            sentence = f"columns '{first}' and '{second}' are taken as date and time; --time names others"
+        parts = time_columns(time, table.columns)
+        if len(parts) > 1:
+            joined = " and ".join(f"'{name}'" for name in parts)
+            sentence = f"columns {joined} are taken as date and time; --time names others, --no-time none"
         notes.append(Note("time_column", sentence))
     return time
 

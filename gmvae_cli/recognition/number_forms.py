@@ -28,7 +28,7 @@ def number_form(cells: Sequence[str], form: NumberFormat) -> NumberFormat | None
     Args:
         cells: without missing values. form: what the options say; it is kept, and completed by what is certain.
     """
-    matches = [match for cell in cells if (match := _QUANTITY.fullmatch(cell.strip().strip('"')))]
+    matches = [match for cell in cells if (match := _QUANTITY.fullmatch(cell.strip().strip("\"'")))]
     if len(matches) <= _SHARE * len(cells):
         return None
     prefix, suffix = (_only([match[name].strip() for match in matches]) for name in ("prefix", "suffix"))

@@ -284,9 +284,9 @@ def _may_be_units(cells: Sequence[str]) -> bool:
 
 
 def _bare(cell: str) -> str:
-    """Return a name without blanks around it, and without the quotes that a blank before them has made part of it."""
+    """Return a name without blanks around it, and without quotes behind a blank, or single ones."""
     name = cell.strip()
-    return name[1:-1] if len(name) > 1 and name[0] == name[-1] == '"' else name
+    return name[1:-1] if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'" else name
 
 
 def _is_number(text: str) -> bool:

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import Note, SeriesError
 from gmvae_cli.recognition import names
 from gmvae_cli.recognition.column_facts import ColumnFacts
 from gmvae_cli.recognition.time_forms import MONTH, number_form
 
+_CALENDAR = ("year", "month", "day", "hour", "minute", "second")
 _RAMP_ROWS = 10  # that ascend, dates in any column or numbers evenly in the first, before they are times by any name
 
 
@@ -41,7 +44,21 @@ def choose_time(
             )
         if likely:
             return likely[0]
-    return None
+    return _calendar(free, facts)
+
+
+def _calendar(free: Sequence[str], facts: Mapping[str, ColumnFacts]) -> str | None:
+    """Return the columns of year, month, day, hour and so on, if they are the time together."""
+    named = {"".join(names.words(name)): name for name in reversed(free) if names.calendar_range(name) is not None}
+    parts = [named[part] for part in _CALENDAR if part in named]
+    if [named.get(part) for part in _CALENDAR[: len(parts)]] != parts or len(parts) < 3:
+        return None
+    orders = [facts[name].order for name in parts]
+    if any(order is None for order in orders) or facts[parts[0]].rows < 2:
+        return None
+    steps = np.diff(np.column_stack([np.asarray(order, np.float64) for order in orders]), axis=0)
+    first = (steps != 0).argmax(1)  # the largest part that changes decides
+    return ",".join(parts) if (steps[np.arange(len(steps)), first] > 0).all() else None
 
 
 def _date_and_clock(free: Sequence[str], reserved: Sequence[str], facts: Mapping[str, ColumnFacts]) -> str | None:

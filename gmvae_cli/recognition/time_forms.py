@@ -37,7 +37,11 @@ _WORDS = {
     WEEK: re.compile(r"\d{4}-?W\d{1,2}(-?[1-7])?"),
     QUARTER: re.compile(r"\d{4}[- .]?Q[1-4]|Q[1-4][- .]?\d{4}", re.IGNORECASE),
     CLOCK: re.compile(r"([01]?\d|2[0-4]):[0-5]\d(:[0-5]\d([.,]\d+)?)?(\s*[ap]m)?", re.IGNORECASE),
-    ELAPSED: re.compile(r"-?\d+ days?,? .*|\d+:[0-5]\d:[0-5]\d([.,]\d+)?|\d+:[0-5]\d[.,]\d+|P\d*D?T.*", re.IGNORECASE),
+    ELAPSED: re.compile(
+        r"-?\d+ days?,? .*|\d+:[0-5]\d:[0-5]\d([.,]\d+)?|\d+:[0-5]\d[.,]\d+|P\d*D?T.*"
+        r"|(\d+(\.\d+)?\s*(ns|us|ms|s|sec|m|min|h|d)\s*)+",
+        re.IGNORECASE,
+    ),
 }
 # abbreviations of time zones that mean one thing; from the names that RFC 5322 and the time zone database give
 _ZONES = {

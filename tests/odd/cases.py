@@ -265,6 +265,35 @@ CASES |= {
     ),
 }
 
+CASES |= {
+    "parts of the calendar as the time": csv(
+        "No,year,month,day,hour,x,y",
+        range(1, ROWS + 1),
+        stamped("%Y", "hours"),
+        lambda row: (START + dt.timedelta(hours=row)).month,
+        lambda row: (START + dt.timedelta(hours=row)).day,
+        lambda row: (START + dt.timedelta(hours=row)).hour,
+        X,
+        Y,
+        expected=Read(time="year,month,day,hour", step=3600, unit="seconds", notes=("time_column",)),
+    ),
+    "a state that is unavailable": csv(
+        "entity_id,x,last_changed,y",
+        ["sensor.kitchen"] * ROWS,
+        ["unavailable" if row == 5 else X[row] for row in range(ROWS)],
+        lambda row: minutes(row).isoformat() + "+00:00",
+        Y,
+        expected=Refused(("row 6", "'unavailable'", "--na-values unavailable")),
+    ),
+    "an electrocardiogram with quotes and units": Case(
+        text("'Elapsed time','x','y'", lambda row: f"'0:00.{row * 4:03d}'", X, Y)
+        .replace("'y'\n", "'y'\n'hh:mm:ss.mmm','mV','mV'\n")
+        .encode(),
+        Read(time="Elapsed time", step=0.004, unit="seconds", notes=("units_row",)),
+    ),
+    "times with a unit": timed("time", lambda row: f"{20 * row} ms", Read(time="time", step=0.02, unit="seconds")),
+}
+
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 for name, cells, options in (
