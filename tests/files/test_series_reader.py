@@ -55,8 +55,8 @@ MESSAGES = {
     "ragged_short.csv": "row 2: 2 cells, but the header names 3 columns; is there a stray or an unquoted separator?",
     "repeated_time.csv": "row 3: column 't' repeats '1'; times in a series must differ (--no-time ignores them)",
     "scattered_series.csv": "row 4: series 'a' goes on after another one; --sort puts its rows together",
-    "text_in_channel.csv": "row 3: column 'x0' holds 'broken', not a number; an empty cell means missing; if this word does, "
-    "give --na-values broken",
+    "text_in_channel.csv": "row 3: column 'x0' holds 'broken', not a number; an empty cell means missing; "
+    "if this word does, give --na-values broken",
     "text_time.csv": "row 1: column 'date' holds 'Monday', neither a number nor a date like 2024-01-31 12:30:00; "
     "--no-time takes the rows as they come",
     "thousands.csv": "row 3: column 'x0' holds '1.234,5', not a number; if '.' groups digits, give --thousands .",
