@@ -21,7 +21,7 @@ _DATE = _names("date dates datetime datum fecha timestamp zeitstempel horodatage
 _POSITION = _names("frame frames sample samples scan tick ticks step steps cycle packet image")
 _COUNTER = _names(
     "index idx unnamed row rows rownum rownumber rowid no nr num number n i # line record rec recnbr rn entry "
-    "count counter seq sequence seqno obs observation point measurement item position lfd nummer zeile ligne fila "
+    "count counter seq sequence seqno obs observation point item lfd nummer zeile ligne fila "
     "riga"
 )
 _IDENTITY = _names("id ids uid uuid guid pid serial serialnumber serialno sn imei mac barcode zip postcode plz phone")
