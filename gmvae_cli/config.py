@@ -82,7 +82,8 @@ class ModelConfig:
             1 models the rows themselves.
         waveforms: features of a block as in `data.waveform_features`, in place of mean and spread; 0: those.
         join_passages: rows whose lags still lie in the regime that has ended are labelled as the regime that follows
-            (`metrics.passages`); the causal posterior "filter" cannot.
+            (`metrics.passages`), and between blocks that have mean and spread changes are placed at rows
+            (`inference.placed_changes`); the causal posterior "filter" cannot.
         fixed_prior: regimes stay equally likely. hidden, layers: width and hidden layers of the encoder.
     """
 

@@ -384,6 +384,27 @@ MUTATIONS: tuple[Mutation, ...] = (
         ["inference/test_labelled_rows.py::test_a_model_that_joins_passages_differs_in_these_rows_alone"],
     ),
     Mutation(
+        "the block in which a change lies is a visit of its own",
+        "inference/posterior.py",
+        "model.context_rows + (model.summarize > 1) if",
+        "model.context_rows if",
+        ["inference/test_placed_changes.py::test_the_block_of_a_change_passes_as_well_as_those_whose_lags_reach_it"],
+    ),
+    Mutation(
+        "short visits of a third regime are passages whatever their rows",
+        "inference/placed_changes.py",
+        "levels), inside)[:, -1] > 0",
+        "levels), inside)[:, -1] > -np.inf",
+        ["inference/test_placed_changes.py::test_a_visit_of_its_own_stays"],
+    ),
+    Mutation(
+        "a change moves however little its rows say",
+        "inference/placed_changes.py",
+        "total[:, reach] + np.log(2 * reach)",
+        "total[:, reach]",
+        ["inference/test_placed_changes.py::test_a_change_stays_where_the_rows_say_too_little"],
+    ),
+    Mutation(
         "inference ignores the evidence scale",
         "inference/scored_rows.py",
         "return scores if evidence_scale == 1 else scores / evidence_scale",

@@ -37,7 +37,7 @@ def block_features(
         data: T rows of D channels. std_epsilon: (D,) added to standard deviations, in the channels' units.
         directory: of the scratch file; None takes TMPDIR.
     Returns:
-        B rows of 2 D channels, with `edges` (B + 1,) and `std_epsilon` set.
+        B rows of 2 D channels, with `edges` (B + 1,), `std_epsilon` and `blocks_of` set.
     """
     edges, steps = block_edges(data, block_rows)
     summary = ChannelSummary(feature_names(data.channels))
@@ -51,7 +51,9 @@ def block_features(
         summary.add([np.ascontiguousarray(column) for column in features.T])
         elapsed = np.where(steps[start:stop] == 0, np.nan, steps[start:stop])
         scratch.append(np.column_stack([features, elapsed]))
-    return SeriesData(data.name, scratch, summary, int((steps == 0).sum()), edges, std_epsilon)
+    blocks = SeriesData(data.name, scratch, summary, int((steps == 0).sum()), edges, std_epsilon)
+    blocks.blocks_of = data
+    return blocks
 
 
 def _portions(blocks: int, block_rows: int) -> Iterator[tuple[int, int]]:

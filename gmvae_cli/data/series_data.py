@@ -42,7 +42,7 @@ class SeriesData(Closing):
         step: median time step, in `time_unit`; None without a time column, or without two rows of one series.
         holes, breaks: numbers of steps above 1.5 medians, and of those that --max-gap turns into a new start.
         edges: (T + 1,) where a row stands for a block of rows: first row of each block, end of the last; else None.
-        std_epsilon: (D / 2,) where a row stands for a block, as in `block_features`; else None.
+        std_epsilon, blocks_of: (D / 2,) and the rows, where a row is a block, as in `block_features`; else None.
         waveforms: where a row stands for a block, as in `waveform_features`; else None.
     """
 
@@ -63,6 +63,7 @@ class SeriesData(Closing):
         self.observed, self.missing = summary.observed, scratch.rows - summary.observed
         self.edges, self.std_epsilon = edges, std_epsilon
         self.waveforms: Waveforms | None = None
+        self.blocks_of: SeriesData | None = None
         self.step: float | None = None
         self.time_unit: TimeUnit | None = None
         self.holes = self.breaks = 0

@@ -80,19 +80,33 @@ def with_passages_joined(blocks: Iterable[LabelledRows], longest: int) -> Iterat
     Args:
         blocks: consecutive. longest: rows of a passage at most, as in `passages.labelled_by`.
     """
-    near = passages.context_rows(longest)
+
+    def sources(rows: LabelledRows, _: int) -> NDArray[np.int64]:
+        return passages.labelled_by(rows.regimes, rows.starts, longest)
+
+    return relabelled(blocks, passages.context_rows(longest), sources)
+
+
+def relabelled(
+    blocks: Iterable[LabelledRows], near: int, sources: Callable[[LabelledRows, int], NDArray[np.int64]]
+) -> Iterator[LabelledRows]:
+    """Yield the same rows in other blocks, each with label and probabilities of the row that `sources` names.
+
+    Args:
+        blocks: consecutive. near: rows on either side of a row that decide on it.
+        sources: called with n rows and the number of the first; returns for each (n,) a row among them.
+    """
     held: list[LabelledRows] = []
-    done = 0  # rows of those held that have been yielded, and are kept to decide on those behind them
+    first = done = 0  # number of the first row held; rows of those held that were yielded, and decide on those behind
     for block in blocks:
         rows = LabelledRows.joined([*held, block])
         decided = max(done, len(rows) - near)
-        yield _joined(rows, longest).rows(done, decided)
+        yield _taken(rows, sources(rows, first)).rows(done, decided)
         kept = max(0, decided - near)
-        held, done = [rows.rows(kept, len(rows))], decided - kept
+        held, first, done = [rows.rows(kept, len(rows))], first + kept, decided - kept
     for rows in held:
-        yield _joined(rows, longest).rows(done, len(rows))
+        yield _taken(rows, sources(rows, first)).rows(done, len(rows))
 
 
-def _joined(rows: LabelledRows, longest: int) -> LabelledRows:
-    source = passages.labelled_by(rows.regimes, rows.starts, longest)
+def _taken(rows: LabelledRows, source: NDArray[np.int64]) -> LabelledRows:
     return replace(rows, regimes=rows.regimes[source], probs=rows.probs[source])

@@ -15,7 +15,8 @@ from gmvae_cli.core import Encoder
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.inference.best_path import BestPath
 from gmvae_cli.inference.block_posterior import BlockPosterior
-from gmvae_cli.inference.labelled_rows import LabelledRows, in_portions, with_passages_joined
+from gmvae_cli.inference.file_rows import rows_of_file
+from gmvae_cli.inference.labelled_rows import LabelledRows
 from gmvae_cli.inference.scored_rows import BLOCK_ROWS, RowScorer, ScoredRows
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.lattice import Lattice
@@ -87,7 +88,8 @@ class Inference(Closing):
             RowScorer(lagged_rows, checkpoint, encoder, scale, directory, block_rows),
             BlockPosterior(chain, iid_prior, posterior, lagged_rows.data.edges is not None, scale, directory),
             BestPath(model.regimes, directory) if posterior == "viterbi" and not iid_prior else None,
-            model.context_rows if model.join_passages and posterior != "filter" else 0,
+            # in blocks, that which a change lies in passes as well as those whose lags reach it
+            model.context_rows + (model.summarize > 1) if model.join_passages and posterior != "filter" else 0,
         )
         try:
             inference._sweep(progress)
@@ -104,15 +106,12 @@ class Inference(Closing):
             self._path.close()
 
     def blocks(self) -> Iterator[LabelledRows]:
-        """Yield all rows of the file in order, labelled; a block has `block_rows` rows of the series."""
-        ranges = self._scorer.ranges
-        labelled = self._prefetched(self._labelled(index) for index in range(len(ranges)))
-        if self._longest_passage:
-            take = in_portions(with_passages_joined(labelled, self._longest_passage))
-            labelled = (take(stop - start) for start, stop in ranges)
-        for block, limits in zip(labelled, ranges, strict=True):
-            file_rows = self._scorer.lagged_rows.file_rows(*limits)
-            yield block if file_rows is None else block.expanded(file_rows)
+        """Yield all rows of the file in order, labelled, `block_rows` at a time."""
+        return rows_of_file(self._series_rows, self._scorer.lagged_rows, self._longest_passage, self._scorer.block_rows)
+
+    def _series_rows(self) -> Iterator[LabelledRows]:
+        """Yield all rows of the series, which may be blocks of rows of the file, labelled one by one."""
+        return self._prefetched(self._labelled(index) for index in range(len(self._scorer.ranges)))
 
     @torch.no_grad()
     def elbo(self) -> float | None:

@@ -65,6 +65,7 @@ class RowScorer(Closing):
         device, total = lagged_rows.device, len(lagged_rows)
         self.lagged_rows, self.evidence_scale = lagged_rows, evidence_scale
         self.encoder = encoder.to(device).double() if encoder is not None else None
+        self.block_rows = block_rows
         self.ranges = [(start, min(start + block_rows, total)) for start in range(0, total, block_rows)]
         self._emission = checkpoint.parameters.emission.to(torch.zeros((), dtype=torch.float64, device=device))
         self._log_std = checkpoint.scale.log().to(device)  # (D,)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gmvae_cli.metrics.segments import runs
+from gmvae_cli.metrics.segments import rows_of, runs
 
 
 def context_rows(longest: int) -> int:
@@ -18,21 +18,31 @@ def context_rows(longest: int) -> int:
     return 2 * longest + 1
 
 
-def labelled_by(labels: NDArray[np.integer[Any]], starts: NDArray[np.bool_], longest: int) -> NDArray[np.int64]:
-    """Find for each row the row whose label it takes: itself, or where it passes the first row of the next visit.
-
-    Rows pass if there are no more than `longest` of them between two longer visits to different regimes.
+def passages(
+    labels: NDArray[np.integer[Any]], starts: NDArray[np.bool_], longest: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find rows that may pass: no more than `longest` of them between two longer visits to different regimes.
 
     Args:
-        labels: (n,) regimes. starts: (n,) rows that begin a series. longest: rows that the lags reach back.
+        labels: (n,) regimes. starts: (n,) rows that begin a series.
+    Returns:
+        first rows, and last rows + 1, each (S,).
     """
     visits = runs(labels, starts)
     long = np.flatnonzero(visits.stop - visits.start > longest)
     first, stop = visits.stop[long[:-1]], visits.start[long[1:]]
     series = np.cumsum(starts)
     passing = (stop - first <= longest) & (labels[first - 1] != labels[stop]) & (series[first - 1] == series[stop])
-    first, stop = first[passing], stop[passing]
-    rows = stop - first
+    return first[passing], stop[passing]
+
+
+def labelled_by(labels: NDArray[np.integer[Any]], starts: NDArray[np.bool_], longest: int) -> NDArray[np.int64]:
+    """Find for each row the row whose label it takes: itself, or where it passes the first row of the next visit.
+
+    Args:
+        labels: (n,) regimes. starts: (n,) rows that begin a series. longest: rows that the lags reach back.
+    """
+    first, stop = passages(labels, starts, longest)
     source = np.arange(len(labels))
-    source[np.arange(rows.sum()) + np.repeat(first - np.cumsum(rows) + rows, rows)] = np.repeat(stop, rows)
+    source[rows_of(first, stop)] = np.repeat(stop, stop - first)
     return source

@@ -46,6 +46,12 @@ def runs(labels: NDArray[Any], breaks: NDArray[np.bool_] | None = None, carry: f
     return Runs(start, np.append(start[1:], n)[: len(start)], bool(continued))
 
 
+def rows_of(start: NDArray[np.int64], stop: NDArray[np.int64]) -> NDArray[np.int64]:
+    """List the rows of half-open ranges (S,), one range after another."""
+    count = stop - start
+    return np.arange(count.sum()) + np.repeat(stop - np.cumsum(count), count)
+
+
 @dataclass(frozen=True)
 class Segments:
     """Segments in order; every array is (S,).

@@ -291,7 +291,7 @@ def _start_from(
     if expected_dwell is not None:
         dwell = max(1.0, expected_dwell / view.block_rows)
     if view.kind == "blocks":
-        return replace(model, summarize=view.block_rows), Start(start, dwell, agreed.agreement)
+        return replace(model, summarize=view.block_rows, join_passages=True), Start(start, dwell, agreed.agreement)
     start = _at_every_row(start, view.block_rows)
     return replace(model, stride=view.block_rows), Start(start, dwell * view.block_rows, agreed.agreement)
 

@@ -67,6 +67,15 @@ def test_training_is_told_the_whole_dwell_that_the_user_expects(generator, few_c
     assert (start.agreement, start.dwell) == (None, 80)
 
 
+def test_changes_between_blocks_are_placed_at_rows(generator, few_counts, monkeypatch):
+    monkeypatch.setattr(multiscale, "_WAVEFORM_CHANNELS", 0)
+    values, _ = waveforms(generator)
+    with SeriesData.from_arrays(values) as data:
+        model, _ = multiscale.choose(data, 2, 500, TrainConfig(), silent)
+    assert model.summarize > 1
+    assert model.join_passages
+
+
 def test_one_autoregression_is_one_regime():
     rng = np.random.default_rng(1)
     process = simulation.random_process(1, 2, 1, dwell=50, shared_covariance=False, intercept=True, generator=rng)
