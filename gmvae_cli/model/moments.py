@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gmvae_cli.model.ar_density import Emission, Pattern, observed_part
 
-_CHUNK = 4096  # rows whose products fit in a core's cache
+_CHUNK, _CACHED = 4096, 1 << 19  # rows at once, fewer where their products would not fit into a core's cache (4 MiB)
 _TRANSITION_COUNT = 0.1  # Dirichlet counts of each transition: none is impossible, and ten rows outweigh them
 _RIDGE, _SMALLEST_SQUARE = 1e-10, 1e-12  # of a diagonal: far below the standard errors, above the rounding of float64
 # Each channel's variance is at least this share of the pooled residual variance, and for channels that others predict
@@ -28,7 +28,16 @@ _OUTLIER_WEIGHT = 0.1  # below it a row is an outlier; 1 is the mean weight
 
 def products(y: Tensor) -> Tensor:
     """Multiply y_a y_b for all a <= b: (M, n) -> (M (M + 1) / 2, n), the upper triangle row by row."""
-    return torch.cat([y[a:] * y[a] for a in range(y.shape[0])])
+    M = y.shape[0]
+    flat = y.new_empty(M * (M + 1) // 2, y.shape[1])
+    for a, part in enumerate(flat.split(list(range(M, 0, -1)))):
+        torch.mul(y[a:], y[a], out=part)
+    return flat
+
+
+def _rows_at_once(size: int) -> int:
+    """Return how many rows of `size` entries to multiply at once."""
+    return min(_CHUNK, max(1, 2 * _CACHED // (size * (size + 1))))
 
 
 def symmetric(flat: Tensor, size: int) -> Tensor:
@@ -50,8 +59,9 @@ def weighted_moments(y: Tensor, weights: Tensor) -> Tensor:
     """
     flat = weights.reshape(-1, weights.shape[-1])  # (all K, n)
     total = y.new_zeros(flat.shape[0], y.shape[0] * (y.shape[0] + 1) // 2, dtype=torch.float64)
-    for start in range(0, y.shape[1], _CHUNK):
-        chunk = slice(start, start + _CHUNK)
+    length = _rows_at_once(y.shape[0])
+    for start in range(0, y.shape[1], length):
+        chunk = slice(start, start + length)
         total.addmm_(flat[:, chunk].double(), products(y[:, chunk].double()).mT)
     return symmetric(total, y.shape[0]).view(*weights.shape[:-1], y.shape[0], y.shape[0])
 
@@ -100,10 +110,15 @@ def window_moments(y: Tensor, usable: Tensor, rows: int) -> tuple[Tensor, Tensor
     Returns:
         (W, M (M + 1) / 2) float64 flat triangles, as of `products`, and (W,) rows counted in each.
     """
-    count = y.shape[1] // rows
+    M, count = y.shape[0], y.shape[1] // rows
     used = count * rows
-    flat = products(torch.where(usable[:used], y[:, :used], 0).double()).view(-1, count, rows).sum(-1)
-    return flat.mT.contiguous(), usable[:used].view(count, rows).sum(-1).double()
+    flat = y.new_empty(count, M * (M + 1) // 2, dtype=torch.float64)
+    windows = max(1, _rows_at_once(M) // rows)  # at once
+    for start in range(0, count, windows):
+        part = slice(start * rows, min(start + windows, count) * rows)
+        multiplied = products(torch.where(usable[part], y[:, part], 0).double())
+        flat[start : start + windows] = multiplied.view(len(multiplied), -1, rows).sum(-1).mT
+    return flat, usable[:used].view(count, rows).sum(-1).double()
 
 
 # --- moments that outliers do not move -------------------------------------------------------------------------------

@@ -30,7 +30,9 @@ from gmvae_cli.training.sampling import subsample
 REGIME_COUNTS = range(2, 10)  # numbers of regimes that are tried, beside 1
 RESTARTS = 8  # of a fit: more changed no choice on simulated series
 PASSES = 12  # of EM in a fit, likewise
-_FIT_ROWS, _PIECE = 20_000, 2_000  # rows that a fit sees, in pieces that hold whole visits of some hundred rows
+# Rows that a fit sees, in pieces that hold whole visits of some hundred rows: so many values, of a wide file fewer rows,
+# since a pass over a row takes time with the square of its channels
+_FIT_ROWS, _FIT_VALUES, _FEWEST_FIT_ROWS, _PIECES = 20_000, 200_000, 6_000, 10
 _START_ROWS = 8_000  # of them, on which starts compete
 _SUFFICIENT_REGIMES = 5  # with so many a correct model of fewer regimes still leaves white errors
 _FIRST_COUNTS, _FEWER, _MORE = (6, 4, 7, 3), (2, 1), (9, 8)  # tried after it; more where the best is the last of them
@@ -103,9 +105,11 @@ class FitTask(NamedTuple):
 def fit_task(data: SeriesData, config: TrainConfig) -> FitTask:
     """Take the rows of a recording, or evenly spaced pieces of a long one, to fit the model of a configuration."""
     pieces = [(0, data.rows)]
-    if data.rows > _FIT_ROWS:
-        starts = np.linspace(0, data.rows - _PIECE, _FIT_ROWS // _PIECE).astype(int).tolist()
-        pieces = [(start, start + _PIECE) for start in starts]
+    num_rows = min(max(_FIT_VALUES // len(data.channels), _FEWEST_FIT_ROWS), _FIT_ROWS)
+    if data.rows > num_rows:
+        length = num_rows // _PIECES
+        starts = np.linspace(0, data.rows - length, _PIECES).astype(int).tolist()
+        pieces = [(start, start + length) for start in starts]
     parts = [data.read(start, stop) for start, stop in pieces]
     values = np.concatenate([values for values, _ in parts])
     steps = np.concatenate([np.append(0, steps[1:]) for _, steps in parts])
