@@ -30,8 +30,10 @@ def products(y: Tensor) -> Tensor:
     """Multiply y_a y_b for all a <= b: (M, n) -> (M (M + 1) / 2, n), the upper triangle row by row."""
     M = y.shape[0]
     flat = y.new_empty(M * (M + 1) // 2, y.shape[1])
-    for a, part in enumerate(flat.split(list(range(M, 0, -1)))):
-        torch.mul(y[a:], y[a], out=part)
+    start = 0
+    for a in range(M):
+        torch.mul(y[a:], y[a], out=flat[start : start + M - a])
+        start += M - a
     return flat
 
 

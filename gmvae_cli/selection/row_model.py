@@ -30,8 +30,8 @@ from gmvae_cli.training.sampling import subsample
 REGIME_COUNTS = range(2, 10)  # numbers of regimes that are tried, beside 1
 RESTARTS = 8  # of a fit: more changed no choice on simulated series
 PASSES = 12  # of EM in a fit, likewise
-# Rows that a fit sees, in pieces that hold whole visits of some hundred rows: so many values, of a wide file fewer rows,
-# since a pass over a row takes time with the square of its channels
+# Rows that a fit sees, in pieces that hold whole visits of some hundred rows: so many values, and so of a wide file
+# fewer rows, since a pass over a row takes time with the square of its channels
 _FIT_ROWS, _FIT_VALUES, _FEWEST_FIT_ROWS, _PIECES = 20_000, 200_000, 6_000, 10
 _START_ROWS = 8_000  # of them, on which starts compete
 _SUFFICIENT_REGIMES = 5  # with so many a correct model of fewer regimes still leaves white errors
