@@ -17,11 +17,10 @@ TRAIN_ROWS_PER_SECOND = 300_000
 TRAIN_SECONDS = 4.0  # start and annealing, for any number of rows; `make bench`
 # CPU seconds of `segment`: fixed, for each 1,000 values (rows x channels) that a fit sees, for each 1,000 products of
 # two channels that it sees, and for each 1,000,000 cells of the file; with K left to the data, and with K given.
-# Guessed, not measured: `python tests/bench.py --only dry-run` prints the costs that fit best, which belong here.
-SEGMENT_AUTO = (8.0, 0.1, 0.001, 1.0)
-SEGMENT_GIVEN = (6.0, 0.1, 0.001, 1.0)
-FITTED_ROWS = 8_000  # that a fit of the search sees at most
-SEGMENT_BYTES = 16  # that a cell takes in memory beside the scratch file; guessed, the same command measures it
+# Measured on nine files by `python tests/bench.py --only dry-run`: each within a factor of two.
+SEGMENT_AUTO = (11.0, 0.03, 0.0045, 0.8)
+SEGMENT_GIVEN = (6.3, 0.003, 0.0011, 1.0)
+SEGMENT_BYTES = 16  # that a cell takes in memory beside the scratch file; the same command compares peaks
 BASE_BYTES = 450 << 20  # of the imported packages and of a block of rows; peak memory in `make bench`
 
 
@@ -70,7 +69,9 @@ def segment_seconds(rows: int, channels: int, regimes: int | None) -> float:
 
 def segment_counts(rows: int, channels: int) -> tuple[float, float, float, float]:
     """Count what the four costs of `segment` are for."""
-    fitted = min(rows, FITTED_ROWS)
+    from gmvae_cli.selection.row_model import fitted_rows
+
+    fitted = fitted_rows(rows, channels)
     return 1.0, fitted * channels / 1e3, fitted * channels**2 / 1e3, rows * (channels + 2) / 1e6
 
 

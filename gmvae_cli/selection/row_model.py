@@ -30,6 +30,9 @@ from gmvae_cli.training.sampling import subsample
 REGIME_COUNTS = range(2, 10)  # numbers of regimes that are tried, beside 1
 RESTARTS = 8  # of a fit: more changed no choice on simulated series
 PASSES = 12  # of EM in a fit, likewise
+# Levels are fitted on only where they are not so many nats a row behind after their first passes; chosen: machine logs
+# and autoregressions lose some tenths of a nat or more
+_FIRST_PASSES, _FAR_BEHIND = 2, 0.1
 # Rows that a fit sees, in pieces that hold whole visits of some hundred rows: so many values, and so of a wide file
 # fewer rows, since a pass over a row takes time with the square of its channels
 _FIT_ROWS, _FIT_VALUES, _FEWEST_FIT_ROWS, _PIECES = 20_000, 200_000, 6_000, 10
@@ -102,10 +105,15 @@ class FitTask(NamedTuple):
             return LaggedRows(data, self.model, self.mean, self.scale).rows(0, data.rows)
 
 
+def fitted_rows(rows: int, channels: int) -> int:
+    """Return how many rows of a recording a fit sees."""
+    return min(rows, max(_FIT_VALUES // channels, _FEWEST_FIT_ROWS), _FIT_ROWS)
+
+
 def fit_task(data: SeriesData, config: TrainConfig) -> FitTask:
     """Take the rows of a recording, or evenly spaced pieces of a long one, to fit the model of a configuration."""
     pieces = [(0, data.rows)]
-    num_rows = min(max(_FIT_VALUES // len(data.channels), _FEWEST_FIT_ROWS), _FIT_ROWS)
+    num_rows = fitted_rows(data.rows, len(data.channels))
     if data.rows > num_rows:
         length = num_rows // _PIECES
         starts = np.linspace(0, data.rows - length, _PIECES).astype(int).tolist()
@@ -173,8 +181,10 @@ def _improved(rows: Rows, em: EM, start: Parameters) -> RowModel:
     model = em.config
     parameters, bic = _fitted_bic(rows, em, start)
     if model.intercept and model.regimes > 1:
-        alike = _fitted_bic(rows, replace(em, levels=True), parameters)
-        parameters, bic = min((parameters, bic), alike, key=lambda fitted: fitted[1])
+        alike = replace(em, levels=True)
+        started = _fitted_bic(rows, alike, parameters, _FIRST_PASSES)
+        if started[1] - bic < 2 * _FAR_BEHIND * len(rows):
+            parameters, bic = min((parameters, bic), _fitted_bic(rows, alike, started[0]), key=lambda fitted: fitted[1])
     labels = smoothed_labels(rows, parameters, em.iid_prior)
     starts = rows.steps == 0
     joined = labels[labelled_by(labels, starts, model.context_rows)]
@@ -188,9 +198,9 @@ def _improved(rows: Rows, em: EM, start: Parameters) -> RowModel:
     return RowModel(model, parameters, joined, bic, passing, distinct, len(rows) / len(visits))
 
 
-def _fitted_bic(rows: Rows, em: EM, start: Parameters) -> tuple[Parameters, float]:
+def _fitted_bic(rows: Rows, em: EM, start: Parameters, passes: int = PASSES) -> tuple[Parameters, float]:
     """Run EM; return what it leads to and its BIC."""
-    parameters = em.fit_em_and_scale(rows, start[None], PASSES)[0][0]
+    parameters = em.fit_em_and_scale(rows, start[None], passes)[0][0]
     usable = int(rows.usable.sum())
     log_likelihood = float(em.score(rows, parameters[None])[0]) * usable
     bic = em.config.num_free_parameters(em.num_channels, em.levels) * np.log(usable) - 2 * log_likelihood
