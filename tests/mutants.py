@@ -341,6 +341,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         ["selection/test_multiscale.py::test_one_autoregression_is_one_regime"],
     ),
     Mutation(
+        "regimes that are not found again are the last word",
+        "selection/multiscale.py",
+        "for fit in chain([best], others) if",
+        "for fit in [best] if",
+        ["selection/test_multiscale.py::test_where_the_likeliest_regimes_are_not_found_again_the_next_are_believed"],
+    ),
+    Mutation(
+        "models that explain the rows clearly worse are as good",
+        "selection/row_model.py",
+        "return [fit for fit in ranked if fit.bic <= ranked[0].bic + 2 * _ABOUT_AS_WELL * len(fit.labels)]",
+        "return ranked",
+        ["selection/test_row_model.py::test_models_that_explain_the_rows_clearly_worse_are_left_out"],
+    ),
+    Mutation(
         "every regime pays for a covariance of its own",
         "selection/row_model.py",
         "if model.intercept and model.regimes > 1:",

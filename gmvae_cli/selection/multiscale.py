@@ -9,6 +9,7 @@ decides.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from gmvae_cli.metrics.partition import agreements
 from gmvae_cli.metrics.segments import runs
 from gmvae_cli.model.chain import Chain, stationary
 from gmvae_cli.selection.consensus import Consensus, consensus
-from gmvae_cli.selection.row_model import PASSES, REGIME_COUNTS, RESTARTS, FitTask, RowModel, best_row_model, fit_task
+from gmvae_cli.selection.row_model import PASSES, REGIME_COUNTS, RESTARTS, FitTask, RowModel, fit_task, row_models
 from gmvae_cli.selection.sampling_rate import stride
 from gmvae_cli.selection.views import View, seen_rows, views
 from gmvae_cli.selection.waveform_search import choose_waveforms
@@ -97,17 +98,20 @@ def _choose(
     """Choose as `choose` does, with the given worker processes."""
     task = fit_task(data, config)
     progress("regimes", 0, None)
-    row_model = best_row_model(task, regimes, progress, processes)
-    if row_model.credible and _is_stable(row_model, task):
+    others = row_models(task, regimes, progress, processes)
+    best = next(others)
+    row_model = next((fit for fit in chain([best], others) if fit.credible and _is_stable(fit, task)), None)
+    if row_model is not None:
         reason = _because_of_rows(row_model, regimes)
         return replace(row_model.model, join_passages=True), Start(row_model.parameters, dwell, reason=reason)
+    why_not = _unexplained(best)
     counts = sorted({*REGIME_COUNTS, regimes or 2})
     if regimes != 1 and len(data.channels) <= _WAVEFORM_CHANNELS:
         progress("waveforms", 0, None)
         waveforms = choose_waveforms(data, regimes, counts, dwell, config)
         if waveforms is not None:
             model, start = waveforms
-            return model, replace(start, reason=_because_of_waveforms(row_model, model.regimes))
+            return model, replace(start, reason=_because_of_waveforms(why_not, model.regimes))
     spacing = stride(data)
     tasks = [] if regimes == 1 else _tasks(data, spacing, counts, dwell, config)
     candidates = _candidates(tasks, progress, processes)
@@ -120,7 +124,7 @@ def _choose(
     counts = sorted({candidate.regimes for candidate in candidates})
     agreed = consensus(labels, [regimes] if regimes else counts, counts[-1], config.seed, scales)
     chosen, start = _start_from(agreed, candidates, dwell, config.model)
-    return chosen, replace(start, reason=_because_of_scales(row_model))
+    return chosen, replace(start, reason=f"regimes are what several time scales agree on: {why_not}")
 
 
 def _because_of_rows(row_model: RowModel, regimes: int | None) -> str:
@@ -130,14 +134,10 @@ def _because_of_rows(row_model: RowModel, regimes: int | None) -> str:
     return f"regimes are levels and dynamics of the rows, {count}: these regimes explain the rows from one to the next"
 
 
-def _because_of_waveforms(row_model: RowModel, regimes: int) -> str:
+def _because_of_waveforms(why_no_row_model: str, regimes: int) -> str:
     if regimes == 1:
         return "one regime: different divisions of the recording into kinds of waveform do not agree"
-    return f"regimes are kinds of waveform, compared in blocks of whole periods: {_unexplained(row_model)}"
-
-
-def _because_of_scales(row_model: RowModel) -> str:
-    return f"regimes are what several time scales agree on: {_unexplained(row_model)}"
+    return f"regimes are kinds of waveform, compared in blocks of whole periods: {why_no_row_model}"
 
 
 def _unexplained(row_model: RowModel) -> str:
@@ -319,5 +319,4 @@ def _at_every_row(parameters: Parameters, spacing: int) -> Parameters:
     matrix = parameters.chain.transition_matrix
     identity = torch.eye(len(matrix), dtype=matrix.dtype)
     matrix = identity + (matrix - identity) / spacing
-    chain = Chain(stationary(matrix), matrix)
-    return Parameters(parameters.emission, chain, parameters.evidence_scale * spacing)
+    return Parameters(parameters.emission, Chain(stationary(matrix), matrix), parameters.evidence_scale * spacing)

@@ -6,7 +6,7 @@ from gmvae_cli.config import ModelConfig, TrainConfig
 from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.model import simulation
-from gmvae_cli.selection import multiscale
+from gmvae_cli.selection import multiscale, row_model
 from gmvae_cli.system.progress import silent
 from gmvae_cli.training.expectation import smoothed_labels
 from gmvae_cli.training.fit import fit
@@ -51,6 +51,25 @@ def test_a_model_that_is_right_is_left_to_likelihood():
         model, start = multiscale.choose(data, 3, None, TrainConfig(), silent)
     assert (start.agreement, model.stride, model.summarize) == (None, 1, 1)
     assert float(start.initial.evidence_scale) == 1
+
+
+def test_where_the_likeliest_regimes_are_not_found_again_the_next_are_believed(monkeypatch):
+    """As where the phases of a wave are told apart by likelihood alone."""
+    rng = np.random.default_rng(0)
+    true = np.repeat(np.cumsum(rng.integers(1, 3, size=40)) % 3, 50)
+    values = 4 * true[:, None] * [1, -1, 1] + rng.normal(size=(2_000, 3))
+    asked, is_stable = [], multiscale._is_stable
+
+    def not_at_first(row_model, task):
+        asked.append(row_model.model.regimes)
+        return len(asked) > 1 and is_stable(row_model, task)
+
+    monkeypatch.setattr(multiscale, "_is_stable", not_at_first)
+    monkeypatch.setattr(row_model, "_by_bic", lambda fits: [fits[3], fits[3], fits[4]])
+    with SeriesData.from_arrays(values) as data:
+        model, start = multiscale.choose(data, None, None, TrainConfig(), silent)
+    assert asked == [3, 3]
+    assert model.regimes == 3 and start.reason.startswith("regimes are levels and dynamics of the rows")
 
 
 def test_training_is_told_the_whole_dwell_that_the_user_expects(generator, few_counts):

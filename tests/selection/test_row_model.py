@@ -4,7 +4,7 @@ import pytest
 from gmvae_cli.config import TrainConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.metrics.partition import adjusted_rand, contingency
-from gmvae_cli.selection.row_model import best_row_model, fit_task
+from gmvae_cli.selection.row_model import fit_task, row_models
 from gmvae_cli.system.concurrency import Processes
 from gmvae_cli.system.progress import silent
 
@@ -18,7 +18,7 @@ def ari(true, labels):
 
 def row_model(values, regimes=None):
     with SeriesData.from_arrays(values) as data:
-        return best_row_model(fit_task(data, TrainConfig()), regimes, silent, Processes())
+        return next(row_models(fit_task(data, TrainConfig()), regimes, silent, Processes()))
 
 
 def machine(rng, cycles, visits=(50, 20, 80)):
@@ -77,3 +77,14 @@ def test_levels_are_counted_though_covariances_of_their_own_would_cost_more(gene
     model = row_model(values)
     assert model.model.regimes == 3
     assert ari(true, model.labels) > 0.98
+
+
+def test_models_that_explain_the_rows_clearly_worse_are_left_out(generator):
+    """Three clear levels: more regimes are about as good, two are not."""
+    true = np.repeat(np.cumsum(generator.integers(1, 3, size=40)) % 3, 50)
+    values = generator.normal(0, 4, size=(3, 3))[true] + generator.normal(size=(2_000, 3))
+    with SeriesData.from_arrays(values) as data:
+        ranked = list(row_models(fit_task(data, TrainConfig()), None, silent, Processes()))
+    bics = [model.bic for model in ranked]
+    assert ranked[0].model.regimes == 3 and bics == sorted(bics)
+    assert min(model.model.regimes for model in ranked) == 3
