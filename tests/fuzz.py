@@ -148,8 +148,9 @@ def damaged_models(draw, content):
         elif change == "all":
             tensor = odd.expand(tensor.shape)
         elif change == "shape":
+            rows = tensor if tensor.ndim else tensor[None]
             tensor = draw(
-                st.sampled_from([tensor.reshape(-1), tensor[None], tensor[:1], tensor[:0], tensor.transpose(0, -1)])
+                st.sampled_from([tensor.reshape(-1), tensor[None], rows[:1], rows[:0], tensor.transpose(0, -1)])
             )
         elif change == "type":
             kinds = [torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.complex64]

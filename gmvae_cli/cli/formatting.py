@@ -147,8 +147,11 @@ def columns_read(columns: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     """State which columns are time, series and channels, and how many values each channel lacks."""
     if not columns:
         return []
-    named = {role: [entry["name"] for entry in columns if entry["role"] == role] for role in ("time", "series")}
-    parts = [f"{role} {' and '.join(clipped(name) for name in names) or 'none'}" for role, names in named.items()]
+    named = {
+        role: [clipped(entry["name"]) or "''" for entry in columns if entry["role"] == role]
+        for role in ("time", "series")
+    }
+    parts = [f"{role} {' and '.join(names) or 'none'}" for role, names in named.items()]
     channels = [
         clipped(entry["name"]) + (f" ({entry['missing']:,} missing)" if entry["missing"] else "")
         for entry in columns

@@ -273,4 +273,4 @@ def _find_failure(column: Any, reader: TimeReader) -> tuple[int, str]:
         return row, f"not a date of the form {trial.time_form}{before}"
     if pa.types.is_unsigned_integer(column.type):
         return row, "beyond 2^63, as no time is"
-    return row, "neither a number nor a date like 2024-01-31 12:30:00"
+    return row, "neither a number nor a date like 2024-01-31 12:30:00; --time-format FORMAT reads dates of another form"

@@ -217,7 +217,7 @@ def _disorder(
 def _hint_on_number(cell: str, form: NumberFormat) -> str:
     """Say what reads a cell that is no number; a comma may divide or group digits."""
     other = "," if form.decimal == "." else "."
-    if form.thousands is None and re.fullmatch(rf"\s*[+-]?(?!0){grouped_digits(other, form.decimal)}\D*", cell):
+    if form.thousands is None and re.fullmatch(rf"\D*(?!0){grouped_digits(other, form.decimal)}\D*", cell):
         groups = f"if '{other}' groups digits, give --thousands {other}"
         return f"{groups}; if it is a decimal comma, give --decimal ," if form.decimal == "." else groups
     if form.decimal == "." and re.fullmatch(r"\D*[+-]?\d*,\d+\D*", cell):

@@ -29,7 +29,7 @@ MESSAGES = {
     "changing_date_format.csv": "row 3: column 'date' holds '02/02/2024', not a date of the form %d.%m.%Y, which the "
     "cells before it have; --no-time takes the rows as they come",
     "changing_time.csv": "row 3: column 'date' holds '3', neither a number nor a date like 2024-01-31 12:30:00; "
-    "--no-time takes the rows as they come",
+    "--time-format FORMAT reads dates of another form; --no-time takes the rows as they come",
     "constant.csv": "no channel varies (x0); a model needs one that does",
     "decimal_comma_unsaid.csv": "row 1: column 'x0' holds '1,5', not a number; if that is a decimal comma, "
     "give --decimal ,",
@@ -58,7 +58,7 @@ MESSAGES = {
     "text_in_channel.csv": "row 3: column 'x0' holds 'broken', not a number; an empty cell means missing; "
     "if this word does, give --na-values broken",
     "text_time.csv": "row 1: column 'date' holds 'Monday', neither a number nor a date like 2024-01-31 12:30:00; "
-    "--no-time takes the rows as they come",
+    "--time-format FORMAT reads dates of another form; --no-time takes the rows as they come",
     "thousands.csv": "row 3: column 'x0' holds '1.234,5', not a number; if '.' groups digits, give --thousands .",
     "thousands_whole.csv": "row 2: column 'x0' holds '1.234', not a number; if '.' groups digits, give --thousands .",
     "truncated.csv.gz": "cannot be read (Compressed file ended before the end-of-stream marker was reached)",

@@ -318,6 +318,10 @@ CASES |= {
         quoted(f"{40 + row % 9},000" for row in range(ROWS)),
         expected=Refused(("row 1", "--thousands ,", "--decimal ,")),
     ),
+    "numbers: groups of a currency that may be decimal commas": measured(
+        quoted(f"${40 + row % 9},000" for row in range(ROWS)),
+        expected=Refused(("row 1", "--thousands ,", "--decimal ,")),
+    ),
     "numbers: an unsaid decimal comma": measured(
         quoted(f"{row % 9},5" for row in range(ROWS)), expected=Refused(("row 1", "--decimal ,"))
     ),
