@@ -142,7 +142,7 @@ def test_hard_numbers_give_a_result_and_a_named_warning(run, write, tmp_path, co
 @pytest.mark.parametrize("columns", [case.values[0] for case in RESULTS])
 def test_segment_finds_something_in_hard_numbers_too(run, write, tmp_path, columns):
     out = tmp_path / "o.csv"
-    found = run("segment", write(columns()), "--output", out, "--regimes", 2, "--json")
+    found = run("segment", write(columns()), "--output", out, "--regimes", 2, "--json", "--digits", 17)
     assert found.exit_code == 0, found.output
     assert finite(out)
 
