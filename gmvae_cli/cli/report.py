@@ -116,11 +116,7 @@ def infer(result: "InferResult", terminal: Terminal) -> None:
         ("written to", ", ".join(filter(None, (result.output, result.segments_file, result.manifest)))),
         ("rows", f"{result.rows:,} in {count(result.segments, 'segment', 'segments')}"),
         *columns_read(result.columns),
-        *(
-            [("files", _files(result))]
-            if result.files + result.skipped + len(result.failures) + len(result.failed_before) != 1
-            else []
-        ),
+        *([("files", _files(result))] if _handled(result) != 1 else []),
         ("log-likelihood", f"{log_likelihood} per row in data units; in training {trained}"),
         ("time", f"{result.seconds:.1f} s"),
     )

@@ -8,7 +8,7 @@ from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import Note, SeriesError
 from gmvae_cli.recognition import names
 from gmvae_cli.recognition.column_facts import ColumnFacts
-from gmvae_cli.recognition.time_forms import MONTH, number_form
+from gmvae_cli.recognition.time_forms import MONTH, date_form
 
 _CALENDAR = ("year", "month", "day", "hour", "minute", "second")
 _RAMP_ROWS = 10  # that ascend, dates in any column or numbers evenly in the first, before they are times by any name
@@ -89,7 +89,7 @@ def _is_ramp(name: str, columns: Sequence[str], facts: Mapping[str, ColumnFacts]
         return False
     if not column.ascends or column.order is None or column.rows < _RAMP_ROWS:
         return False
-    return column.is_even or number_form(column.order, column.is_whole, is_date_name=False) is not None
+    return column.is_even or date_form(column.order, column.is_whole, is_date_name=False) is not None
 
 
 def _ascends_apart(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
@@ -116,7 +116,7 @@ def form_of_time(name: str, column: ColumnFacts, config: SeriesConfig, notes: li
         return config.time_format
     if column.kind != "numbers" or column.order is None or not column.descends_nowhere:
         return None
-    form = number_form(column.order, column.is_whole, is_date_name=names.is_date(name))
+    form = date_form(column.order, column.is_whole, is_date_name=names.is_date(name))
     if form is None and column.holds_months:
         form = MONTH
     if form is not None:

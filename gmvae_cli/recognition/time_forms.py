@@ -114,7 +114,7 @@ def guess_date_formats(cell: str) -> list[str]:
     return list(dict.fromkeys(formats))
 
 
-def number_form(values: NDArray[np.float64], is_whole: bool, *, is_date_name: bool) -> str | None:
+def date_form(values: NDArray[np.float64], is_whole: bool, *, is_date_name: bool) -> str | None:
     """Return the form of a column of numbers that stand for dates; None where they are plain numbers.
 
     Args:
