@@ -76,8 +76,10 @@ def test_rounds_of_work_share_their_processes(processors):
     with Processes() as processes:
         rounds = [{process for _, (_, process) in processes.run(square_and_process, range(6))} for _ in range(2)]
         assert list(processes.run(square_and_process, [3])) == [(0, (9, os.getpid()))]
-        assert len(multiprocessing.active_children()) == 2
-    assert len(rounds[0] | rounds[1]) == 2
+        workers = {child.pid for child in multiprocessing.active_children()}
+    # Either may have been quick enough to take every task; that a third was started for a round is what must not be.
+    assert len(workers) == 2
+    assert rounds[0] | rounds[1] <= workers
 
 
 @pytest.mark.parametrize(("count", "tasks"), [(1, [2, 3]), (4, [2]), (4, [])])
