@@ -10,7 +10,16 @@ from gmvae_cli.errors import ConfigError
 
 MOST_DIGITS = 17  # a double has no more
 _READING = (  # what a model remembers of how its file was read, beside the names of columns
-    *("delimiter", "decimal", "thousands", "na_values", "time_format", "usual_time_format", "timezone"),
+    *(
+        "delimiter",
+        "decimal",
+        "usual_decimal",
+        "thousands",
+        "na_values",
+        "time_format",
+        "usual_time_format",
+        "timezone",
+    ),
     *("skip_rows", "comment", "encoding", "max_gap", "regular"),
 )
 TIME_FORMATS = ("unix-s", "unix-ms", "unix-us", "unix-ns", "excel", "number")  # beside those with strftime codes
@@ -26,7 +35,8 @@ class SeriesConfig:
         max_gap: rows or a duration; a longer step in time ends the series. regular: time stamps are ignored.
         time_format: strftime codes, or unix-s, unix-ms, unix-us, unix-ns. timezone: of stamps without an offset.
         digits: significant ones of probabilities and log-likelihoods that are written as text.
-        usual_time_format: of an earlier file, taken where the cells leave several open.
+        decimal: None takes a comma where it is certain, else a point.
+        usual_decimal, usual_time_format: of an earlier file, taken where the cells leave several open.
         na_values: texts or numbers that mean missing, beside those of `cells.MISSING`.
     """
 
@@ -35,7 +45,7 @@ class SeriesConfig:
     series: str | None = None
     channels: tuple[str, ...] | None = None
     delimiter: str | None = None
-    decimal: str = "."
+    decimal: str | None = None
     na_values: tuple[str, ...] = ()
     thousands: str | None = None
     time_format: str | None = None
@@ -44,6 +54,7 @@ class SeriesConfig:
     comment: str | None = None
     encoding: str | None = None
     digits: int = 6
+    usual_decimal: str | None = None
     usual_time_format: str | None = None
     sort: bool = False
     max_gap: str | None = None
@@ -54,7 +65,7 @@ class SeriesConfig:
             raise ConfigError("--time and --no-time exclude each other; give one of them")
         if self.delimiter is not None and len(self.delimiter) != 1:
             raise ConfigError(f"--delimiter is '{self.delimiter}', but must be a single character")
-        if self.decimal not in (".", ","):
+        if self.decimal not in (None, ".", ","):
             raise ConfigError(f"--decimal is '{self.decimal}', but must be . or ,")
         self._check_text()
         if self.channels is not None and not self.channels:
@@ -73,7 +84,7 @@ class SeriesConfig:
             if value is not None and (len(value) != 1 or value.isalnum()):
                 raise ConfigError(f"--{option} is '{value}', but must be a single character, no letter and no digit")
         if self.thousands is not None and self.thousands == self.decimal:
-            raise ConfigError(f"--thousands and --decimal are both '{self.thousands}'; give --decimal as well")
+            raise ConfigError(f"--thousands and --decimal are both '{self.thousands}'; one character has one meaning")
         if self.encoding is not None:
             try:
                 codecs.lookup(self.encoding)

@@ -43,7 +43,8 @@ class SeriesReader:
     """A table of one or several files; it may be read any number of times.
 
     Attributes:
-        name: in messages. files, paths: of the table. layout: the columns' roles. config: the options it is read with.
+        name: in messages. files, paths: of the table. layout: the columns' roles.
+        config: the options it is read with, and the decimal mark of its numbers.
         format: "csv" or "parquet", `delimiter` and Arrow `schema`: those of the first file.
         rows: T, or None until a CSV file has been read.
         notes: about columns that are no channels.
@@ -51,13 +52,13 @@ class SeriesReader:
 
     def __init__(self, tables: Tables, config: SeriesConfig) -> None:
         first = tables[0]
-        self.config = config
         self.name = first.name if len(tables) == 1 else f"{first.name} and {len(tables) - 1} more"
         self.files = tuple(table.file for table in tables)
         self.paths = tuple(file.path for file in self.files)
         self.format, self.delimiter = first.format, first.delimiter
         self.notes: list[Note]
         self.layout, notes = find_layout(first, config)
+        self.config = replace(config, decimal=self.layout.form.decimal)
         self.notes = [*(note for table in tables for note in table.notes), *notes]
         rows = [table.rows for table in tables if table.rows is not None]
         self.rows = sum(rows) if len(rows) == len(tables) else None

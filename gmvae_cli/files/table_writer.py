@@ -38,7 +38,12 @@ class TableWriter(Protocol):
 
 @contextmanager
 def writer(
-    path: str, *, schema: Any = None, delimiter: str | None = None, decimal: str = ".", digits: int = MOST_DIGITS
+    path: str,
+    *,
+    schema: Any = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    digits: int = MOST_DIGITS,
 ) -> Iterator[TableWriter]:
     """Write a table to a file whose name ends in one of `SUFFIXES`; '-' is stdout, as CSV.
 
@@ -49,7 +54,8 @@ def writer(
     Args:
         schema: of (some of) the columns to come, where it is known, to reject at once what CSV cannot hold.
         delimiter: of CSV; None takes a tab for .tsv, ';' beside a decimal comma, ',' for all others.
-        decimal: of the numbers in CSV. digits: significant ones of probabilities and log-likelihoods in CSV.
+        decimal: of the numbers in CSV; None is a point.
+        digits: significant ones of probabilities and log-likelihoods in CSV.
     Raises:
         ConfigError: an unknown suffix. SeriesError: a column that CSV cannot hold, or what `atomic` raises.
     """
@@ -62,7 +68,7 @@ def writer(
         for field in schema:
             _csv_text(field.name, pa.nulls(0, field.type))
     if path == "-":
-        yield _CsvWriter(sys.stdout.buffer, delimiter, decimal, digits)
+        yield _CsvWriter(sys.stdout.buffer, delimiter, decimal or ".", digits)
         sys.stdout.buffer.flush()
         return
     with atomic(path) as temporary:
@@ -73,7 +79,7 @@ def writer(
             with (
                 open(temporary, "wb") as plain,
                 _compressed(plain, suffix) as stream,
-                _ThreadedWriter(_CsvWriter(stream, delimiter, decimal, digits)) as threaded,
+                _ThreadedWriter(_CsvWriter(stream, delimiter, decimal or ".", digits)) as threaded,
             ):
                 yield threaded
 

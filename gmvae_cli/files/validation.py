@@ -215,13 +215,12 @@ def _disorder(
 
 
 def _hint_on_number(cell: str, form: NumberFormat) -> str:
-    """Say what reads a cell that is no number; a comma may divide or group digits."""
-    other = "," if form.decimal == "." else "."
+    """Say what reads a cell that is no number; a comma or a point may divide or group digits."""
+    other, mark = (",", "decimal comma") if form.decimal == "." else (".", "decimal point")
     if form.thousands is None and re.fullmatch(rf"\D*(?!0){grouped_digits(other, form.decimal)}\D*", cell):
-        groups = f"if '{other}' groups digits, give --thousands {other}"
-        return f"{groups}; if it is a decimal comma, give --decimal ," if form.decimal == "." else groups
-    if form.decimal == "." and re.fullmatch(r"\D*[+-]?\d*,\d+\D*", cell):
-        return "if that is a decimal comma, give --decimal ,"
+        return f"if '{other}' groups digits, give --thousands {other}; if it is a {mark}, give --decimal {other}"
+    if re.fullmatch(rf"[^\d{other}]*\d*{re.escape(other)}\d+[^\d{other}]*", cell):
+        return f"if that is a {mark}, give --decimal {other}"
     word = cell.strip()
     if re.fullmatch(r"[^\W\d][^\W\d ]*", word):
         return f"an empty cell means missing; if this word does, give --na-values {word}"

@@ -54,7 +54,7 @@ def open_for(
     if config.series is None and series not in columns:
         series = None
     reader = plain.using(replace(config, channels=trained, time=None if config.no_time else time, series=series))
-    told = {name: value for name, value in remembered.items() if name != "usual_time_format"}
+    told = {name: value for name, value in remembered.items() if not name.startswith("usual_")}
     if told:
         options = " ".join(f"--{name.replace('_', '-')} {_typed(value)}".strip() for name, value in told.items())
         reader.notes.append(Note("read_as_trained", f"{reader.name} is read as in training, with {options}"))

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from gmvae_cli.files.cells import NumberFormat, is_numeric, missing_cells, numbers, plain
 from gmvae_cli.files.time_column import TimeReader, Times
 from gmvae_cli.recognition import names
-from gmvae_cli.recognition.number_forms import number_form
+from gmvae_cli.recognition.number_forms import NUMBER, number_form
 from gmvae_cli.recognition.time_forms import CLOCK, MONTH, parse
 
 Kind = Literal["numbers", "dates", "text", "empty", "other"]
 
 HEAD_ROWS = 2000  # that decide what a column is
-_NUMBER = r"^\s*[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*$|^\s*[+-]?(?i:nan|inf|infinity)\s*$"
+_NUMBER = rf"^\s*{NUMBER}\s*$|^\s*[+-]?(?i:nan|inf|infinity)\s*$"
 _NUMERIC_SHARE = 0.5  # a column of text with more numbers than that among its cells is one of numbers
 _SAMPLED_CELLS = 500  # in which units and groups of digits are looked for
 _DATE = re.compile(r".*\d.*[-/.: TW]\w.*|\w{3,9}[ .-]\w.*\d", re.DOTALL)  # worth the time of trying to read a date

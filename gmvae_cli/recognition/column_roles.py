@@ -14,7 +14,8 @@ from gmvae_cli.files.csv_table import CsvTable
 from gmvae_cli.files.table_reader import TypedTable
 from gmvae_cli.files.time_column import TimeReader
 from gmvae_cli.recognition import names
-from gmvae_cli.recognition.column_facts import ColumnFacts, comes_in_turn, facts_of
+from gmvae_cli.recognition.column_facts import HEAD_ROWS, ColumnFacts, comes_in_turn, facts_of
+from gmvae_cli.recognition.number_forms import decimal_mark
 from gmvae_cli.recognition.time_choice import choose_time, form_of_time
 
 TIME_NAMES = ("time", "timestamp", "date", "t")
@@ -89,8 +90,12 @@ class Layout:
 
     def reading(self) -> dict[str, Any]:
         """Return how the table was read, for `SeriesConfig.reading_as`."""
-        usual = self.time_form if self.time_form is not None and self.config.time_format is None else None
-        return self.config.reading() | ({} if usual is None else {"usual_time_format": usual})
+        config, usual = self.config, dict[str, str]()
+        if self.form.decimal != "." and config.decimal is None:
+            usual["usual_decimal"] = self.form.decimal
+        if self.time_form is not None and config.time_format is None:
+            usual["usual_time_format"] = self.time_form
+        return config.reading() | usual
 
     def form_of(self, channel: str) -> NumberFormat:
         """Return the form of a channel's numbers, where they are text."""
@@ -144,7 +149,8 @@ def find_layout(table: CsvTable | TypedTable, config: SeriesConfig) -> tuple[Lay
     if series in given:
         raise ConfigError(f"'{series}' is named as --time and as --series; a column has one role")
     notes: list[Note] = []
-    form = NumberFormat(decimal=config.decimal, thousands=config.thousands, na_values=config.na_values)
+    decimal = config.decimal or _decimal(table, config, notes)
+    form = NumberFormat(decimal=decimal, thousands=config.thousands, na_values=config.na_values)
     facts = facts_of(table.first_block, form, columns)
     free = [name for name in dict.fromkeys(columns) if name not in named and name != series]
     time = config.time
@@ -193,6 +199,17 @@ def listed(columns: Sequence[str]) -> str:
     """Return the names of columns as messages list them."""
     more = len(columns) - _LISTED_COLUMNS
     return ", ".join(columns[:_LISTED_COLUMNS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _decimal(table: CsvTable | TypedTable, config: SeriesConfig, notes: list[Note]) -> str:
+    """Return the decimal mark of text that no option names; adds a note where it is a comma."""
+    if config.thousands in (".", ","):
+        return "," if config.thousands == "." else "."
+    found = decimal_mark(table.first_block.slice(0, HEAD_ROWS).columns)
+    if found == ",":
+        sentence = f"numbers of {table.name} have a decimal comma; --decimal . says that they have a point"
+        notes.append(Note("decimal", sentence))
+    return found or config.usual_decimal or "."
 
 
 def _default_time(

@@ -10,16 +10,15 @@ from dataclasses import dataclass
 
 from gmvae_cli.errors import Note, SeriesError
 from gmvae_cli.files.cells import MISSING, shorten
+from gmvae_cli.recognition.number_forms import is_number, is_quantity
 
 _RECORDS = 60  # of the first lines that show the layout
-_DELIMITERS = (",", ";", "\t", "|")
+_DELIMITERS = (";", "\t", ",", "|")  # the likelier ones first
 _FLAGS = {"\t": "$'\\t'"}  # how a shell takes a delimiter; others stand in quotes
 _COMMENTS = ("#", "%", "//", "!")  # that begin lines above a header
 _COMPARED_ROWS = 5  # with a first line that may be a row as well
 _FEWEST_VALUES = 3  # of a column, below lines of units
 _MOST_UNITS = 3  # rows below a header that hold units, kinds of values, or names of another level
-_NUMBER = re.compile(r"\s*[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*%?\s*")
-_QUANTITY = re.compile(r"\s*[$€£¥₹]?\s*[+-]?\d[\d.,'\s]*[^\d\s]{0,8}\s*")  # with a currency in front or a unit behind
 _STAMP = re.compile(r"\s*(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T_]\d.*)?|\d{1,2}:\d\d(:\d\d.*)?)\s*")
 _TOTAL = re.compile(
     r"\W*(grand )?(total|totals|sum|summe|gesamt|average|avg|mean|mittelwert|min|minimum|max|maximum|count|anzahl|end|"
@@ -158,19 +157,18 @@ class _Table:
         """Reject a first line that is no header, or one that another delimiter separates."""
         if any("\0" in column for column in header):
             raise SeriesError(f"{self.name}: the header holds null bytes; is it text?")
-        for other in (";", "\t", ",", "|"):
-            if len(header) == 1 and other in header[0] and other != self.delimiter:
-                flag = _flag(other)
-                raise SeriesError(
-                    f"{self.name}: the header is one column '{shorten(header[0])}'; "
-                    f"if its columns are separated by {flag}, give --delimiter {flag}"
-                )
+        other = next((mark for mark in _DELIMITERS if len(header) == 1 and mark in header[0]), self.delimiter)
+        if other != self.delimiter:
+            raise SeriesError(
+                f"{self.name}: the header is one column '{shorten(header[0])}'; "
+                f"if its columns are separated by {_flag(other)}, give --delimiter {_flag(other)}"
+            )
         line = shorten(self.delimiter.join(header))
-        if all(map(_is_number, header)) and not _are_numbered(header, body):
+        if all(map(is_number, header)) and not _are_numbered(header, body):
             raise SeriesError(
                 f"{self.name}: the first line holds numbers ('{line}'), not column names; add a header line"
             )
-        if not _is_header(header) and not all(map(_is_number, header)) and _is_alike(header, body):
+        if not _is_header(header) and not all(map(is_number, header)) and _is_alike(header, body):
             raise SeriesError(
                 f"{self.name}: the first line holds data ('{line}'), not column names; add a header line, or give "
                 "--skip-rows if the header stands below"
@@ -231,18 +229,19 @@ def _is_header_of(comment: str, records: Records, delimiter: str) -> bool:
 
 
 def _delimiter(lines: Sequence[str], usual: str) -> str:
-    """Return the character that separates all of the first lines into the same number of cells, the usual one first."""
-    widths = {}
+    """Return the character that separates all of the first lines into the same number of cells.
+
+    Where several do, it is the one that leaves more numbers and dates, the usual one before others.
+    """
+    even: dict[str, float] = {}
     for candidate in dict.fromkeys((usual, *_DELIMITERS)):
-        records = [len(cells) for cells, _ in _records(lines, candidate)]
+        records = [cells for cells, _ in _records(lines, candidate)]
         if not records:
             return usual
-        if records[0] > 1 and (candidate == usual or len(set(records)) == 1):
-            widths[candidate] = records[0], len(set(records)) == 1
-    if usual in widths and (widths[usual][1] or len(widths) == 1):
-        return usual
-    others = [candidate for candidate in widths if candidate != usual]
-    return others[0] if len(others) == 1 else usual
+        if len(records[0]) > 1 and len({len(cells) for cells in records}) == 1:
+            body = [cell for cells in records[1:] for cell in cells]
+            even[candidate] = sum(map(_is_measured, body)) / max(len(body), 1)
+    return max(even, key=even.__getitem__, default=usual)
 
 
 def _records(lines: Sequence[str], delimiter: str) -> Records:
@@ -289,21 +288,13 @@ def _bare(cell: str) -> str:
     return name[1:-1] if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'" else name
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _is_value(cell: object) -> bool:
     text = str(cell)
-    return _NUMBER.fullmatch(text) is not None or _STAMP.fullmatch(text) is not None
+    return is_number(text) or _STAMP.fullmatch(text) is not None
 
 
 def _is_measured(cell: str) -> bool:
-    return _is_value(cell) or _QUANTITY.fullmatch(cell) is not None
+    return _is_value(cell) or is_quantity(cell)
 
 
 def _is_word(cell: str) -> bool:
@@ -342,7 +333,7 @@ def _is_alike(header: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
 def _kind(cell: str) -> str:
     if not cell.strip() or _is_missing(cell):
         return ""
-    return "number" if _NUMBER.fullmatch(cell) else "stamp" if _STAMP.fullmatch(cell) else "word"
+    return "number" if is_number(cell) else "stamp" if _STAMP.fullmatch(cell) else "word"
 
 
 def _are_row_names(cells: Sequence[str]) -> bool:

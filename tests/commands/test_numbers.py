@@ -118,21 +118,9 @@ def test_hard_numbers_give_a_result_and_a_named_warning(run, write, tmp_path, co
     assert np.isfinite(figures["log_likelihood_per_row"])
     codes = {warning["code"] for warning in figures["warnings"]}
     assert code is None or codes & ({code} if isinstance(code, str) else set(code))
+    arguments = ("infer", path, "--model", model, "--output", out, "--quiet", "--json", "--digits", 17)
     for posterior in ("smooth", "viterbi", "filter", "encoder"):
-        labelled = run(
-            "infer",
-            path,
-            "--model",
-            model,
-            "--output",
-            out,
-            "--posterior",
-            posterior,
-            "--quiet",
-            "--json",
-            "--digits",
-            17,
-        )
+        labelled = run(*arguments, "--posterior", posterior)
         assert labelled.exit_code == 0, labelled.output
         assert finite(out)
     assert run("inspect", model, "--json").exit_code == 0
@@ -161,21 +149,9 @@ def test_a_model_meets_numbers_that_it_never_saw(run, tmp_path):
     frame.iloc[100:300] = 1e149  # further out than squares can count
     frame.iloc[400, 0] = -1e149
     frame.to_csv(path, index=False)
+    arguments = ("infer", path, "--model", model, "--output", out, "--quiet", "--json", "--digits", 17)
     for posterior in ("smooth", "viterbi", "filter", "encoder"):
-        result = run(
-            "infer",
-            path,
-            "--model",
-            model,
-            "--output",
-            out,
-            "--posterior",
-            posterior,
-            "--quiet",
-            "--json",
-            "--digits",
-            17,
-        )
+        result = run(*arguments, "--posterior", posterior)
         assert result.exit_code == 0, result.output
         assert "unlike_training" in {warning["code"] for warning in json.loads(result.stdout)["warnings"]}
         assert finite(out)

@@ -57,6 +57,24 @@ def test_a_model_remembers_how_its_file_was_read(run, tmp_path, trained, values)
     assert run("train", other, "--model", tmp_path / "n", "--decimal", ",").exit_code == 1, "nothing settles it there"
 
 
+def test_a_decimal_comma_that_was_recognised_is_written_and_settles_what_is_open(run, tmp_path, values):
+    path, model, out = semicolons(tmp_path / "a.csv", values), tmp_path / "m", tmp_path / "out.csv"
+    options = ("--na-values", "-999", "--regimes", 2, "--steps", 5, "--restarts", 1, "--polish", 3)
+    assert run("train", path, "--model", model, *options).exit_code == 0
+    stamps = [f"2024-05-01 10:{minute:02d}" for minute in range(9)]
+    open_marks = "\n".join(["when;a;b", *(f"{at};1,{row}25;-2,{row}25" for row, at in enumerate(stamps)), ""])
+    for text, decimal in ((open_marks, ","), (open_marks.replace(",", ".").replace("25", ""), ".")):
+        other = tmp_path / "other.csv"
+        other.write_text(text)
+        result = run("infer", other, "--model", model, "--output", out)
+        assert result.exit_code == 0, result.output
+        written = pd.read_csv(out, sep=";", decimal=decimal)
+        assert written["a"][1] == (1.125 if decimal == "," else 1.1)
+        assert written["prob_0"].between(0, 1).all()
+    other.write_text(open_marks)
+    assert run("train", other, "--model", tmp_path / "n").exit_code == 1, "nothing settles it there"
+
+
 def test_rows_at_another_rate_than_in_training_are_noted(run, tmp_path, trained, values):
     _, model, _ = trained
     other = semicolons(tmp_path / "slow.csv", values, seconds=600)

@@ -31,8 +31,8 @@ MESSAGES = {
     "changing_time.csv": "row 3: column 'date' holds '3', neither a number nor a date like 2024-01-31 12:30:00; "
     "--time-format FORMAT reads dates of another form; --no-time takes the rows as they come",
     "constant.csv": "no channel varies (x0); a model needs one that does",
-    "decimal_comma_unsaid.csv": "row 1: column 'x0' holds '1,5', not a number; if that is a decimal comma, "
-    "give --decimal ,",
+    "decimal_comma_unsaid.csv": "row 1: column 'x0' holds '1,500', not a number; if ',' groups digits, give "
+    "--thousands ,; if it is a decimal comma, give --decimal ,",
     "empty.csv": "is empty; expected a header line and rows",
     "empty_series.csv": "row 2: column 'series' is empty; every row needs a series id",
     "empty_time.csv": "row 2: column 't' is empty; every row needs a time (--no-time takes the rows as they come)",
@@ -59,13 +59,12 @@ MESSAGES = {
     "if this word does, give --na-values broken",
     "text_time.csv": "row 1: column 'date' holds 'Monday', neither a number nor a date like 2024-01-31 12:30:00; "
     "--time-format FORMAT reads dates of another form; --no-time takes the rows as they come",
-    "thousands.csv": "row 3: column 'x0' holds '1.234,5', not a number; if '.' groups digits, give --thousands .",
-    "thousands_whole.csv": "row 2: column 'x0' holds '1.234', not a number; if '.' groups digits, give --thousands .",
+    "thousands_whole.csv": "row 2: column 'x0' holds '1.234', not a number; if '.' groups digits, give --thousands .; "
+    "if it is a decimal point, give --decimal .",
     "truncated.csv.gz": "cannot be read (Compressed file ended before the end-of-stream marker was reached)",
     "two_times.csv": "2 columns are named 't'; rename all but one",
 }
 CONFIGS = {
-    "thousands.csv": COMMA,
     "thousands_whole.csv": COMMA,
     "decimal_comma_unsaid.csv": SEMICOLON,
     "decimal_comma.csv": COMMA,

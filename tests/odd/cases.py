@@ -325,6 +325,74 @@ CASES |= {
     "numbers: an unsaid decimal comma": measured(
         quoted(f"{row % 9},5" for row in range(ROWS)), expected=Refused(("row 1", "--decimal ,"))
     ),
+    "numbers: decimal commas": Case(SEMI.replace(".", ",").encode(), Read(notes=("decimal", "delimiter"))),
+    "numbers: decimal commas and tabs": Case(
+        SEMI.replace(".", ",").replace(";", "\t").encode(), Read(notes=("decimal", "delimiter"))
+    ),
+    "numbers: decimal commas in quotes": measured(
+        quoted(f"{20 + row % 9},53" for row in range(ROWS)), expected=Refused(("row 1", "--decimal ,"))
+    ),
+    "numbers: all decimal commas in quotes": csv(
+        "t,x,y",
+        *(quoted(f"{value}".replace(".", ",") for value in column) for column in (range(ROWS), X, Y)),
+        expected=Read(notes=("decimal",)),
+    ),
+    "numbers: decimal commas, units and missing values": csv(
+        "Zeit;x;y",
+        stamped("%d.%m.%Y %H:%M"),
+        lost([f"{row % 9},25 °C" for row in range(ROWS)], "n.a."),
+        lost([f"{row % 9},5e-3" for row in range(ROWS)], ""),
+        delimiter=";",
+        expected=Read(time="Zeit", missing=10, notes=("decimal",)),
+        options={"na_values": ("n.a.",)},
+    ),
+    "numbers: decimal commas and a clock of seconds": csv(
+        "Zeit;x;y",
+        lambda row: f"{row / 50:.2f}".replace(".", ","),
+        range(ROWS, 0, -1),
+        range(2 * ROWS, ROWS, -1),
+        delimiter=";",
+        expected=Read(time="Zeit", step=0.02, notes=("decimal",)),
+    ),
+    "numbers: decimal commas of three digits": csv(
+        "t;x;y",
+        range(ROWS),
+        [f"{row % 9 + 1},250" for row in range(ROWS)],
+        [f"{row % 9 + 1},750" for row in range(ROWS)],
+        delimiter=";",
+        expected=Refused(("row 1", "--decimal ,", "--thousands ,")),
+    ),
+    "numbers: decimal commas beside points": csv(
+        "t;x;y",
+        range(ROWS),
+        X,
+        [f"{row % 9},5" for row in range(ROWS)],
+        delimiter=";",
+        expected=Refused(("row 1", "--decimal ,")),
+    ),
+    "numbers: points, where the option says commas": measured(
+        Y, expected=Refused(("row 1", "--decimal .")), options={"decimal": ","}
+    ),
+    "numbers: commas, where the option says points": Case(
+        SEMI.replace(".", ",").encode(), Refused(("row 1", "--decimal ,")), options={"decimal": "."}
+    ),
+    "numbers: groups with points and a decimal comma": csv(
+        "t;x;y",
+        range(ROWS),
+        [f"{row % 9}.000,5" for row in range(1, ROWS + 1)],
+        [f"1.{row % 9}00.000,25 €" for row in range(ROWS)],
+        delimiter=";",
+        expected=Read(notes=("decimal", "number_form")),
+    ),
+    "numbers: groups with points by the option": csv(
+        "t;x;y",
+        range(ROWS),
+        range(0, 2 * ROWS, 2),
+        [f"{row % 9 + 1}.000" for row in range(ROWS)],
+        delimiter=";",
+        expected=Read(),
+        options={"thousands": "."},
+    ),
     "numbers: two units": measured(
         [f"{row % 9}.5 {'kB' if row % 2 else 'MB'}" for row in range(ROWS)],
         expected=Read(channels=("x",), notes=("unused_columns",)),
@@ -558,8 +626,10 @@ CASES |= {
         text("t,note,x", range(ROWS), lambda row: '"bad' if row in (5, 20) else "ok", X).encode(),
         Refused(("row 6", "quote")),
     ),
-    "layout: a decimal comma": Case(SEMI.replace(".", ",").encode(), Refused(("row 1", "--decimal ,"))),
-    "layout: a decimal comma, named": Case(SEMI.replace(".", ",").encode(), Read(), options={"decimal": ","}),
+    "layout: a name with a comma in each column": Case(
+        SEMI.replace(".", ",").replace("t;x;y", "t, s;x, V;y, A").encode(),
+        Read(time="t, s", channels=("x, V", "y, A"), notes=("delimiter", "decimal")),
+    ),
     "layout: a row too long": Case(
         text(*PLAIN).replace("\n9,", "\n9,1,").encode(), Refused(("row 10", "4 cells", "3 columns"))
     ),

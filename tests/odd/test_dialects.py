@@ -66,7 +66,7 @@ def files(draw):
     sink = io.StringIO()
     sink.write(draw(st.sampled_from(["", "# written by a test\n"])))
     csv.writer(sink, delimiter=delimiter, lineterminator=draw(st.sampled_from(["\n", "\r\n"]))).writerows(lines)
-    options = {"decimal": decimal, "delimiter": draw(st.sampled_from([None, delimiter]))}
+    options = {"decimal": draw(st.sampled_from([None, decimal])), "delimiter": draw(st.sampled_from([None, delimiter]))}
     if encoding == "cp1252":
         options["encoding"] = encoding
     kept = [column for column in order if isinstance(column, int)]
