@@ -22,7 +22,7 @@ _READING = (  # what a model remembers of how its file was read, beside the name
     ),
     *("skip_rows", "comment", "encoding", "max_gap", "regular"),
 )
-TIME_FORMATS = ("unix-s", "unix-ms", "unix-us", "unix-ns", "excel", "number")  # beside those with strftime codes
+TIME_FORMATS = ("unix-s", "unix-ms", "unix-us", "unix-ns", "excel", "week", "clock", "number")  # or strftime codes
 
 
 @dataclass(frozen=True, kw_only=True)

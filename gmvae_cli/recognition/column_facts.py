@@ -25,7 +25,6 @@ _SAMPLED_CELLS = 500  # in which units and groups of digits are looked for
 _DATE = re.compile(r".*\d.*[-/.: TW]\w.*|\w{3,9}[ .-]\w.*\d", re.DOTALL)  # worth the time of trying to read a date
 _MONTH = r"^\d{4}\.(0[1-9]|1[0-2]|1)$"
 _EXACT = 2.0**53  # up to here every whole number is a double
-_EVEN = 1e-3  # steps of equal length differ by less than this share, the rounding of their text
 _FEW = 3  # values that are so many times fewer than rows tell things apart
 
 
@@ -123,6 +122,11 @@ class ColumnFacts:
         kind = self._column.type
         return pa.types.is_time(kind) or (pa.types.is_string(kind) and self._reader.time_form == CLOCK)
 
+    def follows(self, pattern: str) -> bool:
+        """Return whether it is text and every cell matches a pattern."""
+        cells = self._column
+        return pa.types.is_string(cells.type) and bool(pc.all(pc.match_substring_regex(cells, pattern)).as_py())
+
     @property
     def holds_months(self) -> bool:
         """Whether it holds years and months, as in 1920.01 to 1920.12."""
@@ -140,19 +144,6 @@ class ColumnFacts:
         rows = np.argsort(groups, kind="stable")
         same = np.diff(groups[rows]) == 0
         return bool((np.diff(self.order[rows])[same] > 0).all())
-
-    @property
-    def is_even(self) -> bool:
-        """Whether it ascends in steps of one length."""
-        if not self.ascends or self.order is None:
-            return False
-        steps = np.diff(self.order)
-        return bool(np.ptp(steps) <= _EVEN * steps.max())
-
-    @property
-    def counts_rows(self) -> bool:
-        """Whether it ascends by one from row to row."""
-        return self.is_whole and self.ascends and self.order is not None and bool((np.diff(self.order) == 1).all())
 
     def is_within(self, low: float, high: float) -> bool:
         """Return whether all its numbers are whole, and none lies outside of a range."""

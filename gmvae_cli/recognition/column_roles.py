@@ -15,6 +15,7 @@ from gmvae_cli.files.table_reader import TypedTable
 from gmvae_cli.files.time_column import TimeReader
 from gmvae_cli.recognition import names
 from gmvae_cli.recognition.column_facts import HEAD_ROWS, ColumnFacts, comes_in_turn, facts_of
+from gmvae_cli.recognition.counters import RAMP_ROWS, counts, counts_rows, cycle, is_ramp
 from gmvae_cli.recognition.number_forms import decimal_mark
 from gmvae_cli.recognition.time_choice import choose_time, form_of_time
 
@@ -22,9 +23,10 @@ TIME_NAMES = ("time", "timestamp", "date", "t")
 RESERVED = ("series", "regime", "true_regime", "segment", "log_likelihood")
 _UNNAMED = ("", "__index_level_0__")  # a data frame's row numbers, saved by habit
 _LISTED_COLUMNS = 20  # more names than that make no message clearer
-_TAKEN_FOR = ("a row number", "a counter", "a clock", "another clock", "an id", "a part of the calendar")
-_COUNTED_ROWS = 20  # in which a column that ascends by one counts rows, whatever its name
-
+_TAKEN_FOR = (
+    *("a row number", "a counter", "a counter that goes around", "a ramp of equal steps"),
+    *("a clock", "another clock", "an id", "a part of the calendar"),
+)
 _CALENDAR_PARTS = 3  # year, month and day at least
 
 Role = Literal["time", "series", "channel", "unused"]
@@ -273,10 +275,14 @@ def _why_no_channel(name: str, facts: ColumnFacts, time: Sequence[str]) -> str |
         return "another clock" if time else "a clock"
     if facts.is_whole and names.is_identity(name):
         return "an id"
-    if facts.ascends and facts.is_whole and (names.is_counter(name) or names.is_position(name)):
+    if (names.is_counter(name) or names.is_position(name)) and counts(facts.order):
         return "a counter"
-    if facts.counts_rows and facts.order is not None and len(facts.order) >= _COUNTED_ROWS:
+    if counts_rows(facts.order):
         return "a row number"
+    if is_ramp(facts.order):
+        return "a ramp of equal steps"
+    if cycle(facts.order) >= RAMP_ROWS and names.calendar_range(name) is None:
+        return "a counter that goes around"
     if facts.groups is not None and (names.is_group(name) or facts.is_beyond_doubles):
         return "an id"
     span = names.calendar_range(name)

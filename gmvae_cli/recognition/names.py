@@ -14,10 +14,13 @@ def _names(text: str) -> frozenset[str]:
 _CLOCK = _names(
     "time times timestamp timestamps timecode datetime datetimeutc date dates ts stamp epoch unix unixtime clock "
     "elapsed seconds sec secs millis msec milliseconds microseconds nanoseconds minutes hours period when utc gmt "
-    "localtime changed updated created recorded measured logged datum zeit zeitstempel uhrzeit zeitpunkt fecha "
-    "hora tiempo heure temps horodatage ora tempo tijd tijdstip tid tidspunkt czas aika"
+    "hhmmss tow itow localtime changed updated created recorded measured logged datum zeit zeitstempel uhrzeit "
+    "zeitpunkt fecha hora tiempo heure temps horodatage ora tempo tijd tijdstip tid tidspunkt czas aika"
 )
+_WEEK = _names("week weeks wk yearweek isoweek yw yyyyww kw woche kalenderwoche semaine semana settimana")
 _DATE = _names("date dates datetime datum fecha timestamp zeitstempel horodatage excel")
+_UNIVERSAL = _names("utc gmt hhmmss")  # as satellite receivers tell it
+_TIME_OF_DAY = _UNIVERSAL | _names("time timestamp clock localtime zeit uhrzeit hora heure ora tijd tid czas aika")
 _POSITION = _names("frame frames sample samples scan tick ticks step steps cycle packet image")
 _COUNTER = _names(
     "index idx unnamed row rows rownum rownumber rowid no nr num number n i # line record rec recnbr rn entry "
@@ -59,6 +62,22 @@ def is_clock(name: str) -> bool:
 def is_date(name: str) -> bool:
     """Return whether the name speaks of dates, not of time that has passed."""
     return bool(_DATE & set(words(name)))
+
+
+def is_time_of_day(name: str) -> bool:
+    """Return whether the name may be one of clock times."""
+    return bool(_TIME_OF_DAY & set(words(name)))
+
+
+def is_universal_time(name: str) -> bool:
+    """Return whether the name says that clock times are those of Greenwich, as satellite receivers write them."""
+    return bool(_UNIVERSAL & set(words(name)))
+
+
+def is_week(name: str) -> bool:
+    """Return whether the name speaks of weeks."""
+    found = words(name)
+    return bool(_WEEK & {*found, "".join(found)})
 
 
 def is_position(name: str) -> bool:

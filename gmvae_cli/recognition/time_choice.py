@@ -1,16 +1,22 @@
 """The choice of the time column, and of the form of its cells, by name and content."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gmvae_cli.config import SeriesConfig
+from gmvae_cli.data.steps import HOLE
 from gmvae_cli.errors import Note, SeriesError
 from gmvae_cli.recognition import names
 from gmvae_cli.recognition.column_facts import ColumnFacts
-from gmvae_cli.recognition.time_forms import MONTH, date_form
+from gmvae_cli.recognition.counters import counts_rows, is_even, is_ramp
+from gmvae_cli.recognition.time_forms import CLOCK, MONTH, WEEK, date_form
 
+_COMPACT_CLOCK = r"^\s*\d{6}(\.\d*)?\s*$"  # 080000.00
+_HALF_DAY = 43200.0
 _CALENDAR = ("year", "month", "day", "hour", "minute", "second")
+_SHOWN = {MONTH: "dates of the form YYYY.MM", WEEK: "weeks (YYYYWW)", CLOCK: "clock times (hhmmss)"}
 _RAMP_ROWS = 10  # that ascend, dates in any column or numbers evenly in the first, before they are times by any name
 
 
@@ -34,7 +40,9 @@ def choose_time(
         return pair
     if reserved:
         return reserved[0]
-    for is_likely in (_is_clock, _is_position, lambda name, facts: _is_ramp(name, columns, facts)):
+    kinds: list[Callable[[str, Mapping[str, ColumnFacts]], bool]]
+    kinds = [_is_clock, _is_position, lambda name, facts: name == columns[0] and _is_first_ramp(name, facts), _is_ramp]
+    for is_likely in kinds:
         likely = [name for name in free if is_likely(name, facts)]
         if len(likely) > 1:
             first, second = likely[:2]
@@ -65,16 +73,40 @@ def _date_and_clock(free: Sequence[str], reserved: Sequence[str], facts: Mapping
     """Return two columns of which one holds days and the other clock times, if no column holds both."""
     named = [name for name in free if name in reserved or names.is_clock(name)]
     days = [name for name in named if facts[name].holds_days]
-    clocks = [name for name in named if facts[name].holds_clocks]
+    clocks = [name for name in named if facts[name].holds_clocks or _is_compact(name, facts[name])]
     return f"{days[0]},{clocks[0]}" if len(days) == 1 and len(clocks) == 1 and not facts[days[0]].ascends else None
 
 
 def _is_clock(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
     column = facts[name]
     if not names.is_clock(name):
-        return column.kind == "dates" and column.ascends and column.rows >= _RAMP_ROWS
-    is_ascending = column.ascends or (column.kind == "dates" and column.descends_nowhere)
+        is_weeks = names.is_week(name) and column.kind == "numbers" and _form_of_numbers(name, column) is not None
+        return column.ascends and (is_weeks or (column.kind == "dates" and column.rows >= _RAMP_ROWS))
+    is_ascending = column.ascends or (column.kind == "dates" and column.descends_nowhere) or _is_compact(name, column)
     return column.kind in ("dates", "numbers") and (is_ascending or _ascends_apart(name, facts))
+
+
+def _is_compact(name: str, column: ColumnFacts) -> bool:
+    """Return whether numbers are clock times of the form hhmmss that go on, past midnight too.
+
+    Beside the name, a zero in front says so, or holes between the numbers that are none between the times.
+    """
+    order = column.order
+    if not names.is_time_of_day(name) or column.kind != "numbers" or order is None or len(order) < 2:
+        return False
+    hours, minutes, seconds = order // 10000, order // 100 % 100, order % 100
+    if order.min() < 0 or order.max() >= 240000 or max(minutes.max(), seconds.max()) >= 60:
+        return False
+    steps = np.diff(hours * 3600 + minutes * 60 + seconds)
+    steps[steps < -_HALF_DAY] += 2 * _HALF_DAY
+    if (steps <= 0).any():
+        return False
+    is_certain = names.is_universal_time(name) or order.min() < 100000
+    return (is_certain and column.follows(_COMPACT_CLOCK)) or _num_holes(np.diff(order)) > _num_holes(steps)
+
+
+def _num_holes(steps: NDArray[np.float64]) -> int:
+    return int((np.abs(steps) > HOLE * np.median(steps)).sum())
 
 
 def _is_position(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
@@ -83,13 +115,19 @@ def _is_position(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
     return is_named and (column.ascends or _ascends_apart(name, facts))
 
 
-def _is_ramp(name: str, columns: Sequence[str], facts: Mapping[str, ColumnFacts]) -> bool:
+def _is_first_ramp(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
     column = facts[name]
-    if name != columns[0] or column.kind != "numbers" or names.is_counter(name) or names.is_identity(name):
+    if column.kind != "numbers" or names.is_counter(name) or names.is_identity(name):
         return False
     if not column.ascends or column.order is None or column.rows < _RAMP_ROWS:
         return False
-    return column.is_even or date_form(column.order, column.is_whole, is_date_name=False) is not None
+    return is_even(column.order) or date_form(column.order, column.is_whole, is_date_name=False) is not None
+
+
+def _is_ramp(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
+    column = facts[name]
+    is_number = names.is_counter(name) or names.is_identity(name) or counts_rows(column.order)
+    return column.kind == "numbers" and is_ramp(column.order) and not is_number
 
 
 def _ascends_apart(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
@@ -114,13 +152,20 @@ def form_of_time(name: str, column: ColumnFacts, config: SeriesConfig, notes: li
     """
     if config.time_format is not None:
         return config.time_format
-    if column.kind != "numbers" or column.order is None or not column.descends_nowhere:
-        return None
-    form = date_form(column.order, column.is_whole, is_date_name=names.is_date(name))
-    if form is None and column.holds_months:
-        form = MONTH
+    form = _form_of_numbers(name, column) if column.kind == "numbers" else None
     if form is not None:
-        shown = "dates of the form YYYY.MM" if form == MONTH else f"dates ({form})"
+        shown = _SHOWN.get(form, f"dates ({form})")
         sentence = f"the numbers of column '{name}' are read as {shown}; --time-format number takes them as numbers"
         notes.append(Note("time_format", sentence))
     return form
+
+
+def _form_of_numbers(name: str, column: ColumnFacts) -> str | None:
+    """Return the form of numbers that stand for dates, weeks or clock times; None where they are plain numbers."""
+    if _is_compact(name, column):
+        return CLOCK
+    if column.order is None or not column.descends_nowhere:
+        return None
+    is_date, is_week = names.is_date(name), names.is_week(name)
+    form = date_form(column.order, column.is_whole, is_date_name=is_date, is_week_name=is_week)
+    return MONTH if form is None and column.holds_months else form

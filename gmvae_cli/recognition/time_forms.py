@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 UNIX = {"unix-s": 1, "unix-ms": 10**3, "unix-us": 10**6, "unix-ns": 10**9}  # ticks in a second
 EXCEL = "excel"  # days since 1899-12-30, the fraction is the time of day
 NUMERIC_FORMS = (*UNIX, EXCEL)  # whose cells nobody can read as dates
-WEEK, QUARTER = "week", "quarter"  # 2024-W01 of ISO 8601; 2024-Q1
+WEEK, QUARTER = "week", "quarter"  # 2024-W01 of ISO 8601, or 202401; 2024-Q1
 MONTH = "year.month"  # 1920.01 to 1920.12; a data frame writes 1920.1 for October
-CLOCK = "clock"  # 08:00:00, and on past midnight
+CLOCK = "clock"  # 08:00:00, or 080000.00 of a satellite receiver, and on past midnight
 ELAPSED = "elapsed"  # 0 days 00:01:00, 27:15:00
 
 _EXCEL_EPOCH_DAYS = 25569  # from 1899-12-30 to 1970-01-01
@@ -31,7 +31,7 @@ _FORMATS = (
     *("%Y/%m", "%m/%Y", "%m.%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y"),
     *(day + clock for day in _DAYS for clock in ("", *_CLOCKS)),
     *("%Y%m%d_%H%M%S", "%Y-%m-%d_%H-%M-%S", "%Y-%m-%dT%H-%M-%S", "%Y:%m:%d %H:%M:%S", "%d/%b/%Y:%H:%M:%S %z"),
-    *("%Y%m%d-%H%M%S", "%Y%m%d %H%M%S", "%Y-%m-%d %H%M"),
+    *("%Y%m%d-%H%M%S", "%Y%m%d %H%M%S", "%Y%m%d %H%M%S.%f", "%Y%m%d %H%M", "%Y-%m-%d %H%M"),
 )
 _WORDS = {
     WEEK: re.compile(r"\d{4}-?W\d{1,2}(-?[1-7])?"),
@@ -54,7 +54,7 @@ _ZONES = {
     **{"JST": "+09:00", "AEST": "+10:00", "AEDT": "+11:00", "NZST": "+12:00", "NZDT": "+13:00"},
 }
 _DIGITS = {  # digits of whole numbers that are dates -> the format
-    6: ("%Y%m",),
+    6: ("%Y%m", WEEK),
     7: ("%Y%j",),
     8: ("%Y%m%d",),
     10: ("%Y%m%d%H",),
@@ -114,18 +114,22 @@ def guess_date_formats(cell: str) -> list[str]:
     return list(dict.fromkeys(formats))
 
 
-def date_form(values: NDArray[np.float64], is_whole: bool, *, is_date_name: bool) -> str | None:
+def date_form(
+    values: NDArray[np.float64], is_whole: bool, *, is_date_name: bool, is_week_name: bool = False
+) -> str | None:
     """Return the form of a column of numbers that stand for dates; None where they are plain numbers.
 
     Args:
         values: (n,) ascending, finite. is_whole: whether all are whole. is_date_name: whether the column is named like
-            a date, without which days of a spreadsheet are only numbers.
+            a date, without which days of a spreadsheet are only numbers. is_week_name: whether it is named like weeks,
+            without which 202401 is a month unless others are beyond 12.
     """
     low, high = values[0], values[-1]
     if len(values) < 2:
         return None
     if is_whole and low > 0 and high < 2.0**53:
-        for form in _DIGITS.get(len(f"{low:.0f}"), ()) if len(f"{low:.0f}") == len(f"{high:.0f}") else ():
+        forms = _DIGITS.get(len(f"{low:.0f}"), ()) if len(f"{low:.0f}") == len(f"{high:.0f}") else ()
+        for form in reversed(forms) if is_week_name else forms:
             if parse(pa.array(values.astype(np.int64)), form) is not None and _in_years(low, high, len(f"{low:.0f}")):
                 return form
     for form, ticks in UNIX.items():
@@ -185,7 +189,7 @@ def parse(column: Any, form: str) -> Any | None:
 
 def _parse_text(text: Any, form: str) -> Any | None:
     if form == WEEK:
-        text = pc.replace_substring_regex(text, r"^(\d{4})-?W(\d{1,2})$", r"\1-W\2-1")
+        text = pc.replace_substring_regex(text, r"^(\d{4})(?:-?W(\d{1,2})|(\d{2}))$", r"\1-W\2\3-1")
         return parse_dates(pc.replace_substring_regex(text, r"^(\d{4})W(\d{2})-?(\d)$", r"\1-W\2-\3"), "%G-W%V-%u")
     if form == QUARTER:  # by its first month
         text = pc.replace_substring_regex(text, r"(?i)^Q(\d)[- .]?(\d{4})$", r"\2-Q\1")
@@ -195,6 +199,8 @@ def _parse_text(text: Any, form: str) -> Any | None:
     if form == MONTH:
         text = pc.replace_substring_regex(text, r"^(\d{4})\.1$", r"\1.10")
         return parse_dates(text, "%Y.%m")
+    if form == CLOCK and pc.all(pc.match_substring_regex(text, r"^\d{1,6}(\.\d*)?$")).as_py():
+        return _compact_clocks(text)
     if form in (CLOCK, ELAPSED):
         return _durations(text)
     return parse_dates(text, form)
@@ -215,6 +221,13 @@ def parse_dates(column: Any, date_format: str) -> Any | None:
     except ValueError:
         return None
     return pa.array(parsed)
+
+
+def _compact_clocks(text: Any) -> Any | None:
+    """Parse clock times of the form hhmmss, with or without a fraction; zeros in front may be lost."""
+    padded = pc.binary_join_element_wise("000000", text, "")
+    padded = pc.replace_substring_regex(padded, r"^\d*(\d\d)([0-5]\d)([0-5]\d(?:\.\d*)?)$", r"\1:\2:\3")
+    return _durations(padded) if pc.all(pc.match_substring_regex(padded, r"^([01]\d|2[0-3]):")).as_py() else None
 
 
 def _durations(text: Any) -> Any | None:

@@ -294,6 +294,58 @@ CASES |= {
     "times with a unit": timed("time", lambda row: f"{20 * row} ms", Read(time="time", step=0.02, unit="seconds")),
 }
 
+# ramps, and counters that go around
+for name, cell in {
+    "gps_tow": lambda row: f"{432000 + row * 0.02:.2f}",
+    "t_rel": lambda row: row * 5,
+    "iTOW": lambda row: 345600000 + 200 * row,
+    "bootms": lambda row: 81 + 20 * row,
+    "x9": lambda row: f"{row / 8}",
+}.items():
+    CASES[f"a ramp '{name}'"] = csv(
+        f"x,{name},y", X, cell, Y, expected=Read(time=name, unit="units", notes=("time_column",))
+    )
+    CASES[f"a ramp '{name}' beside the time"] = csv(
+        f"time,x,{name},y", minutes, X, cell, Y, expected=Read(time="time", step=60, notes=("not_a_channel",))
+    )
+for name, cell in {
+    "Sample Index": lambda row: (row + 250) % 256,
+    "packet counter": lambda row: row % 16,
+    "SEQ": lambda row: (row + 65520) % 65536,
+    "seq with losses": lambda row: (row + 250 + 3 * (row > 20)) % 256,
+    "whatever": lambda row: 5 * (row + 10) % 100,
+    "another": lambda row: (2 * row + 30) % 40,
+}.items():
+    CASES[f"a counter that goes around '{name}'"] = csv(
+        f"t,{name},x,y", range(ROWS), cell, X, Y, expected=Read(notes=("not_a_channel",))
+    )
+CASES |= {
+    "two ramps": csv(
+        "x,t_rel,gps,y",
+        X,
+        lambda row: 5 * row,
+        lambda row: row / 4,
+        Y,
+        expected=Refused(("'t_rel' and 'gps'", "--time", "--no-time")),
+    ),
+    "a ramp in front of another": csv(
+        "depth,x,load,y",
+        lambda row: row / 4,
+        X,
+        lambda row: 5 * row,
+        Y,
+        expected=Read(time="depth", notes=("not_a_channel",)),
+    ),
+    "a ramp as a channel": csv(
+        "t,x,y", range(ROWS), X, lambda row: 5 * row, expected=Read(), options={"channels": ("x", "y")}
+    ),
+    "a flag that alternates": csv("t,x,y", range(ROWS), X, lambda row: row % 2, expected=Read()),
+    "a walk of equal steps": csv("t,x,y", range(ROWS), X, lambda row: abs(row % 16 - 8), expected=Read()),
+    "an age that starts again": csv(
+        "t,x,y", range(ROWS), X, lambda row: row if row < 25 else row - 25, expected=Read()
+    ),
+}
+
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 for name, cells, options in (
@@ -496,6 +548,54 @@ CASES |= {
         october,
         Read(time="date", unit="seconds"),
     ),
+    **{
+        f"time of weeks '{name}'": csv(
+            f"x,{name},y",
+            X,
+            lambda row: f"{START + dt.timedelta(weeks=20 + row):%G%V}",
+            Y,
+            expected=Read(time=name, step=7 * DAY, unit="seconds", notes=("time_format",)),
+        )
+        for name in ("week", "YearWeek", "KW", "period", "iso_week")
+    },
+    "time of weeks by content": timed(
+        "foo", lambda row: f"{START + dt.timedelta(weeks=row):%G%V}", Read(time="foo", step=7 * DAY, unit="seconds")
+    ),
+    "time of weeks by the option": timed(
+        "n",
+        lambda row: f"{START + dt.timedelta(weeks=row):%G%V}",
+        Read(time="n", step=7 * DAY),
+        time="n",
+        time_format="week",
+    ),
+    **{
+        f"clock of a receiver '{name}' {form} each {step} s": csv(
+            f"x,{name},y",
+            X,
+            lambda row, form=form, step=step: (START + dt.timedelta(seconds=step * row)).strftime(form),
+            Y,
+            expected=Read(time=name, step=step, unit="seconds", notes=("time_format",)),
+        )
+        for name, form, step in (
+            ("UTC", "%H%M%S.00", 10),
+            ("gps_time", "%H%M%S", 1),
+            ("hhmmss.ss", "%H%M%S.50", 3600),
+            ("time", "%-H%M%S", 120),
+            ("Uhrzeit", "%H%M%S.0", 900),
+        )
+    },
+    "clock of a receiver without a need of one": timed(
+        "time", lambda row: 123400 + row, Read(time="time", unit="units", step=1)
+    ),
+    "date and clock of a receiver": csv(
+        "date,time,x,y",
+        stamped("%Y%m%d"),
+        stamped("%H%M%S.00"),
+        X,
+        Y,
+        expected=Read(time="date,time", step=MINUTE, unit="seconds"),
+    ),
+    "date and clock without a colon": timed("time", stamped("%Y%m%d %H%M"), Read(time="time", step=MINUTE)),
     "time of a spreadsheet": timed(
         "Date", lambda row: f"{45355 + row / 24:.8f}", Read(time="Date", step=HOUR, unit="seconds")
     ),
