@@ -21,7 +21,15 @@ from gmvae_cli.files.cells import (
     spell,
     unquoted,
 )
-from gmvae_cli.recognition.time_forms import CLOCK, chosen_form, forms_of, parse, with_offsets
+from gmvae_cli.recognition.time_forms import (
+    CLOCK,
+    chosen_form,
+    forms_of,
+    parse,
+    with_beginnings,
+    with_english_months,
+    with_offsets,
+)
 
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # in a second
 _TEXT_TYPES = (
@@ -127,9 +135,10 @@ class TimeReader:
             return parsed
         text = pc.utf8_trim_whitespace(column)
         parsed = self._parse_trimmed(text)
-        if parsed is None and not text.null_count:
-            text = with_offsets(unquoted(text))
-            parsed = self._parse_trimmed(text)
+        for rewrite in (with_beginnings, _with_offsets, with_english_months):
+            before = text
+            if parsed is None and not text.null_count and not (text := rewrite(before)).equals(before):
+                parsed = self._parse_trimmed(text)
         if parsed is None and not text.null_count:  # 24:00 is the end of the day
             ends = pc.match_substring_regex(text, _END_OF_DAY)
             if pc.any(ends).as_py():
@@ -150,13 +159,17 @@ class TimeReader:
         if not len(text) or text.null_count:
             return None
         forms = forms_of(text[0].as_py()) if self.time_form is None else [self.time_form]
-        fitting = {name: cells for name in forms if (cells := parse(text, name)) is not None}
-        name = self._usual if len(fitting) > 1 and self._usual in fitting else chosen_form(fitting)
-        self.is_ambiguous = len(fitting) > 1 and name is None
-        if name is None:
+        fitting: dict[str, Any] = {}
+        for form in forms:
+            for name in dict.fromkeys([form, form.replace("%B", "%b")]):  # May may be cut, as only the next month shows
+                if form not in fitting and (cells := parse(text, name)) is not None:
+                    fitting[name] = cells
+        chosen = self._usual if len(fitting) > 1 and self._usual in fitting else chosen_form(fitting)
+        self.is_ambiguous = len(fitting) > 1 and chosen is None
+        if chosen is None:
             return None
-        self.time_form, parsed = name, fitting[name]
-        if name == CLOCK:
+        self.time_form, parsed = chosen, fitting[chosen]
+        if chosen == CLOCK:
             parsed = self._past_midnight(parsed)
         if not pa.types.is_timestamp(parsed.type):
             return parsed
@@ -219,6 +232,10 @@ class LocalClock:
         is_second = is_double & (count > earlier)
         self._last, self._is_second = int(ticks[-1]), bool(is_second[-1])
         return pc.if_else(pa.array(is_second), second, first)
+
+
+def _with_offsets(text: Any) -> Any:
+    return with_offsets(unquoted(text))
 
 
 def _is_time(kind: Any) -> bool:

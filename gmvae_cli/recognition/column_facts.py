@@ -14,7 +14,7 @@ from gmvae_cli.files.cells import NumberFormat, is_numeric, missing_cells, numbe
 from gmvae_cli.files.time_column import TimeReader, Times
 from gmvae_cli.recognition import names
 from gmvae_cli.recognition.number_forms import NUMBER, number_form
-from gmvae_cli.recognition.time_forms import CLOCK, MONTH, parse
+from gmvae_cli.recognition.time_forms import CLOCK, MONTH, parse, with_beginnings
 
 Kind = Literal["numbers", "dates", "text", "empty", "other"]
 
@@ -22,9 +22,10 @@ HEAD_ROWS = 2000  # that decide what a column is
 _NUMBER = rf"^\s*{NUMBER}\s*$|^\s*[+-]?(?i:nan|inf|infinity)\s*$"
 _NUMERIC_SHARE = 0.5  # a column of text with more numbers than that among its cells is one of numbers
 _SAMPLED_CELLS = 500  # in which units and groups of digits are looked for
-_DATE = re.compile(r".*\d.*[-/.: TW]\w.*|\w{3,9}[ .-]\w.*\d", re.DOTALL)  # worth the time of trying to read a date
+_DATE = re.compile(r".*\d.*[-/.: TW年년]\w.*|\w{3,9}[ .-]\w.*\d", re.DOTALL)  # worth the time of trying to read a date
 _MONTH = r"^\d{4}\.(0[1-9]|1[0-2]|1)$"
 _EXACT = 2.0**53  # up to here every whole number is a double
+_DISTINCT = 0.9  # of the rows have cells of their own, where nearly all differ
 _FEW = 3  # values that are so many times fewer than rows tell things apart
 
 
@@ -121,6 +122,18 @@ class ColumnFacts:
         """Whether it holds times of day without a date."""
         kind = self._column.type
         return pa.types.is_time(kind) or (pa.types.is_string(kind) and self._reader.time_form == CLOCK)
+
+    @property
+    def holds_ranges(self) -> bool:
+        """Whether it holds ranges of times, of which the beginning is taken."""
+        is_text = self.kind == "dates" and pa.types.is_string(self._column.type)
+        is_whole = is_text and self._reader.time_form is not None and " - " in self._reader.time_form
+        return is_text and not is_whole and not with_beginnings(self._column).equals(self._column)
+
+    @property
+    def is_distinct(self) -> bool:
+        """Whether nearly all its cells differ."""
+        return len(self._column.unique()) >= _DISTINCT * self.rows
 
     def follows(self, pattern: str) -> bool:
         """Return whether it is text and every cell matches a pattern."""

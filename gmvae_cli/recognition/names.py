@@ -15,7 +15,8 @@ _CLOCK = _names(
     "time times timestamp timestamps timecode datetime datetimeutc date dates ts stamp epoch unix unixtime clock "
     "elapsed seconds sec secs millis msec milliseconds microseconds nanoseconds minutes hours period when utc gmt "
     "hhmmss tow itow localtime changed updated created recorded measured logged datum zeit zeitstempel uhrzeit "
-    "zeitpunkt fecha hora tiempo heure temps horodatage ora tempo tijd tijdstip tid tidspunkt czas aika"
+    "zeitpunkt fecha hora tiempo heure temps horodatage ora tempo tijd tijdstip tid tidspunkt czas aika "
+    "дата время 日時 日付 時刻 时间 時間 日期 날짜 시간 일시"
 )
 _WEEK = _names("week weeks wk yearweek isoweek yw yyyyww kw woche kalenderwoche semaine semana settimana")
 _DATE = _names("date dates datetime datum fecha timestamp zeitstempel horodatage excel")

@@ -14,6 +14,7 @@ from gmvae_cli.recognition.counters import counts_rows, is_even, is_ramp
 from gmvae_cli.recognition.time_forms import CLOCK, MONTH, WEEK, date_form
 
 _COMPACT_CLOCK = r"^\s*\d{6}(\.\d*)?\s*$"  # 080000.00
+_LIKE_TIMES = r"\d:\d|\d\D+\d+\D+\d|\d\W+\pL{3,}\W+\d\d"  # text that a message about times can quote
 _HALF_DAY = 43200.0
 _CALENDAR = ("year", "month", "day", "hour", "minute", "second")
 _SHOWN = {MONTH: "dates of the form YYYY.MM", WEEK: "weeks (YYYYWW)", CLOCK: "clock times (hhmmss)"}
@@ -42,7 +43,7 @@ def choose_time(
         return reserved[0]
     kinds: list[Callable[[str, Mapping[str, ColumnFacts]], bool]]
     kinds = [_is_clock, _is_position, lambda name, facts: name == columns[0] and _is_first_ramp(name, facts), _is_ramp]
-    for is_likely in kinds:
+    for is_likely in [*kinds, _is_unread_clock]:
         likely = [name for name in free if is_likely(name, facts)]
         if len(likely) > 1:
             first, second = likely[:2]
@@ -130,6 +131,13 @@ def _is_ramp(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
     return column.kind == "numbers" and is_ramp(column.order) and not is_number
 
 
+def _is_unread_clock(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
+    """Return whether text under the name of a clock may be times of an unknown form, which a message has to quote."""
+    column = facts[name]
+    is_named = names.is_clock(name) and not (names.is_identity(name) or names.is_group(name))
+    return is_named and column.kind == "text" and column.follows(_LIKE_TIMES) and column.is_distinct
+
+
 def _ascends_apart(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
     return bool(columns_apart(name, facts))
 
@@ -152,6 +160,9 @@ def form_of_time(name: str, column: ColumnFacts, config: SeriesConfig, notes: li
     """
     if config.time_format is not None:
         return config.time_format
+    if column.kind == "dates" and column.holds_ranges:
+        sentence = f"the cells of column '{name}' are ranges of times, of which the beginnings are taken"
+        notes.append(Note("time_format", f"{sentence}; --no-time takes the rows as they come"))
     form = _form_of_numbers(name, column) if column.kind == "numbers" else None
     if form is not None:
         shown = _SHOWN.get(form, f"dates ({form})")

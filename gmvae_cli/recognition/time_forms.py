@@ -53,6 +53,28 @@ _ZONES = {
     **{"MST": "-07:00", "MDT": "-06:00", "PST": "-08:00", "PDT": "-07:00"},
     **{"JST": "+09:00", "AEST": "+10:00", "AEDT": "+11:00", "NZST": "+12:00", "NZDT": "+13:00"},
 }
+# in full and cut, as German, French, Spanish, Italian, Portuguese and Dutch have them
+_MONTHS = {
+    "Jan": "januar jänner jan janvier janv enero ene gennaio gen janeiro januari",
+    "Feb": "februar feber feb février févr fevrier febrero febbraio fevereiro fev februari",
+    "Mar": "märz mär maerz mrz mars marzo mar março maart mrt",
+    "Apr": "april apr avril avr abril abr aprile",
+    "May": "mai mayo may maggio mag maio mei",
+    "Jun": "juni jun juin junio giugno giu junho",
+    "Jul": "juli jul juillet juil julio luglio lug julho",
+    "Aug": "august aug août aout agosto ago augustus",
+    "Sep": "september sept sep septembre septiembre settembre set setembro",
+    "Oct": "oktober okt octobre oct octubre ottobre ott outubro out",
+    "Nov": "november nov novembre noviembre novembro",
+    "Dec": "dezember dez décembre decembre déc diciembre dic dicembre dezembro december dec",
+}
+_EAST_ASIAN = {
+    r"(\d+)\s*[年년]\s*(\d+)\s*[月월]\s*(\d+)\s*[日일]\s*": r"\1-\2-\3 ",
+    r"(\d+)\s*[年년]\s*(\d+)\s*[月월]": r"\1-\2",
+    r"(\d+)\s*[時时点시]\s*(\d+)\s*[分분]\s*(\d+)\s*[秒초]": r"\1:\2:\3",
+    r"(\d+)\s*[時时点시]\s*(\d+)\s*[分분]": r"\1:\2",
+}
+RANGE = r"^(.*?\d\D+\d.*?)\s+(?:-|–|to|bis|au)\s+(.*)$"  # 04.03.2024 08:00 - 04.03.2024 09:00
 _DIGITS = {  # digits of whole numbers that are dates -> the format
     6: ("%Y%m", WEEK),
     7: ("%Y%j",),
@@ -68,7 +90,9 @@ _DATE_YEARS = 1700, 2200  # of whole numbers that are taken for dates
 def forms_of(cell: str) -> list[str]:
     """Return the forms that a cell of text may have; several where day, month and year can be exchanged."""
     words = [word for word, pattern in _WORDS.items() if pattern.fullmatch(cell)]
-    return guess_date_formats(cell) or [name for name in _FORMATS if _fits(cell, name)] or words[:1]
+    stem, end = _without_half_day(cell)
+    known = [with_half_day for name in _FORMATS if _fits(stem, name) and (with_half_day := _half_day(name, end))]
+    return guess_date_formats(cell) or known or words[:1]
 
 
 def chosen_form(parsed: Mapping[str, Any]) -> str | None:
@@ -100,18 +124,29 @@ def guess_date_formats(cell: str) -> list[str]:
     """
     from pandas.tseries.api import guess_datetime_format  # not above: loading it takes 0.2 s of CPU
 
-    half_day = _HALF_DAY.fullmatch(cell)
-    stem, end = (half_day[1], f"{half_day[2]}%p") if half_day else (cell, "")
+    stem, end = _without_half_day(cell)
     formats: list[str] = []
     for day_first in (False, True):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a cell that is only possible the other way round
             date_format = guess_datetime_format(stem, dayfirst=day_first)
-        # the month follows a year in front; and a half day needs hours up to 12
-        if date_format is None or (day_first and date_format.startswith("%Y")) or (end and "%H" not in date_format):
+        if date_format is None or (day_first and date_format.startswith("%Y")):  # the month follows a year in front
             continue
-        formats.append(date_format.replace("%H", "%I") + end if end else date_format)
-    return list(dict.fromkeys(formats))
+        formats.append(_half_day(date_format, end))
+    return [date_format for date_format in dict.fromkeys(formats) if date_format]
+
+
+def _without_half_day(cell: str) -> tuple[str, str]:
+    """Split the AM or PM off a cell; its code, with the blanks in front, is empty where there is none."""
+    half_day = _HALF_DAY.fullmatch(cell)
+    return (half_day[1], f"{half_day[2]}%p") if half_day else (cell, "")
+
+
+def _half_day(date_format: str, end: str) -> str:
+    """Return a format whose hours count to 12 before the code of the half day; empty where it has no hours."""
+    if not end:
+        return date_format
+    return date_format.replace("%H", "%I") + end if "%H" in date_format else ""
 
 
 def date_form(
@@ -165,6 +200,33 @@ def with_offsets(text: Any) -> Any:
     for zone, offset in _ZONES.items():
         text = pc.replace_substring_regex(text, rf"(\d)\s*\(?{zone}\)?$", rf"\1{offset}")
     return pc.replace_substring_regex(text, r"(:\d\d),(\d+)", r"\1.\2")
+
+
+def with_beginnings(text: Any) -> Any:
+    """Return text with ranges of times turned into their beginnings: 08:00 of 08:00 - 09:00."""
+    text = pc.replace_substring_regex(text, r"^(\S+T\S+)/(\S+T\S+)$", r"\1 - \2")
+    if not pc.all(pc.match_substring_regex(text, RANGE)).as_py():
+        return text
+    shapes = pc.replace_substring_regex(pc.replace_substring_regex(text, r"\d+", "9"), r"\pL+", "a")
+    for shape in pc.unique(shapes).to_pylist():
+        halves = re.fullmatch(r"(.*?9[^9]+9.*?)\s+[-–a]\s+(.*)", shape)
+        if halves is None or not (halves[1] == halves[2] or halves[1].endswith(f"9 {halves[2]}")):
+            return text  # a date and its clock, or the parts of a date, are no range
+    return pc.replace_substring_regex(text, RANGE, r"\1")
+
+
+def with_english_months(text: Any) -> Any:
+    """Return text with the months of other languages in English, cut to three letters; a weekday in front is left out.
+
+    Dates with the characters for year, month, day, hour and minute get the usual marks.
+    """
+    for pattern, marked in _EAST_ASIAN.items():
+        text = pc.utf8_trim_whitespace(pc.replace_substring_regex(text, pattern, marked))
+    text = pc.replace_substring_regex(text, r"^\pL+\.?,?\s+(\d)", r"\1")
+    for month, names in _MONTHS.items():
+        text = pc.replace_substring_regex(text, rf"(?i)\b(?:{names.replace(' ', '|')})\b", month)
+    text = pc.replace_substring_regex(text, r"([A-Z][a-z]{2})\.(\s|$)", r"\1\2")
+    return pc.replace_substring_regex(text, r"(\d|[A-Z][a-z]{2})\s+del?\s+", r"\1 ")
 
 
 def parse(column: Any, form: str) -> Any | None:

@@ -126,6 +126,50 @@ def behind_row_9(line):
     return text(*PLAIN).replace("\n9,", f"\n{line}\n9,").encode()
 
 
+GERMAN = ["Jan", "Feb", "Mär", "Apr", "Mai", "Jun", "Jul", "Aug", "Sep", "Okt", "Nov", "Dez"]
+GERMAN_IN_FULL = [
+    "Januar",
+    "Februar",
+    "März",
+    "April",
+    "Mai",
+    "Juni",
+    "Juli",
+    "August",
+    "September",
+    "Oktober",
+    "November",
+    "Dezember",
+]
+FRENCH = ["janv.", "févr.", "mars", "avr.", "mai", "juin", "juil.", "août", "sept.", "oct.", "nov.", "déc."]
+FRENCH_IN_FULL = [
+    "janvier",
+    "février",
+    "mars",
+    "avril",
+    "mai",
+    "juin",
+    "juillet",
+    "août",
+    "septembre",
+    "octobre",
+    "novembre",
+    "décembre",
+]
+SPANISH = [
+    "enero",
+    "febrero",
+    "marzo",
+    "abril",
+    "mayo",
+    "junio",
+    "julio",
+    "agosto",
+    "septiembre",
+    "octubre",
+    "noviembre",
+    "diciembre",
+]
 PLAIN = ("t,x,y", range(ROWS), X, Y)
 SEMI = "\n".join(["t;x;y", *(f"{row};{X[row]};{Y[row]}" for row in range(ROWS)), ""])
 CASES: dict[str, Case] = {}
@@ -596,6 +640,86 @@ CASES |= {
         expected=Read(time="date,time", step=MINUTE, unit="seconds"),
     ),
     "date and clock without a colon": timed("time", stamped("%Y%m%d %H%M"), Read(time="time", step=MINUTE)),
+    **{
+        f"time {form.replace('@', months[2])}": csv(
+            "x,when,y",
+            X,
+            lambda row, form=form, months=months: (
+                (day := START + dt.timedelta(days=9 * row)).strftime(form).replace("@", months[day.month - 1])
+            ),
+            Y,
+            expected=Read(time="when", step=9 * DAY, unit="seconds"),
+        )
+        for form, months in (
+            ("%d. @ %Y", GERMAN),
+            ("%-d. @ %Y %H:%M", GERMAN_IN_FULL),
+            ("%d-@-%y %H:%M:%S", GERMAN),
+            ("%-d @ %Y", FRENCH),
+            ("%A %-d @ %Y %H:%M", FRENCH_IN_FULL),
+            ("%-d de @ de %Y", SPANISH),
+            ("%Y年%m月%d日 %H時%M分", [""] * 12),
+            ("%Y年%-m月%-d日", [""] * 12),
+            ("%Y年%m月%d日%H时%M分%S秒", [""] * 12),
+            ("%Y년 %m월 %d일 %H:%M", [""] * 12),
+        )
+    },
+    **{
+        f"time ranges {form} to {end}": csv(
+            "x,MTU (CET/CEST),y",
+            X,
+            lambda row, form=form, end=end: (
+                stamped(form, "hours")(row) + (START + dt.timedelta(hours=row + 1)).strftime(end)
+            ),
+            Y,
+            expected=Read(time="MTU (CET/CEST)", step=HOUR, unit="seconds", notes=("time_format",)),
+        )
+        for form, end in (
+            ("%d.%m.%Y %H:%M", " - %d.%m.%Y %H:%M"),
+            ("%d/%m/%Y %H:%M:%S", " - %d/%m/%Y %H:%M:%S"),
+            ("%Y-%m-%dT%H:%M:%SZ", "/%Y-%m-%dT%H:%M:%SZ"),
+            ("%Y-%m-%d %H:%M", " – %H:%M"),
+            ("%b %d %Y %H:%M", " to %b %d %Y %H:%M"),
+        )
+    },
+    "time that is no range": timed("when", stamped("%d.%m.%Y - %H:%M"), Read(time="when", step=MINUTE)),
+    "time of a logger with half days": csv(
+        '"Date Time, GMT+01:00",x,y',
+        stamped("%m/%d/%y %I:%M:%S %p"),
+        X,
+        Y,
+        expected=Refused(("row 1", "'03/04/24 08:00:00 AM'", "--time-format")),
+    ),
+    "time of a logger with half days, settled by the days": csv(
+        '"Date Time, GMT+01:00",x,y',
+        stamped("%m/%d/%y %I:%M:%S %p", "days"),
+        X,
+        Y,
+        expected=Read(time="Date Time, GMT+01:00", step=DAY),
+    ),
+    **{
+        f"time of an unknown form '{name}' {form}": csv(
+            f"x,{name},y",
+            X,
+            stamped(form),
+            Y,
+            expected=Refused((f"'{name}' holds '{START.strftime(form)}", "--time-format", "--no-time")),
+        )
+        for name, form in (("epoch", "%m-%d %H:%M:%S"), ("Zeit", "%H.%M.%S h"), ("recorded_at", "%d brezna %Y %H.%M"))
+    },
+    "time of an unknown form, by the option": csv(
+        "x,epoch,y",
+        X,
+        stamped("%m-%d %H:%M:%S"),
+        Y,
+        expected=Read(time="epoch", step=MINUTE),
+        options={"time_format": "%m-%d %H:%M:%S"},
+    ),
+    "an unknown form beside a time": csv(
+        "t,recorded,x,y", range(ROWS), stamped("%m-%d %H:%M:%S"), X, Y, expected=Read(notes=("unused_columns",))
+    ),
+    "text under the name of a clock": csv(
+        "x,updated,y", X, lambda row: f"v1.{row}", Y, expected=Read(time=None, notes=("unused_columns",))
+    ),
     "time of a spreadsheet": timed(
         "Date", lambda row: f"{45355 + row / 24:.8f}", Read(time="Date", step=HOUR, unit="seconds")
     ),
