@@ -17,7 +17,7 @@ from gmvae_cli.recognition import names
 from gmvae_cli.recognition.column_facts import HEAD_ROWS, ColumnFacts, comes_in_turn, facts_of
 from gmvae_cli.recognition.counters import RAMP_ROWS, counts, counts_rows, cycle, is_ramp
 from gmvae_cli.recognition.number_forms import decimal_mark
-from gmvae_cli.recognition.time_choice import choose_time, form_of_time
+from gmvae_cli.recognition.time_choice import calendar_columns, choose_time, form_of_time
 
 TIME_NAMES = ("time", "timestamp", "date", "t")
 RESERVED = ("series", "regime", "true_regime", "segment", "log_likelihood")
@@ -27,7 +27,6 @@ _TAKEN_FOR = (
     *("a row number", "a counter", "a counter that goes around", "a ramp of equal steps"),
     *("a clock", "another clock", "an id", "a part of the calendar"),
 )
-_CALENDAR_PARTS = 3  # year, month and day at least
 
 Role = Literal["time", "series", "channel", "unused"]
 
@@ -88,7 +87,7 @@ class Layout:
     def time_cells(self, table: Any) -> Any:
         """Return the cells of the time (n,) as one array; those of two columns with a blank between them."""
         parts = [plain(table[name]) for name in self.time_columns]
-        return parts[0] if len(parts) == 1 else joined_cells(parts)
+        return parts[0] if len(parts) == 1 else joined_cells(parts, self.time_columns)
 
     def reading(self) -> dict[str, Any]:
         """Return how the table was read, for `SeriesConfig.reading_as`."""
@@ -115,12 +114,20 @@ def time_columns(time: str | None, columns: Sequence[str]) -> tuple[str, ...]:
     return (time,) if time in columns else tuple(name.strip() for name in time.split(","))
 
 
-def joined_cells(parts: Sequence[Any]) -> Any:
-    """Join the cells of a date and of a clock column to text, or those of year, month, day, hour and so on."""
+def joined_cells(parts: Sequence[Any], columns: Sequence[str]) -> Any:
+    """Join the cells of a date and of a clock column to text, or those of year, month, day, hour and so on.
+
+    Args:
+        parts: of each column, (n,) cells. columns: their names, which tell a day of the year from a month.
+    """
     texts = [pc.utf8_trim_whitespace(as_text(part)) for part in parts]
-    if len(texts) < _CALENDAR_PARTS:
+    second = names.calendar_part(columns[1])
+    if len(texts) == 2 and second not in ("month", "day of the year"):
         return pc.binary_join_element_wise(*texts, " ")
-    date, clock = pc.binary_join_element_wise(*texts[:3], "-"), texts[3:]
+    days = 2 if len(texts) == 2 or second == "day of the year" else 3
+    if second == "day of the year":
+        texts[1] = pc.utf8_lpad(texts[1], 3, "0")
+    date, clock = pc.binary_join_element_wise(*texts[:days], "-"), texts[days:]
     if not clock:
         return date
     clock = [*clock, *([pa.repeat(pa.scalar("00"), len(date))] if len(clock) == 1 else [])]
@@ -214,6 +221,11 @@ def _decimal(table: CsvTable | TypedTable, config: SeriesConfig, notes: list[Not
     return found or config.usual_decimal or "."
 
 
+def _enumerated(columns: Sequence[str]) -> str:
+    """Return the names of two columns or more, quoted, as a sentence enumerates them."""
+    return ", ".join(f"'{name}'" for name in columns[:-1]) + f" and '{columns[-1]}'"
+
+
 def _default_time(
     table: CsvTable | TypedTable, free: Sequence[str], facts: Mapping[str, ColumnFacts], notes: list[Note]
 ) -> str | None:
@@ -225,8 +237,7 @@ def _default_time(
         sentence = f"column '{time}' is taken as the time; --time names another one, --no-time none"
         parts = time_columns(time, table.columns)
         if len(parts) > 1:
-            joined = " and ".join(f"'{name}'" for name in parts)
-            sentence = f"columns {joined} are taken as date and time; --time names others, --no-time none"
+            sentence = f"columns {_enumerated(parts)} are taken as date and time; --time names others, --no-time none"
         notes.append(Note("time_column", sentence))
     return time
 
@@ -298,6 +309,9 @@ def _notes_on_unused(roles: Sequence[ColumnRole]) -> list[Note]:
     """
     notes: dict[str, Note] = {}
     others = []
+    is_timed = any(role.role == "time" for role in roles)
+    parts = [] if is_timed else [role.name for role in roles if role.reason == "a part of the calendar"]
+    date = calendar_columns(parts)
     for name, role, reason in roles:
         if reason == "its name occurs more than once":
             sentence = f"the name '{name}' occurs more than once, so it is no channel; rename all but one"
@@ -308,6 +322,9 @@ def _notes_on_unused(roles: Sequence[ColumnRole]) -> list[Note]:
         elif reason == "without a name":
             sentence = "a column without a name, perhaps row numbers, is no channel; if it is one, name it"
             notes[name] = Note("unnamed_column", sentence)
+        elif name in date:
+            sentence = f"columns {_enumerated(date)} are taken for parts of the calendar, so they are no channels"
+            notes[date[0]] = Note("not_a_channel", f"{sentence}; --time {','.join(date)} makes them the time")
         elif reason in _TAKEN_FOR:
             series = ", and --series a column that tells series apart" if reason == "an id" else ""
             sentence = f"column '{name}' is taken for {reason}, so it is no channel; --channels makes it one{series}"

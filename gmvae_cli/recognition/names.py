@@ -35,16 +35,21 @@ _GROUP = _names(
     "recording group site plant store ticker symbol series track player well location maschine anlage geraet "
     "proband tier"
 )
-_CALENDAR = {
-    **dict.fromkeys(("year", "yr", "jahr", "annee", "ano"), (1500, 2500)),
-    **dict.fromkeys(("month", "mon", "mo", "monat", "mois", "mes"), (1, 12)),
-    **dict.fromkeys(("day", "dy", "tag", "jour", "dia", "dayofmonth", "mday"), (1, 31)),
-    **dict.fromkeys(("hour", "hr", "hrs", "stunde"), (0, 24)),
-    **dict.fromkeys(("minute", "mins", "second"), (0, 60)),
-    **dict.fromkeys(("weekday", "dow", "dayofweek", "wday"), (0, 7)),
-    **dict.fromkeys(("doy", "dayofyear", "yday", "julian"), (0, 366)),
-    **dict.fromkeys(("week", "weekofyear", "isoweek", "kw"), (0, 53)),
-    **dict.fromkeys(("quarter",), (1, 4)),
+_CALENDAR = {  # name -> the part of the calendar
+    **dict.fromkeys(("year", "yr", "yyyy", "jahr", "annee", "ano"), "year"),
+    **dict.fromkeys(("month", "mon", "mo", "mth", "monat", "mois", "mes"), "month"),
+    **dict.fromkeys(("day", "dy", "tag", "jour", "dia", "dayofmonth", "mday"), "day"),
+    **dict.fromkeys(("doy", "dayofyear", "yday", "julian", "julianday", "jday"), "day of the year"),
+    **dict.fromkeys(("hour", "hr", "hrs", "stunde"), "hour"),
+    **dict.fromkeys(("minute", "mins", "mn"), "minute"),
+    "second": "second",
+    **dict.fromkeys(("weekday", "dow", "dayofweek", "wday"), "weekday"),
+    **dict.fromkeys(("week", "weekofyear", "isoweek", "kw"), "week"),
+    "quarter": "quarter",
+}
+_RANGES = {
+    **{"year": (1500, 2500), "month": (1, 12), "day": (1, 31), "day of the year": (0, 366), "hour": (0, 24)},
+    **{"minute": (0, 60), "second": (0, 60), "weekday": (0, 7), "week": (0, 53), "quarter": (1, 4)},
 }
 
 
@@ -103,7 +108,12 @@ def is_group(name: str) -> bool:
     return bool(_GROUP & set(words(name))) or is_identity(name)
 
 
-def calendar_range(name: str) -> tuple[int, int] | None:
-    """Return the smallest and largest value of a part of the calendar, such as a month; None for other names."""
+def calendar_part(name: str) -> str | None:
+    """Return the part of the calendar that a name stands for, in English; None for other names."""
     found = words(name)
     return _CALENDAR.get("".join(found)) if len(found) <= 3 else None
+
+
+def calendar_range(name: str) -> tuple[int, int] | None:
+    """Return the smallest and largest value of a part of the calendar, such as a month; None for other names."""
+    return _RANGES.get(calendar_part(name) or "")

@@ -16,7 +16,8 @@ from gmvae_cli.recognition.time_forms import CLOCK, MONTH, WEEK, date_form
 _COMPACT_CLOCK = r"^\s*\d{6}(\.\d*)?\s*$"  # 080000.00
 _LIKE_TIMES = r"\d:\d|\d\D+\d+\D+\d|\d\W+\pL{3,}\W+\d\d"  # text that a message about times can quote
 _HALF_DAY = 43200.0
-_CALENDAR = ("year", "month", "day", "hour", "minute", "second")
+_CLOCK_PARTS = ("hour", "minute", "second")
+_CALENDARS = ("year", "month", "day", *_CLOCK_PARTS), ("year", "day of the year", *_CLOCK_PARTS)
 _SHOWN = {MONTH: "dates of the form YYYY.MM", WEEK: "weeks (YYYYWW)", CLOCK: "clock times (hhmmss)"}
 _RAMP_ROWS = 10  # that ascend, dates in any column or numbers evenly in the first, before they are times by any name
 
@@ -56,18 +57,30 @@ def choose_time(
     return _calendar(free, facts)
 
 
+def calendar_columns(columns: Sequence[str]) -> list[str]:
+    """Return the columns that make a date by their names, the largest part in front: year, month, day, hour, say."""
+    named = {names.calendar_part(name): name for name in reversed(columns)}
+    for parts in _CALENDARS:
+        found = [named[part] for part in parts if part in named]
+        if len(found) > 1 and found == [named.get(part) for part in parts[: len(found)]]:
+            return found
+    return []
+
+
 def _calendar(free: Sequence[str], facts: Mapping[str, ColumnFacts]) -> str | None:
     """Return the columns of year, month, day, hour and so on, if they are the time together."""
-    named = {"".join(names.words(name)): name for name in reversed(free) if names.calendar_range(name) is not None}
-    parts = [named[part] for part in _CALENDAR if part in named]
-    if [named.get(part) for part in _CALENDAR[: len(parts)]] != parts or len(parts) < 3:
-        return None
+    parts = calendar_columns([name for name in free if _is_calendar(name, facts[name])])
     orders = [facts[name].order for name in parts]
-    if any(order is None for order in orders) or facts[parts[0]].rows < 2:
+    if not parts or any(order is None for order in orders) or facts[parts[0]].rows < 2:
         return None
     steps = np.diff(np.column_stack([np.asarray(order, np.float64) for order in orders]), axis=0)
     first = (steps != 0).argmax(1)  # the largest part that changes decides
     return ",".join(parts) if (steps[np.arange(len(steps)), first] > 0).all() else None
+
+
+def _is_calendar(name: str, column: ColumnFacts) -> bool:
+    span = names.calendar_range(name)
+    return span is not None and column.is_within(*span)
 
 
 def _date_and_clock(free: Sequence[str], reserved: Sequence[str], facts: Mapping[str, ColumnFacts]) -> str | None:

@@ -321,6 +321,50 @@ CASES |= {
         Y,
         expected=Read(time="year,month,day,hour", step=3600, unit="seconds", notes=("time_column",)),
     ),
+    **{
+        f"a date in parts {header}": csv(
+            f"x,{header},y",
+            X,
+            *(stamped(part, unit) for part in parts.split()),
+            Y,
+            expected=Read(time=time or header, step=step, unit="seconds", notes=("time_column",)),
+        )
+        for header, parts, unit, step, time in (
+            ("YEAR,MO,DY,HR", "%Y %-m %-d %-H", "hours", 3600, None),
+            ("YEAR,DOY,HR", "%Y %-j %-H", "hours", 3600, None),
+            ("Year,Day of Year", "%Y %-j", "days", 86400, None),
+            ("yyyy,mon,day,hr,mn", "%Y %m %d %H %M", "minutes", 60, None),
+            ("Jahr,Monat,Tag,Stunde", "%Y %-m %-d %H", "hours", 3600, None),
+            ("HR,DY,MO,YEAR", "%H %d %m %Y", "hours", 3600, "YEAR,MO,DY,HR"),
+        )
+    },
+    "a date of year and month": csv(
+        "YR,MTH,x,y",
+        lambda row: MONTHS[row].year,
+        lambda row: MONTHS[row].month,
+        X,
+        Y,
+        expected=Read(time="YR,MTH", unit="seconds"),
+    ),
+    "a date in parts of several stations": csv(
+        "station,YEAR,MO,DY,x,y",
+        lambda row: "AB"[row // 20],
+        [2024] * ROWS,
+        [3] * ROWS,
+        lambda row: row % 20 + 1,
+        X,
+        Y,
+        expected=Read(time="YEAR,MO,DY", series=2, step=86400),
+        options={"time": "YEAR,MO,DY", "series": "station"},
+    ),
+    "hours that are no date": csv(
+        "YEAR,MO,x,y",
+        stamped("%Y", "hours"),
+        stamped("%m", "hours"),
+        X,
+        Y,
+        expected=Read(time=None, notes=("not_a_channel",)),
+    ),
     "a state that is unavailable": csv(
         "entity_id,x,last_changed,y",
         ["sensor.kitchen"] * ROWS,
