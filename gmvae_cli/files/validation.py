@@ -221,6 +221,8 @@ def _hint_on_number(cell: str, form: NumberFormat) -> str:
         return f"if '{other}' groups digits, give --thousands {other}; if it is a {mark}, give --decimal {other}"
     if re.fullmatch(rf"[^\d{other}]*\d*{re.escape(other)}\d+[^\d{other}]*", cell):
         return f"if that is a {mark}, give --decimal {other}"
+    if re.fullmatch(r"\s*(\d+ days? )?\d+(:\d\d){1,2}([.,]\d+)?\s*", cell):
+        return "write durations in seconds to model them"
     word = cell.strip()
     if re.fullmatch(r"[^\W\d][^\W\d ]*", word):
         return f"an empty cell means missing; if this word does, give --na-values {word}"

@@ -14,7 +14,7 @@ from gmvae_cli.files.cells import NumberFormat, is_numeric, missing_cells, numbe
 from gmvae_cli.files.time_column import TimeReader, Times
 from gmvae_cli.recognition import names
 from gmvae_cli.recognition.number_forms import NUMBER, number_form
-from gmvae_cli.recognition.time_forms import CLOCK, MONTH, parse, with_beginnings
+from gmvae_cli.recognition.time_forms import CLOCK, ELAPSED, parse
 
 Kind = Literal["numbers", "dates", "text", "empty", "other"]
 
@@ -23,9 +23,7 @@ _NUMBER = rf"^\s*{NUMBER}\s*$|^\s*[+-]?(?i:nan|inf|infinity)\s*$"
 _NUMERIC_SHARE = 0.5  # a column of text with more numbers than that among its cells is one of numbers
 _SAMPLED_CELLS = 500  # in which units and groups of digits are looked for
 _DATE = re.compile(r".*\d.*[-/.: TW年년]\w.*|\w{3,9}[ .-]\w.*\d", re.DOTALL)  # worth the time of trying to read a date
-_MONTH = r"^\d{4}\.(0[1-9]|1[0-2]|1)$"
 _EXACT = 2.0**53  # up to here every whole number is a double
-_DISTINCT = 0.9  # of the rows have cells of their own, where nearly all differ
 _FEW = 3  # values that are so many times fewer than rows tell things apart
 
 
@@ -35,18 +33,18 @@ class ColumnFacts:
     Args:
         column: (n,) cells as they were read. form: of numbers, as the options say.
     Attributes:
-        kind: of its cells. form: of its numbers, if they are text. rows: n.
+        cells: (n,) as one array. kind: of them. form: of its numbers, if they are text. rows: n.
     """
 
     def __init__(self, column: Any, form: NumberFormat) -> None:
-        self._column = plain(column)
-        self.form, self.rows = form, len(self._column)
+        self.cells = plain(column)
+        self.form, self.rows = form, len(self.cells)
         self._reader = TimeReader(form)
         self._times: Times | None = None
         self.kind: Kind = self._kind()
 
     def _kind(self) -> Kind:
-        kind = self._column.type
+        kind = self.cells.type
         if pa.types.is_string(kind):
             return self._text_kind()
         if is_numeric(kind):
@@ -56,7 +54,7 @@ class ColumnFacts:
         return "dates" if pa.types.is_temporal(kind) and not pa.types.is_interval(kind) else "other"
 
     def _text_kind(self) -> Kind:
-        cells = self._column.drop_null()
+        cells = self.cells.drop_null()
         cells = cells.filter(pc.invert(missing_cells(cells, self.form)))
         if not len(cells):
             return "empty"
@@ -84,16 +82,16 @@ class ColumnFacts:
     def order(self) -> NDArray[Any] | None:
         """(n,) numbers that ascend as the times or numbers of the column do; None where a cell is none."""
         if self.kind == "numbers":
-            values = numbers(self._column, self.form)
+            values = numbers(self.cells, self.form)
             return None if values is None or not np.isfinite(values).all() else values
-        if self.kind == "dates" and not self._column.null_count:
-            return self._ticks(self._column)
+        if self.kind == "dates" and not self.cells.null_count:
+            return self._ticks(self.cells)
         return None
 
     @property
     def is_whole(self) -> bool:
         """Whether all its numbers are whole; missing ones do not count."""
-        values = numbers(self._column, self.form) if self.kind == "numbers" else None
+        values = numbers(self.cells, self.form) if self.kind == "numbers" else None
         if values is None:
             return False
         values = values[np.isfinite(values)]
@@ -111,6 +109,11 @@ class ColumnFacts:
         return order is not None and len(order) > 1 and bool((np.diff(order) >= 0).all() and order[-1] > order[0])
 
     @property
+    def time_form(self) -> str | None:
+        """Form of its times, where they are neither plain numbers nor in ISO 8601."""
+        return self._reader.time_form
+
+    @property
     def holds_days(self) -> bool:
         """Whether it holds dates without a time of day."""
         if self.kind != "dates" or self._times is None or self._times.unit != "seconds":
@@ -120,35 +123,14 @@ class ColumnFacts:
     @property
     def holds_clocks(self) -> bool:
         """Whether it holds times of day without a date."""
-        kind = self._column.type
+        kind = self.cells.type
         return pa.types.is_time(kind) or (pa.types.is_string(kind) and self._reader.time_form == CLOCK)
 
     @property
-    def holds_ranges(self) -> bool:
-        """Whether it holds ranges of times, of which the beginning is taken."""
-        is_text = self.kind == "dates" and pa.types.is_string(self._column.type)
-        is_whole = is_text and self._reader.time_form is not None and " - " in self._reader.time_form
-        return is_text and not is_whole and not with_beginnings(self._column).equals(self._column)
-
-    @property
-    def is_distinct(self) -> bool:
-        """Whether nearly all its cells differ."""
-        return len(self._column.unique()) >= _DISTINCT * self.rows
-
-    def follows(self, pattern: str) -> bool:
-        """Return whether it is text and every cell matches a pattern."""
-        cells = self._column
-        return pa.types.is_string(cells.type) and bool(pc.all(pc.match_substring_regex(cells, pattern)).as_py())
-
-    @property
-    def holds_months(self) -> bool:
-        """Whether it holds years and months, as in 1920.01 to 1920.12."""
-        text = self._column.drop_null() if pa.types.is_string(self._column.type) else pc.cast(self._column, pa.string())
-        months = parse(text, MONTH) if pc.all(pc.match_substring_regex(text, _MONTH)).as_py() else None
-        if months is None or not 1 < len(months) == len(self._column):
-            return False
-        steps = np.diff(np.asarray(pc.cast(months, pa.int64())))
-        return bool((steps > 0).all() and np.median(steps) < 32 * 86400 * 10**9)
+    def holds_durations(self) -> bool:
+        """Whether it holds durations."""
+        kind = self.cells.type
+        return pa.types.is_duration(kind) or (pa.types.is_string(kind) and self._reader.time_form == ELAPSED)
 
     def ascends_within(self, groups: NDArray[np.int64]) -> bool:
         """Return whether every row is later than the one before of its group (n,), and some group has three rows."""
@@ -160,13 +142,13 @@ class ColumnFacts:
 
     def is_within(self, low: float, high: float) -> bool:
         """Return whether all its numbers are whole, and none lies outside of a range."""
-        values = numbers(self._column, self.form)
+        values = numbers(self.cells, self.form)
         return self.is_whole and values is not None and bool(np.nanmin(values) >= low and np.nanmax(values) <= high)
 
     @property
     def is_beyond_doubles(self) -> bool:
         """Whether its whole numbers are too large for a double to tell neighbours apart."""
-        values = numbers(self._column, self.form) if self.is_whole else None
+        values = numbers(self.cells, self.form) if self.is_whole else None
         return values is not None and bool(np.nanmin(np.abs(values)) > _EXACT)
 
     @cached_property
@@ -174,7 +156,7 @@ class ColumnFacts:
         """(n,) number of each row's value, where the values are few beside the rows; else None."""
         if self.kind not in ("text", "numbers") or (self.kind == "numbers" and not self.is_whole):
             return None
-        codes = self._column.dictionary_encode().indices.fill_null(-1).to_numpy() + 1
+        codes = self.cells.dictionary_encode().indices.fill_null(-1).to_numpy() + 1
         distinct = len(np.unique(codes))
         return codes.astype(np.int64) if 2 <= distinct <= len(codes) / _FEW else None
 

@@ -17,7 +17,7 @@ from gmvae_cli.recognition import names
 from gmvae_cli.recognition.column_facts import HEAD_ROWS, ColumnFacts, comes_in_turn, facts_of
 from gmvae_cli.recognition.counters import RAMP_ROWS, counts, counts_rows, cycle, is_ramp
 from gmvae_cli.recognition.number_forms import decimal_mark
-from gmvae_cli.recognition.time_choice import calendar_columns, choose_time, form_of_time
+from gmvae_cli.recognition.time_choice import calendar_columns, choose_time, form_of_time, is_measured
 
 TIME_NAMES = ("time", "timestamp", "date", "t")
 RESERVED = ("series", "regime", "true_regime", "segment", "log_likelihood")
@@ -231,6 +231,11 @@ def _default_time(
 ) -> str | None:
     """Return the time column by its name, else by name and content; adds a note where content decided."""
     reserved = [name for wanted in TIME_NAMES for name in free if name.strip().lower() == wanted]
+    measured = [name for name in reserved if is_measured(name, facts)]
+    reserved = [name for name in reserved if name not in measured]
+    for name in measured:
+        sentence = f"column '{name}' holds durations that rise and fall, so it is not taken as the time"
+        notes.append(Note("time_column", f"{sentence}; --time {name} takes it all the same"))
     own = [name for name in free if not is_reserved(name) or name in reserved]
     time = choose_time(table.name, own, reserved, table.columns, facts)
     if time is not None and time not in reserved:
@@ -277,7 +282,14 @@ def _why_no_channel(name: str, facts: ColumnFacts, time: Sequence[str]) -> str |
     if facts.kind == "empty":
         return "empty at the start"
     if facts.kind != "numbers":
-        return {"text": "text", "dates": "dates", "other": "neither numbers nor text"}[facts.kind]
+        kind = (
+            "durations"
+            if facts.holds_durations
+            else "clock times or durations"
+            if facts.holds_clocks
+            else str(facts.kind)
+        )
+        return "neither numbers nor text" if kind == "other" else kind
     if name in _UNNAMED:
         return "without a name"
     if name.lower().startswith("unnamed:"):

@@ -22,7 +22,8 @@ def options_for_disorder(time: str, facts: Mapping[str, ColumnFacts], back: floa
         back: seconds from one row back to the next; None where the times are numbers.
     """
     options = _apart(time, facts)
-    if not options and back is not None and 0 < back <= _HOUR:
+    is_span = time in facts and (facts[time].holds_durations or facts[time].holds_clocks)
+    if not options and back is not None and 0 < back <= _HOUR and not is_span:
         options = ["--timezone ZONE reads local times whose clock was set back"]
     if not options:
         order = facts[time].order if time in facts else None

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gmvae_cli.config import SeriesConfig
@@ -11,14 +13,17 @@ from gmvae_cli.errors import Note, SeriesError
 from gmvae_cli.recognition import names
 from gmvae_cli.recognition.column_facts import ColumnFacts
 from gmvae_cli.recognition.counters import counts_rows, is_even, is_ramp
-from gmvae_cli.recognition.time_forms import CLOCK, MONTH, WEEK, date_form
+from gmvae_cli.recognition.time_forms import CLOCK, MONTH, WEEK, date_form, parse, with_beginnings
 
 _COMPACT_CLOCK = r"^\s*\d{6}(\.\d*)?\s*$"  # 080000.00
 _LIKE_TIMES = r"\d:\d|\d\D+\d+\D+\d|\d\W+\pL{3,}\W+\d\d"  # text that a message about times can quote
 _HALF_DAY = 43200.0
+_MONTHS = r"^\d{4}\.(0[1-9]|1[0-2]|1)$"
+_DISTINCT = 0.9  # of the rows have cells of their own, where nearly all differ
 _CLOCK_PARTS = ("hour", "minute", "second")
 _CALENDARS = ("year", "month", "day", *_CLOCK_PARTS), ("year", "day of the year", *_CLOCK_PARTS)
 _SHOWN = {MONTH: "dates of the form YYYY.MM", WEEK: "weeks (YYYYWW)", CLOCK: "clock times (hhmmss)"}
+_OFTEN = 0.2  # of the steps are falls, and as many rises, in what is measured
 _RAMP_ROWS = 10  # that ascend, dates in any column or numbers evenly in the first, before they are times by any name
 
 
@@ -55,6 +60,18 @@ def choose_time(
         if likely:
             return likely[0]
     return _calendar(free, facts)
+
+
+def is_measured(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
+    """Return whether durations rise and fall as measured values do, such as lap times, so that they tell no row's time.
+
+    Clock times that do so may be rows out of order, unless they come again and again.
+    """
+    column = facts[name]
+    if not (column.holds_durations or (column.holds_clocks and not _is_distinct(column))) or column.order is None:
+        return False
+    rising, falling = ((sign * np.diff(column.order) > 0).mean() for sign in (1, -1))
+    return min(rising, falling) > _OFTEN and not _ascends_apart(name, facts)
 
 
 def calendar_columns(columns: Sequence[str]) -> list[str]:
@@ -116,7 +133,7 @@ def _is_compact(name: str, column: ColumnFacts) -> bool:
     if (steps <= 0).any():
         return False
     is_certain = names.is_universal_time(name) or order.min() < 100000
-    return (is_certain and column.follows(_COMPACT_CLOCK)) or _num_holes(np.diff(order)) > _num_holes(steps)
+    return (is_certain and _follows(column, _COMPACT_CLOCK)) or _num_holes(np.diff(order)) > _num_holes(steps)
 
 
 def _num_holes(steps: NDArray[np.float64]) -> int:
@@ -148,7 +165,7 @@ def _is_unread_clock(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
     """Return whether text under the name of a clock may be times of an unknown form, which a message has to quote."""
     column = facts[name]
     is_named = names.is_clock(name) and not (names.is_identity(name) or names.is_group(name))
-    return is_named and column.kind == "text" and column.follows(_LIKE_TIMES) and column.is_distinct
+    return is_named and column.kind == "text" and _follows(column, _LIKE_TIMES) and _is_distinct(column)
 
 
 def _ascends_apart(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
@@ -173,7 +190,7 @@ def form_of_time(name: str, column: ColumnFacts, config: SeriesConfig, notes: li
     """
     if config.time_format is not None:
         return config.time_format
-    if column.kind == "dates" and column.holds_ranges:
+    if _holds_ranges(column):
         sentence = f"the cells of column '{name}' are ranges of times, of which the beginnings are taken"
         notes.append(Note("time_format", f"{sentence}; --no-time takes the rows as they come"))
     form = _form_of_numbers(name, column) if column.kind == "numbers" else None
@@ -192,4 +209,33 @@ def _form_of_numbers(name: str, column: ColumnFacts) -> str | None:
         return None
     is_date, is_week = names.is_date(name), names.is_week(name)
     form = date_form(column.order, column.is_whole, is_date_name=is_date, is_week_name=is_week)
-    return MONTH if form is None and column.holds_months else form
+    return MONTH if form is None and _holds_months(column) else form
+
+
+def _follows(column: ColumnFacts, pattern: str) -> bool:
+    """Return whether a column is text and every cell matches a pattern."""
+    cells = column.cells
+    return pa.types.is_string(cells.type) and bool(pc.all(pc.match_substring_regex(cells, pattern)).as_py())
+
+
+def _is_distinct(column: ColumnFacts) -> bool:
+    return len(column.cells.unique()) >= _DISTINCT * column.rows
+
+
+def _holds_ranges(column: ColumnFacts) -> bool:
+    """Return whether a column holds ranges of times, of which the beginning is taken."""
+    is_text = column.kind == "dates" and pa.types.is_string(column.cells.type)
+    if not is_text or " - " in (column.time_form or ""):  # of a date and its clock
+        return False
+    return not with_beginnings(column.cells).equals(column.cells)
+
+
+def _holds_months(column: ColumnFacts) -> bool:
+    """Return whether a column holds years and months, as in 1920.01 to 1920.12."""
+    cells = column.cells
+    text = cells.drop_null() if pa.types.is_string(cells.type) else pc.cast(cells, pa.string())
+    months = parse(text, MONTH) if pc.all(pc.match_substring_regex(text, _MONTHS)).as_py() else None
+    if months is None or not 1 < len(months) == len(cells):
+        return False
+    steps = np.diff(np.asarray(pc.cast(months, pa.int64())))
+    return bool((steps > 0).all() and np.median(steps) < 32 * 86400 * 10**9)

@@ -764,6 +764,46 @@ CASES |= {
     "text under the name of a clock": csv(
         "x,updated,y", X, lambda row: f"v1.{row}", Y, expected=Read(time=None, notes=("unused_columns",))
     ),
+    **{
+        f"lap times '{name}' {cell(0)}": csv(
+            f"x,{name},y",
+            X,
+            lambda row, cell=cell: cell(83 + X[row]),
+            Y,
+            expected=Read(time=None, notes=("time_column", "unused_columns")),
+        )
+        for name, cell in (
+            ("Time", lambda lap: f"{int(lap // 60)}:{lap % 60:06.3f}"),
+            ("time", lambda lap: f"0:{int(lap // 60):02d}:{int(lap % 60):02d}"),
+            ("t", lambda lap: f"0 days 00:{int(lap // 60):02d}:{lap % 60:06.3f}"),
+            ("Date", lambda lap: f"PT{lap:.2f}S"),
+        )
+    },
+    "lap times beside the time": csv(
+        "lap time,t,x,y",
+        lambda row: f"1:{23 + X[row]:06.3f}",
+        range(ROWS),
+        X,
+        Y,
+        expected=Read(notes=("unused_columns",)),
+    ),
+    "lap times as the time": timed(
+        "Time", lambda row: f"1:{23 + X[row]:06.3f}", Refused(("goes back", "--no-time")), time="Time"
+    ),
+    "lap times as a channel": csv(
+        "t,pace,x",
+        range(ROWS),
+        lambda row: f"5:{20 + X[row]:02.0f}",
+        X,
+        expected=Refused(("'5:20'", "durations in seconds")),
+        options={"channels": ("pace", "x")},
+    ),
+    "clock times out of order": timed(
+        "Time", lambda row: f"{8 + 7 * row % 10:02d}:{row:02d}:00", Refused(("goes back", "--sort"))
+    ),
+    "time elapsed in minutes": timed(
+        "Time", lambda row: f"{row // 30}:{2 * row % 60:02d}.500", Read(time="Time", step=2, unit="seconds")
+    ),
     "time of a spreadsheet": timed(
         "Date", lambda row: f"{45355 + row / 24:.8f}", Read(time="Date", step=HOUR, unit="seconds")
     ),
