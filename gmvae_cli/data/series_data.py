@@ -39,7 +39,7 @@ class SeriesData(Closing):
         mean, scale: (D,) float64 mean and standard deviation (divisor n) of the observed values; scale is 1 for a
             constant channel, mean is 0 for one without a value.
         observed, missing: (D,) numbers of cells with a value, and without.
-        step: median time step, in `time_unit`; None without a time column, or without two rows of one series.
+        step: median time step, in `time_unit`, of `unit_seconds` if that is known; None without two rows of one series.
         holes, breaks: numbers of steps above 1.5 medians, and of those that --max-gap turns into a new start.
         edges: (T + 1,) where a row stands for a block of rows: first row of each block, end of the last; else None.
         std_epsilon, blocks_of: (D / 2,) and the rows, where a row is a block, as in `block_features`; else None.
@@ -66,6 +66,7 @@ class SeriesData(Closing):
         self.blocks_of: SeriesData | None = None
         self.step: float | None = None
         self.time_unit: TimeUnit | None = None
+        self.unit_seconds: float | None = None
         self.holes = self.breaks = 0
         self.notes: list[Note] = []
         self._scratch, self._rule, self._kept = scratch, StepRule(), np.arange(D)
@@ -149,14 +150,13 @@ class SeriesData(Closing):
     def set_steps(self, counter: StepCounter, unit: TimeUnit, max_gap: str | None, regular: bool) -> None:
         """Set the usual step and the rule for holes and breaks, from the step lengths of the whole file."""
         self.step, self.time_unit = counter.median(), unit
-        gap = math.inf if max_gap is None else duration_rows(max_gap, self.step, unit)
+        head = self._scratch.read(0, min(self.rows, READ_ROWS))[:, -1]
+        period = None if regular or self.step is None else grid_period(head)
+        if period is not None:
+            counter, self.step = snap(self._scratch, period, READ_ROWS), period
+        gap = math.inf if max_gap is None else duration_rows(max_gap, self.step, self.unit_seconds)
         if self.step is None:
             return
-        period = None if regular else grid_period(self._scratch.read(0, min(self.rows, READ_ROWS))[:, -1])
-        if period is not None:
-            counter = snap(self._scratch, period, READ_ROWS)
-            self.step = period
-            gap = math.inf if max_gap is None else duration_rows(max_gap, period, unit)
         self._rule = StepRule(median=self.step, max_gap=gap, regular=regular)
         lengths, counts = counter.lengths()
         steps = self._rule.steps(lengths)

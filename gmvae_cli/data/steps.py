@@ -94,15 +94,16 @@ class StepRule:
         return steps
 
 
-def duration_rows(text: str, step: float | None, unit: TimeUnit | None, option: str = "max-gap") -> float:
+def duration_rows(text: str, step: float | None, unit_seconds: float | None, option: str = "max-gap") -> float:
     """Convert an option like '30', '10min', '2h' or '1d' to rows.
 
     Args:
         text: a number of rows, or a number with ms, s, min, h, d or w.
-        step: the median time step, in `unit`; None without a time column.
+        step: the median time step, in units of the time; None without a time column.
+        unit_seconds: seconds in such a unit; None where it is unknown.
         option: its name in messages.
     Raises:
-        ConfigError: the text is no duration. SeriesError: a duration in time units, but the rows have no dates.
+        ConfigError: the text is no duration. SeriesError: it needs a unit of the time, which is unknown.
     """
     match = _DURATION.fullmatch(text)
     suffix = match[2].lower() if match else ""
@@ -110,7 +111,9 @@ def duration_rows(text: str, step: float | None, unit: TimeUnit | None, option: 
         raise ConfigError(f"--{option} is '{text}', but must be rows above 0 or a duration like 10min, 2h or 1d")
     if not suffix:
         return float(match[1])
-    if step is None or unit != "seconds":
-        reason = "there is no time column" if step is None else "the time column holds numbers, not dates"
-        raise SeriesError(f"--{option} is '{text}', but {reason}; give it as a number of rows")
-    return float(match[1]) * _SECONDS[suffix] / step
+    if step is None or unit_seconds is None:
+        reason = "there is no time column; give it as a number of rows"
+        if step is not None:
+            reason = "the time column holds numbers, not dates; name their unit, as in 'time (s)', or give rows"
+        raise SeriesError(f"--{option} is '{text}', but {reason}")
+    return float(match[1]) * _SECONDS[suffix] / (step * unit_seconds)

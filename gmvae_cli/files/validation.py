@@ -26,6 +26,7 @@ from gmvae_cli.files.cells import (
 )
 from gmvae_cli.files.row_blocks import Where
 from gmvae_cli.files.time_column import Times, find_times
+from gmvae_cli.recognition import names
 from gmvae_cli.recognition.column_facts import ColumnFacts
 from gmvae_cli.recognition.column_roles import Layout
 from gmvae_cli.recognition.order_advice import options_for_disorder, options_for_repeats
@@ -96,10 +97,11 @@ class SeriesBuilder:
         """
         data = SeriesData(name, self._scratch, self._summary, self._num_series)
         if self.time is not None:
+            data.unit_seconds = 1.0 if self._unit == "seconds" else names.unit_seconds(self.time)
             data.set_steps(self._counter, self._unit, max_gap, regular)
         elif max_gap is not None:
             duration_rows(max_gap, None, None)
-        data.notes += self._missing.notes(data)
+        data.notes += [*_notes_on_unit(self.time, max_gap, data), *self._missing.notes(data)]
         if not keep_constant:
             self._note_numbers(data)
             _leave_out_constant(data, self._summary.constant)
@@ -190,6 +192,14 @@ class SeriesBuilder:
             sentence = f"column '{name}' holds '{cell}'; expected a finite number or an empty cell"
             problems.append(Problem(row, sentence))
         return values
+
+
+def _notes_on_unit(time: str | None, max_gap: str | None, data: SeriesData) -> list[Note]:
+    """Return a note if the longest gap is a duration, and the times are numbers whose name tells their unit."""
+    if max_gap is None or not max_gap.rstrip()[-1:].isalpha() or data.time_unit != "units":
+        return []
+    sentence = f"a unit of column '{time}' is taken as {data.unit_seconds:g} s, as its name says"
+    return [Note("time_format", f"{sentence}; --max-gap ROWS goes without")]
 
 
 def _disorder(

@@ -53,6 +53,17 @@ _RANGES = {
 }
 
 
+_SECONDS = {  # name of a unit of time -> its length
+    **dict.fromkeys(("ns", "nsec", "nanos", "nanosecond", "nanoseconds"), 1e-9),
+    **dict.fromkeys(("us", "\u00b5s", "\u03bcs", "usec", "micros", "microsecond", "microseconds"), 1e-6),
+    **dict.fromkeys(("ms", "msec", "millis", "millisecond", "milliseconds"), 1e-3),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds", "sekunden"), 1.0),
+    **dict.fromkeys(("min", "mins", "minute", "minutes", "minuten"), 60.0),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours", "stunden"), 3600.0),
+    **dict.fromkeys(("d", "day", "days", "tage"), 86400.0),
+}
+
+
 def words(name: str) -> list[str]:
     """Split a name into lower-case words, without a unit in brackets; "#" alone is a word."""
     bare = _BRACKETS.sub(" ", name).strip() or name.strip()
@@ -62,7 +73,8 @@ def words(name: str) -> list[str]:
 def is_clock(name: str) -> bool:
     """Return whether a column of this name may hold times, if its content agrees."""
     found = words(name)
-    return bool(_CLOCK & {*found, "".join(found)})
+    is_t = name.strip().startswith("t") and found[0] == "t" and (unit_seconds(name) or 60) < 60  # t_min is a least one
+    return is_t or bool(_CLOCK & {*found, "".join(found)})
 
 
 def is_date(name: str) -> bool:
@@ -117,3 +129,12 @@ def calendar_part(name: str) -> str | None:
 def calendar_range(name: str) -> tuple[int, int] | None:
     """Return the smallest and largest value of a part of the calendar, such as a month; None for other names."""
     return _RANGES.get(calendar_part(name) or "")
+
+
+def unit_seconds(time: str) -> float | None:
+    """Return the seconds in the unit that a time's name holds: in brackets, at the end, or written out; else None."""
+    in_brackets = [word for unit in _BRACKETS.findall(time) for word in words(unit[1:-1])]
+    *front, last = words(time)
+    found = in_brackets or [last, *(word for word in front if len(word) > 2)]
+    lengths = {_SECONDS[word] for word in found if word in _SECONDS}
+    return lengths.pop() if len(lengths) == 1 else None

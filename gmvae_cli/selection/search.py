@@ -63,5 +63,5 @@ def dwell_rows(config: TrainConfig, data: SeriesData) -> float | None:
     """Return the expected dwell in rows of the model, which may be blocks of the recording's; None if none is given."""
     if config.expect_dwell is None:
         return None
-    rows = duration_rows(config.expect_dwell, data.step, data.time_unit, "expect-dwell")
+    rows = duration_rows(config.expect_dwell, data.step, data.unit_seconds, "expect-dwell")
     return max(1.0, rows / config.model.summarize)

@@ -18,6 +18,7 @@ from gmvae_cli.files import csv_table, row_blocks
 from gmvae_cli.files.series_reader import open_series
 from gmvae_cli.files.validation import SeriesBuilder
 from gmvae_cli.recognition.column_roles import Layout
+from gmvae_cli.recognition.names import unit_seconds
 from gmvae_cli.system.scratch import Scratch
 
 anywhere = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -172,18 +173,36 @@ def test_a_step_beyond_counting_is_still_a_number():
     [("30", 30), ("2.5", 2.5), ("10min", 10), ("2h", 120), ("1 d", 1440), ("90S", 1.5), ("600ms", 0.01)],
 )
 def test_durations_in_rows_of_a_minute(text, rows):
-    assert duration_rows(text, 60, "seconds") == pytest.approx(rows)
+    assert duration_rows(text, 60, 1.0) == pytest.approx(rows)
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-3", "0", "10 parsecs", "min", "1e3", "nan"])
 def test_nonsense_is_no_duration(text):
     with pytest.raises(ConfigError, match=f"--expect-dwell is '{text}', but must be rows above 0 or a duration like"):
-        duration_rows(text, 60, "seconds", "expect-dwell")
+        duration_rows(text, 60, 1.0, "expect-dwell")
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [
+        *(
+            ("Time (s)", 1),
+            ("time [ms]", 1e-3),
+            ("t_ms", 1e-3),
+            ("time_us", 1e-6),
+            ("Zeit in min", 60),
+            ("hours", 3600),
+        ),
+        *(("seconds_elapsed", 1), ("Time (min:sec)", None), ("t", None), ("gps_tow", None), ("elapsed", None)),
+    ],
+)
+def test_the_name_of_a_time_may_tell_its_unit(name, seconds):
+    assert unit_seconds(name) == seconds
 
 
 def test_durations_need_dates():
     with pytest.raises(
-        SeriesError, match="--max-gap is '2h', but the time column holds numbers, not dates; give it as"
+        SeriesError, match="--max-gap is '2h', but the time column holds numbers, not dates; name their unit"
     ):
         steps_of([0, 1, 2], max_gap="2h")
     with pytest.raises(SeriesError, match="--max-gap is '2h', but there is no time column"):

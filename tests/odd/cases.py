@@ -22,13 +22,14 @@ MONTHS = [dt.datetime(1974 + (11 + row) // 12, (11 + row) % 12 + 1, 1) for row i
 
 @dataclass(frozen=True)
 class Read:
-    """What is read of a file: names, rows, missing cells of the channels, holes, the usual step in seconds or units."""
+    """What is read of a file: names, rows, missing cells, holes, breaks, the usual step in seconds or units."""
 
     time: str | None = "t"
     channels: tuple[str, ...] = ("x", "y")
     rows: int = ROWS
     missing: int = 0
     holes: int = 0
+    breaks: int = 0
     step: float | None = None
     unit: str | None = None
     series: int = 1
@@ -849,6 +850,19 @@ CASES |= {
     ),
     "rows that are missing": timed(
         "time", lambda row: minutes(row + 5 * (row > 9)), Read(time="time", step=60, holes=1)
+    ),
+}
+
+for name, per_second in (("Time (s)", 1), ("t_ms", 1000), ("time_us", 10**6), ("Zeit [min]", 1 / 60)):
+    CASES[f"a longest gap beside '{name}'"] = timed(
+        name,
+        lambda row, per_second=per_second: per_second * (60 * row + row % 2 + 900 * (row > 9) + 300 * (row > 20)),
+        Read(time=name, unit="units", holes=1, breaks=1, notes=("time_format",)),
+        max_gap="10min",
+    )
+CASES |= {
+    "a longest gap beside numbers of no unit": timed(
+        "t", lambda row: row, Refused(("--max-gap is '10min'", "'time (s)'", "rows")), max_gap="10min"
     ),
 }
 

@@ -29,7 +29,7 @@ def test_a_file_is_read_as_it_is_meant_or_refused(tmp_path, name):
     with reader.read_data() as data:
         found = reader.layout.time, data.channels, data.rows, int(data.missing.sum()), data.holes, data.num_series
         wanted = expected.time, expected.channels, expected.rows, expected.missing, expected.holes, expected.series
-        assert found == wanted, data.notes
+        assert (*found, data.breaks) == (*wanted, expected.breaks), data.notes
         if expected.step is not None:
             assert data.step == pytest.approx(expected.step, rel=1e-3)
         if expected.unit is not None:
