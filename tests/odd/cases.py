@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -72,6 +73,13 @@ def table(expected, suffix=".parquet", options=None, **columns):
         with pa.ipc.new_file(sink, made.schema) as writer:
             writer.write_table(made)
     return Case(sink.getvalue(), expected, suffix, options or {})
+
+
+def frame(expected, data):
+    """A data frame as pandas writes it, with its index."""
+    sink = io.BytesIO()
+    data.to_parquet(sink)
+    return Case(sink.getvalue(), expected, ".parquet")
 
 
 def minutes(row):
@@ -965,6 +973,21 @@ CASES |= {
         x=X,
         y=Y,
         __index_level_0__=pa.array([minutes(row) for row in range(ROWS)]),
+    ),
+    **{
+        f"typed: periods of pandas '{freq}'{suffix}": table(
+            Read(time="when", step=step, unit="seconds", notes=("time_format",)),
+            suffix,
+            x=X,
+            when=pa.table(pd.DataFrame({"when": pd.period_range("2024-03-04", periods=ROWS, freq=freq)})).column(0),
+            y=Y,
+        )
+        for freq, step in (("D", DAY), ("h", HOUR), ("M", 31 * DAY))
+        for suffix in (".parquet", ".feather")
+    },
+    "typed: an index of periods": frame(
+        Read(time="__index_level_0__", step=MINUTE),
+        pd.DataFrame({"x": X, "y": Y}, index=pd.period_range("2024-03-04", periods=ROWS, freq="min")),
     ),
     "typed: numbers as text": table(Read(), t=list(range(ROWS)), x=X, y=[str(value) for value in Y]),
     "typed: times beyond 2^63": table(
