@@ -14,7 +14,7 @@ import pyarrow.csv
 
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import Note, SeriesError
-from gmvae_cli.files.cells import first_true, shorten
+from gmvae_cli.files.cells import first_failure, first_true, shorten, spell
 from gmvae_cli.files.inputs import InputFile, TextSource
 from gmvae_cli.recognition.text_layout import footer_bytes, text_layout
 
@@ -44,8 +44,8 @@ class CsvTable:
             layout = text_layout(self.name, head, config.delimiter, csv_delimiter(file.path, config), config.skip_rows)
             below, line = footer_bytes(self._source.tail(), layout.delimiter, layout.names)
         self.delimiter, self._own, self._layout, self._below = layout.delimiter, layout.names, layout, below
-        if self._source.has_mark:
-            self.notes.append(Note("encoding", f"{self.name} is read as UTF-16, as its mark says"))
+        if self._source.encoding_note is not None:
+            self.notes.append(Note("encoding", f"{self.name} {self._source.encoding_note}"))
         self.notes += layout.notes
         if below:
             sentence = f"the last lines of {self.name}, from '{shorten(line)}' on, are left out"
@@ -86,32 +86,53 @@ class CsvTable:
         Raises:
             SeriesError: a row or a byte that cannot be read.
         """
-        layout, num_columns = self._layout, len(self._own) + self._layout.extra_cells
-        keys = [str(index) for index in range(num_columns)]  # names may repeat, keys do not
-        row = 0
+        layout, row = self._layout, 0
         with reading(self.name, layout.lines_above, layout.header), self._source.open_native(self._below) as stream:
-            reader = pyarrow.csv.open_csv(
-                stream,
-                # one thread is as fast on text, and only then are rows counted for messages
-                pyarrow.csv.ReadOptions(
-                    use_threads=False, block_size=CSV_BLOCK_BYTES, skip_rows=layout.lines_above, column_names=keys
-                ),
-                pyarrow.csv.ParseOptions(
-                    delimiter=self.delimiter,
-                    newlines_in_values=True,
-                    ignore_empty_lines=num_columns > 1,  # in a single column an empty line is a missing value
-                ),
-                pyarrow.csv.ConvertOptions(
-                    column_types=dict.fromkeys(keys, pa.string()),
-                    strings_can_be_null=True,
-                    null_values=[""],
-                ),
-            )
-            for batch in reader:
-                if batch.num_rows:
+            try:
+                for batch in self._batches(stream, pa.string()):
                     table = self._checked(pa.Table.from_batches([batch]), row).rename_columns(list(self._own))
                     row += batch.num_rows
                     yield with_folder_columns(table, columns, self.file, self._own)
+            except pa.ArrowInvalid as error:
+                if "UTF8" in str(error):
+                    self._require_text()
+                raise
+
+    def _batches(self, stream: Any, kind: Any) -> Iterator[Any]:
+        """Yield the rows of a stream as record batches whose columns are all of the Arrow type `kind`."""
+        num_columns = len(self._own) + self._layout.extra_cells
+        keys = [str(index) for index in range(num_columns)]  # names may repeat, keys do not
+        reader = pyarrow.csv.open_csv(
+            stream,
+            # one thread is as fast on text, and only then are rows counted for messages
+            pyarrow.csv.ReadOptions(
+                use_threads=False,
+                block_size=CSV_BLOCK_BYTES,
+                skip_rows=self._layout.lines_above,
+                column_names=keys,
+            ),
+            pyarrow.csv.ParseOptions(
+                delimiter=self.delimiter,
+                newlines_in_values=True,
+                ignore_empty_lines=num_columns > 1,  # in a single column an empty line is a missing value
+            ),
+            pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(keys, kind), strings_can_be_null=True, null_values=[""]
+            ),
+        )
+        yield from (batch for batch in reader if batch.num_rows)
+
+    def _require_text(self) -> None:
+        """Reject the first row that is not UTF-8; the rows are read again as bytes, to name it."""
+        row = 0
+        with self._source.open_native(self._below) as stream:
+            for batch in self._batches(stream, pa.binary()):
+                wrong = [index for index, column in enumerate(batch.columns) if not _is_utf8(column)]
+                if wrong:
+                    at, cell = _first_not_utf8(batch.column(wrong[0]))
+                    sentence = f"row {row + at + 1}: column '{self._own[wrong[0]]}' holds '{spell(cell)}', which"
+                    raise SeriesError(f"{self.name}: {sentence} {_NOT_UTF8}")
+                row += batch.num_rows
 
     def _checked(self, table: Any, row: int) -> Any:
         """Return rows without the cells behind the last column; the first of them is the file's row `row`, from 0.
@@ -147,6 +168,20 @@ def _holds_line_break(column: Any) -> bool:
     """Return whether a cell may hold a line break; the bytes of a whole column are compared at once."""
     buffers = (chunk.buffers()[2] for chunk in column.chunks)
     return any(bool((np.frombuffer(data, np.uint8) == _LINE_BREAK).any()) for data in buffers if data is not None)
+
+
+def _is_utf8(column: Any) -> bool:
+    try:
+        pc.cast(column, pa.string())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _first_not_utf8(column: Any) -> tuple[int, str]:
+    """Return the first row of a column of bytes that is not UTF-8, and its cell."""
+    row = first_failure(len(column), lambda stop: _is_utf8(column[:stop]))
+    return row, column[row].as_py().decode(errors="replace")
 
 
 def csv_delimiter(path: str, config: SeriesConfig) -> str:
@@ -185,8 +220,8 @@ def reading(name: str, header_lines: int = 0, header: str = "") -> Iterator[None
     except BrokenPipeError:
         raise
     except UnicodeDecodeError as error:
-        cause = _NOT_UTF8 if error.encoding.startswith("utf-8") else f"is not text in the encoding {error.encoding}"
-        raise SeriesError(f"{name}: {cause}") from error
+        line = error.object[: error.start].count(b"\n") + 1
+        raise SeriesError(f"{name}: line {line} {_NOT_UTF8}") from error
     except csv.Error as error:
         raise SeriesError(f"{name}: is not a CSV file ({error})") from error
     except pa.ArrowInvalid as error:
@@ -211,8 +246,6 @@ def _invalid_content(message: str, header_lines: int, header: str) -> str:
         if row == 1:  # the header itself may be a line above it
             return f"{sentence}if '{shorten(header)}' is no header, give --skip-rows N, the lines above the header"
         return f"{sentence}is there a stray or an unquoted separator?"
-    if "UTF8" in message:
-        return _NOT_UTF8
     if "straddl" in message or "block size" in message:
         return "a row is longer than a megabyte; is a quote left open?"
     return f"cannot be read ({shorten(message, 120)})"

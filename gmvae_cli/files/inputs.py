@@ -1,5 +1,7 @@
 """The files to read: paths, globs and folders, `key=value` folders as columns, standard input for several passes."""
 
+import codecs
+import contextlib
 import glob
 import gzip
 import io
@@ -16,6 +18,7 @@ from typing import Any, BinaryIO, cast
 from urllib.parse import unquote
 
 from gmvae_cli.errors import ConfigError, SeriesError
+from gmvae_cli.recognition.text_encoding import recognised_encoding
 
 _SPOOL_BYTES = 1 << 20  # copied at once
 _HEAD_BYTES = 1 << 16  # that show the layout of a file
@@ -144,27 +147,31 @@ class TextSource:
     """The text of a file or of standard input, as UTF-8, from its start any number of times.
 
     Args:
-        encoding: of the text; None: UTF-8, or what a mark at the start says. comment: character that begins lines to
+        encoding: of the text; None: UTF-8, or what its first bytes show. comment: character that begins lines to
             leave out.
     Attributes:
-        has_mark: whether a mark told the encoding, UTF-16.
+        encoding_note: a sentence about an encoding that was recognised, without its subject; None: UTF-8, or given.
     Raises:
-        SeriesError: no text. UnicodeError: bytes that the encoding does not have.
+        SeriesError: no text, or bytes that the encoding does not have.
     """
 
     def __init__(self, file: InputFile, encoding: str | None, comment: str | None) -> None:
         self._file = file
         self._spool = Spool() if file.path == "-" else None
         with self.open() as stream:
-            start = stream.read(8)
+            start = stream.read(_HEAD_BYTES)
         for magic, cause in _MAGIC.items():
             if start.startswith(magic):
                 raise SeriesError(f"{file.name}: {cause}")
-        self.has_mark = encoding is None and start.startswith((b"\xff\xfe", b"\xfe\xff"))
-        encoding = "utf-16" if self.has_mark else encoding or "utf-8"
+        found = recognised_encoding(start) if encoding is None else None
+        self.encoding_note = None if found is None else found.sentence
+        encoding = encoding or (found.name if found is not None else "utf-8")
         if comment is not None or encoding.lower().replace("_", "-") not in ("utf-8", "utf8", "utf-8-sig", "ascii"):
             with self.open() as stream:
-                self._spool = Spool(stream, encoding, comment)
+                try:
+                    self._spool = Spool(stream, encoding, comment)
+                except UnicodeDecodeError as error:
+                    raise SeriesError(f"{file.name}: {self._not_text(encoding)}") from error
 
     @property
     def nbytes(self) -> int:
@@ -182,6 +189,15 @@ class TextSource:
         if self._is_compressed:
             return io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(self._file.path)))
         return open(self._file.path, "rb")
+
+    def _not_text(self, encoding: str) -> str:
+        """Describe the first line that is not text in an encoding."""
+        decoder, number = codecs.getincrementaldecoder(encoding)(), 1
+        with self.open() as stream, contextlib.suppress(UnicodeDecodeError):
+            for line in stream:
+                decoder.decode(line)
+                number += 1
+        return f"line {number} is not text in the encoding {encoding}; --encoding names another"
 
     def open_native(self, below: int) -> Any:
         """Open it for Arrow, whose threads read ahead, without the last `below` bytes.
@@ -202,17 +218,13 @@ class TextSource:
         """Return the first lines, whole ones.
 
         Raises:
-            SeriesError: UTF-16 without a mark. UnicodeError: no UTF-8.
+            UnicodeError: no UTF-8.
         """
         with self.open() as stream:
             head = stream.read(_HEAD_BYTES)
             if len(head) == _HEAD_BYTES:
                 end = max(head.rfind(b"\n"), head.rfind(b"\r", 0, -1)) + 1
                 head = head[:end] if end else head + stream.readline()
-        if head[:64].count(b"\0") >= 16:
-            raise SeriesError(
-                f"{self._file.name}: looks like UTF-16 without a mark; give --encoding utf-16-le or utf-16-be"
-            )
         return head.decode("utf-8-sig")
 
     def tail(self) -> bytes:

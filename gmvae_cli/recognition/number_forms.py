@@ -14,15 +14,15 @@ _CURRENCIES = r"[$\u20AC\u00A3\u00A5\u20B9]|(?:USD|EUR|GBP|JPY|CHF|CNY|INR|SEK|N
 _GROUPS = "'\u2019\u00a0\u202f\u2009_ "  # characters that divide no number, so they group its digits
 _DIGITS = (
     rf"\d{{1,3}}(?P<group>[.,{_GROUPS}])(?:\d{{2,3}}(?P=group))*\d{{3}}(?:(?!(?P=group))[.,]\d*)?|"
-    r"\d+[.,]?\d*|[.,]\d+"
+    r"\d+(?:[.,]\d*)?|[.,]\d+"
 )
 # a sign, a currency in front, digits with what may group and divide them, an exponent, a unit behind
 _QUANTITY = re.compile(
-    rf"\s*[+\-{MINUS}]?\s*(?P<prefix>{_CURRENCIES}|)\s*[+\-{MINUS}]?(?P<digits>(?:{_DIGITS})(?:[eE][+-]?\d+)?)"
-    r"\s*(?P<suffix>[^\d\s+\-.,:/][^\d]{0,11}|)\s*"
+    rf"[+\-{MINUS}]?\s*(?:(?P<prefix>{_CURRENCIES})\s*)?[+\-{MINUS}]?(?P<digits>(?:{_DIGITS})(?:[eE][+-]?\d+)?)"
+    r"(?:\s*(?P<suffix>[^\d\s+\-.,:/][^\d]{0,11}))?"
 )
-NUMBER = r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?"
-_NUMBER = re.compile(rf"\s*{NUMBER}\s*%?\s*")
+NUMBER = r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?"
+_NUMBER = re.compile(rf"\s*{NUMBER}\s*(?:%\s*)?")
 _COMMA = r"\d*,\d+|\d{1,3}(?:\.\d{3})+(?:,\d+)?"  # divides, and points group
 _POINT = r"[\d,]*\.\d+|\d{1,3}(?:,\d{2,3}){2,}"  # divides, or commas group
 _SURE_COMMA, _SURE_POINT = (  # that cannot group digits, by what stands before and behind
@@ -39,7 +39,7 @@ def is_number(cell: str) -> bool:
 
 def is_quantity(cell: str) -> bool:
     """Return whether a cell is a number, with a unit or a currency or without."""
-    return _QUANTITY.fullmatch(cell) is not None
+    return _QUANTITY.fullmatch(cell.strip()) is not None
 
 
 def decimal_mark(columns: Sequence[Any]) -> str | None:
@@ -88,7 +88,7 @@ def number_form(cells: Sequence[str], form: NumberFormat) -> NumberFormat | None
     matches = [match for cell in cells if (match := _QUANTITY.fullmatch(cell.strip().strip("\"'")))]
     if len(matches) <= _SHARE * len(cells):
         return None
-    prefix, suffix = (_only([match[name].strip() for match in matches]) for name in ("prefix", "suffix"))
+    prefix, suffix = (_only([(match[name] or "").strip() for match in matches]) for name in ("prefix", "suffix"))
     if prefix is None or suffix is None:
         return None
     digits: list[str] = [match["digits"].strip() for match in matches]

@@ -40,7 +40,7 @@ MESSAGES = {
     "header_only.csv": "holds a header but no row",
     "infinite.csv": "row 2: column 'x1' holds '-inf'; expected a finite number or an empty cell",
     "infinite.parquet": "row 2: column 'x0' holds 'inf'; expected a finite number or an empty cell",
-    "latin1.csv": "is not UTF-8 text; name its encoding, for example --encoding windows-1252",
+    "latin1.csv": "line 2 is not UTF-8 text; name its encoding, for example --encoding windows-1252",
     "no_header.csv": "the first line holds numbers ('0,1.5,2.5'), not column names; add a header line",
     "no_numbers.csv": "no numeric column can be a channel; columns are: t, name; name channels with --channels",
     "no_rows.parquet": "holds columns but no row",

@@ -876,6 +876,37 @@ CASES |= {
 
 # --- layout ----------------------------------------------------------------------------------------------------------
 
+for name in ("x °C", "Höhe", "Außentemperatur", "Débit m³/h", "Presión µV", "Måling", "Vazão", "ÖLDRUCK", "x ± s"):
+    CASES[f"layout: Windows-1252, '{name}'"] = csv(
+        f"t,{name},y", *PLAIN[1:], encoding="cp1252", expected=Read(channels=(name, "y"), notes=("encoding",))
+    )
+for name, encoding in (
+    ("温度", "shift_jis"),
+    ("ﾃﾞｰﾀ", "shift_jis"),
+    ("度", "shift_jis"),
+    ("压力", "gbk"),
+    ("溫度", "big5"),
+    ("온도", "euc_kr"),
+    ("Давление", "koi8-r"),
+    ("Давление", "cp1251"),
+    ("Tв", "cp1251"),
+    ("ΔT °C", "cp1253"),
+    ("Sıcaklık", "cp1254"),
+    ("Ciśnienie", "cp1250"),
+    ("Temp °C", "cp850"),
+    ("Größe", "mac_roman"),
+    ("Größe", "cp437"),
+):
+    CASES[f"layout: {encoding}, '{name}'"] = csv(
+        f"t,{name},y", *PLAIN[1:], encoding=encoding, expected=Refused(("line 1 is not UTF-8", "--encoding"))
+    )
+    CASES[f"layout: {encoding}, '{name}', named"] = csv(
+        f"t,{name},y",
+        *PLAIN[1:],
+        encoding=encoding,
+        expected=Read(channels=(name, "y")),
+        options={"encoding": encoding},
+    )
 CASES |= {
     "layout: a row of units": Case(below_header("s,m/s,°C"), Read(notes=("units_row",))),
     "layout: a row of units in brackets": Case(
@@ -918,10 +949,24 @@ CASES |= {
         *PLAIN, below="(40 rows affected)\n", expected=Read(notes=("lines_below",))
     ),
     "layout: UTF-16": csv(*PLAIN, encoding="utf-16", expected=Read(notes=("encoding",))),
-    "layout: UTF-16 without a mark": csv(*PLAIN, encoding="utf-16-le", expected=Refused(("--encoding utf-16-le",))),
+    "layout: UTF-16 without a mark": csv(*PLAIN, encoding="utf-16-le", expected=Read(notes=("encoding",))),
+    "layout: UTF-16 without a mark, the other way": csv(
+        "t,x °C,y", *PLAIN[1:], encoding="utf-16-be", expected=Read(channels=("x °C", "y"), notes=("encoding",))
+    ),
     "layout: UTF-16 named": csv(*PLAIN, encoding="utf-16-be", expected=Read(), options={"encoding": "utf-16-be"}),
-    "layout: Windows-1252": csv(
-        "t,x °C,y", *PLAIN[1:], encoding="cp1252", expected=Refused(("not UTF-8", "--encoding windows-1252"))
+    "layout: Windows-1252 below the head": csv(
+        "t,x,y,note",
+        *PLAIN[1:],
+        lambda row: "Köln" if row == 30 else 3000 * " ",
+        encoding="cp1252",
+        expected=Refused(("row 31: column 'note'", "not UTF-8", "--encoding windows-1252")),
+    ),
+    "layout: bytes that Windows-1252 does not have": csv(
+        "t,x °C,y,note",
+        *PLAIN[1:],
+        lambda row: "\x81" if row == 30 else 3000 * " ",
+        encoding="latin-1",
+        expected=Refused(("line 32", "windows-1252", "--encoding")),
     ),
     "layout: Windows-1252 named": csv(
         "t,x °C,y",
@@ -929,6 +974,13 @@ CASES |= {
         encoding="cp1252",
         expected=Read(channels=("x °C", "y")),
         options={"encoding": "windows-1252"},
+    ),
+    "layout: Windows-1252 where it is open": csv(
+        "t,x,y",
+        *PLAIN[1:],
+        lambda row: "â" if row else "ê",
+        encoding="cp1252",
+        expected=Refused(("line 2", "not UTF-8")),
     ),
     "layout: blanks after commas": csv("t, x, y", *PLAIN[1:], delimiter=", ", expected=Read()),
     "layout: blanks and quotes": csv(
