@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from gmvae_cli.config import SeriesConfig
@@ -121,16 +120,19 @@ def joined_cells(parts: Sequence[Any], columns: Sequence[str]) -> Any:
         parts: of each column, (n,) cells. columns: their names, which tell a day of the year from a month.
     """
     texts = [pc.utf8_trim_whitespace(as_text(part)) for part in parts]
-    second = names.calendar_part(columns[1])
-    if len(texts) == 2 and second not in ("month", "day of the year"):
-        return pc.binary_join_element_wise(*texts, " ")
-    days = 2 if len(texts) == 2 or second == "day of the year" else 3
-    if second == "day of the year":
+    kinds = [names.calendar_part(column) for column in columns]
+    if "hour" in kinds[1:]:
+        days = kinds.index("hour")
+    elif len(texts) == 2:
+        days = 2 if kinds[1] in ("month", "day of the year") else 1
+    else:
+        days = 3
+    if kinds[1] == "day of the year":
         texts[1] = pc.utf8_lpad(texts[1], 3, "0")
     date, clock = pc.binary_join_element_wise(*texts[:days], "-"), texts[days:]
     if not clock:
         return date
-    clock = [*clock, *([pa.repeat(pa.scalar("00"), len(date))] if len(clock) == 1 else [])]
+    clock = [pc.replace_substring_regex(clock[0], r"^(\d{1,2})$", r"\1:00")] if len(clock) == 1 else clock
     return pc.binary_join_element_wise(date, pc.binary_join_element_wise(*clock, ":"), " ")
 
 

@@ -19,13 +19,20 @@ def is_even(order: NDArray[Any] | None) -> bool:
 
 
 def is_ramp(order: NDArray[Any] | None) -> bool:
-    """Return whether numbers (n,) ascend in steps of one length, in rows enough."""
-    return order is not None and len(order) >= RAMP_ROWS and is_even(order)
+    """Return whether numbers (n,) ascend in steps of one length, or of several such where rows are lost."""
+    if order is None or len(order) < RAMP_ROWS or is_even(order):
+        return order is not None and len(order) >= RAMP_ROWS
+    steps = np.diff(order)
+    if steps.min() <= 0:
+        return False
+    times = steps / np.median(steps)
+    is_usual, is_multiple = np.abs(times - 1) <= _EVEN, np.abs(times - np.rint(times)) <= _EVEN
+    return bool(is_usual.mean() >= _HABIT and is_multiple.all())
 
 
 def counts_rows(order: NDArray[Any] | None) -> bool:
-    """Return whether whole numbers (n,) ascend by one from row to row, in rows enough."""
-    return order is not None and is_ramp(order) and bool(order[0] % 1 == 0 and order[1] - order[0] == 1)
+    """Return whether whole numbers (n,) ascend by one from row to row, but for rows that are lost."""
+    return order is not None and is_ramp(order) and bool(order[0] % 1 == 0 and np.median(np.diff(order)) == 1)
 
 
 def cycle(order: NDArray[Any] | None) -> float:

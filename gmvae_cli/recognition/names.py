@@ -74,7 +74,7 @@ def is_clock(name: str) -> bool:
     """Return whether a column of this name may hold times, if its content agrees."""
     found = words(name)
     is_t = name.strip().startswith("t") and found[0] == "t" and (unit_seconds(name) or 60) < 60  # t_min is a least one
-    return is_t or bool(_CLOCK & {*found, "".join(found)})
+    return is_t or (len(found) > 1 and found[-1] == "at") or bool(_CLOCK & {*found, "".join(found)})
 
 
 def is_date(name: str) -> bool:

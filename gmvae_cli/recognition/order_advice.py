@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from gmvae_cli.recognition import names
 from gmvae_cli.recognition.column_facts import ColumnFacts
 from gmvae_cli.recognition.time_choice import columns_apart
 
@@ -12,7 +13,9 @@ _HOUR = 3600.0  # by which clocks are set back in autumn
 
 def options_for_repeats(time: str, facts: Mapping[str, ColumnFacts]) -> list[str]:
     """Return what each option would do that reads a time which comes twice."""
-    return [*_apart(time, facts), "--no-time ignores times"]
+    hours = [name for name in facts if names.calendar_part(name) == "hour"] if time in facts else []
+    joined = [f"--time {time},{name} joins it with '{name}'" for name in hours[:1]]
+    return [*_apart(time, facts), *joined, "--no-time ignores times"]
 
 
 def options_for_disorder(time: str, facts: Mapping[str, ColumnFacts], back: float | None) -> list[str]:

@@ -76,23 +76,31 @@ def is_measured(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
 
 def calendar_columns(columns: Sequence[str]) -> list[str]:
     """Return the columns that make a date by their names, the largest part in front: year, month, day, hour, say."""
+    found = (_columns_of(parts, columns) for parts in _CALENDARS)
+    return next((parts for parts in found if len(parts) > 1), [])
+
+
+def _columns_of(parts: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Return the columns that have parts of the calendar, as far as none is missing between them."""
     named = {names.calendar_part(name): name for name in reversed(columns)}
-    for parts in _CALENDARS:
-        found = [named[part] for part in parts if part in named]
-        if len(found) > 1 and found == [named.get(part) for part in parts[: len(found)]]:
-            return found
-    return []
+    found = [named[part] for part in parts if part in named]
+    return found if found == [named.get(part) for part in parts[: len(found)]] else []
 
 
 def _calendar(free: Sequence[str], facts: Mapping[str, ColumnFacts]) -> str | None:
     """Return the columns of year, month, day, hour and so on, if they are the time together."""
     parts = calendar_columns([name for name in free if _is_calendar(name, facts[name])])
+    return ",".join(parts) if parts and _ascend_together(parts, facts) else None
+
+
+def _ascend_together(parts: Sequence[str], facts: Mapping[str, ColumnFacts]) -> bool:
+    """Return whether every row is later than the one before by the first of some columns in which they differ."""
     orders = [facts[name].order for name in parts]
-    if not parts or any(order is None for order in orders) or facts[parts[0]].rows < 2:
-        return None
+    if any(order is None for order in orders) or facts[parts[0]].rows < 2:
+        return False
     steps = np.diff(np.column_stack([np.asarray(order, np.float64) for order in orders]), axis=0)
-    first = (steps != 0).argmax(1)  # the largest part that changes decides
-    return ",".join(parts) if (steps[np.arange(len(steps)), first] > 0).all() else None
+    first = (steps != 0).argmax(1)
+    return bool((steps[np.arange(len(steps)), first] > 0).all())
 
 
 def _is_calendar(name: str, column: ColumnFacts) -> bool:
@@ -101,11 +109,16 @@ def _is_calendar(name: str, column: ColumnFacts) -> bool:
 
 
 def _date_and_clock(free: Sequence[str], reserved: Sequence[str], facts: Mapping[str, ColumnFacts]) -> str | None:
-    """Return two columns of which one holds days and the other clock times, if no column holds both."""
-    named = [name for name in free if name in reserved or names.is_clock(name)]
+    """Return the columns of which one holds days and the others clock times or hours, if no column holds both."""
+    named = [name for name in free if name in reserved or names.is_clock(name) or names.calendar_part(name) == "day"]
     days = [name for name in named if facts[name].holds_days]
     clocks = [name for name in named if facts[name].holds_clocks or _is_compact(name, facts[name])]
-    return f"{days[0]},{clocks[0]}" if len(days) == 1 and len(clocks) == 1 and not facts[days[0]].ascends else None
+    if len(days) != 1 or facts[days[0]].ascends:
+        return None
+    if len(clocks) == 1:
+        return f"{days[0]},{clocks[0]}"
+    hours = _columns_of(_CLOCK_PARTS, [name for name in free if _is_calendar(name, facts[name])])
+    return ",".join([*days, *hours]) if hours and _ascend_together([*days, *hours], facts) else None
 
 
 def _is_clock(name: str, facts: Mapping[str, ColumnFacts]) -> bool:

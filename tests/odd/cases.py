@@ -347,6 +347,45 @@ CASES |= {
             ("HR,DY,MO,YEAR", "%H %d %m %Y", "hours", 3600, "YEAR,MO,DY,HR"),
         )
     },
+    **{
+        f"a day and a clock in {header}": csv(
+            f"x,{header},y",
+            X,
+            *(stamped(part, unit) for part in parts.split("|")),
+            Y,
+            expected=Read(time=header, step=step, unit="seconds", notes=("time_column",)),
+        )
+        for header, parts, unit, step in (
+            ("Tag,Uhrzeit", "%d.%m.%Y|%H:%M", "hours", 3600),
+            ("Date,Hour", "%Y-%m-%d|%-H", "hours", 3600),
+            ("Datum,Stunde", "%d.%m.%Y|%-H", "hours", 3600),
+            ("Date,HR,MN", "%Y%m%d|%H|%M", "minutes", 60),
+        )
+    },
+    "a day and hours that end": csv(
+        "Date,Hour,x,y",
+        lambda row: f"2024-03-{4 + row // 24:02d}",
+        lambda row: row % 24 + 1,
+        X,
+        Y,
+        expected=Read(time="Date,Hour", step=3600, unit="seconds"),
+    ),
+    "a day of which the month may be exchanged, and hours": csv(
+        "Date,Hour,x,y",
+        stamped("%d/%m/%Y", "hours"),
+        stamped("%-H", "hours"),
+        X,
+        Y,
+        expected=Refused(("row 1", "'04/03/2024'", "--time-format")),
+    ),
+    "a day that repeats, and hours of several series": csv(
+        "Date,Hour,x,y",
+        lambda row: f"2024-03-{4 + row % 20 // 10:02d}",
+        lambda row: row % 10,
+        X,
+        Y,
+        expected=Refused(("'2024-03-04'", "--time Date,Hour")),
+    ),
     "a date of year and month": csv(
         "YR,MTH,x,y",
         lambda row: MONTHS[row].year,
@@ -435,6 +474,22 @@ CASES |= {
     ),
     "a ramp as a channel": csv(
         "t,x,y", range(ROWS), X, lambda row: 5 * row, expected=Read(), options={"channels": ("x", "y")}
+    ),
+    "a ramp with holes": csv(
+        "x,t_rel,y", X, lambda row: 5 * row + 35 * (row > 20), Y, expected=Read(time="t_rel", holes=1, unit="units")
+    ),
+    "a row number with holes": csv(
+        "x,foo,y", X, lambda row: row + 3 * (row > 20), Y, expected=Read(time=None, notes=("not_a_channel",))
+    ),
+    "a sum that ascends": csv(
+        "t,x,y", range(ROWS), X, lambda row: 10 * row + row // 7, expected=Read(channels=("x", "y"))
+    ),
+    "a clock of numbers that is received": csv(
+        "x,received_at,y",
+        X,
+        lambda row: 1709539200000 + 20 * row + row % 3,
+        Y,
+        expected=Read(time="received_at", unit="seconds", notes=("time_format",)),
     ),
     "a flag that alternates": csv("t,x,y", range(ROWS), X, lambda row: row % 2, expected=Read()),
     "a walk of equal steps": csv("t,x,y", range(ROWS), X, lambda row: abs(row % 16 - 8), expected=Read()),
