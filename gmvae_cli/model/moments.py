@@ -10,6 +10,7 @@ from torch import Tensor
 from gmvae_cli.model.ar_density import Emission, Pattern, observed_part
 
 _CHUNK, _CACHED = 4096, 1 << 19  # rows at once, fewer where their products would not fit into a core's cache (4 MiB)
+_DIRECTLY = 1 / 8  # weights for each entry of a row up to which shared products do not pay: with 121 entries up to 15
 _TRANSITION_COUNT = 0.1  # Dirichlet counts of each transition: none is impossible, and ten rows outweigh them
 _RIDGE, _SMALLEST_SQUARE = 1e-10, 1e-12  # of a diagonal: far below the standard errors, above the rounding of float64
 # Each channel's variance is at least this share of the pooled residual variance, and for channels that others predict
@@ -59,13 +60,27 @@ def weighted_moments(y: Tensor, weights: Tensor) -> Tensor:
     Returns:
         (..., K, M, M) float64; the products are taken in float64 too, since residuals may be far smaller than values.
     """
+    M = y.shape[0]
     flat = weights.reshape(-1, weights.shape[-1])  # (all K, n)
-    total = y.new_zeros(flat.shape[0], y.shape[0] * (y.shape[0] + 1) // 2, dtype=torch.float64)
-    length = _rows_at_once(y.shape[0])
+    if flat.shape[0] <= M * _DIRECTLY:
+        return _directly(y, flat).view(*weights.shape[:-1], M, M)
+    total = y.new_zeros(flat.shape[0], M * (M + 1) // 2, dtype=torch.float64)
+    length = _rows_at_once(M)
     for start in range(0, y.shape[1], length):
         chunk = slice(start, start + length)
         total.addmm_(flat[:, chunk].double(), products(y[:, chunk].double()).mT)
-    return symmetric(total, y.shape[0]).view(*weights.shape[:-1], y.shape[0], y.shape[0])
+    return symmetric(total, M).view(*weights.shape[:-1], M, M)
+
+
+def _directly(y: Tensor, weights: Tensor) -> Tensor:
+    """Sum as `weighted_moments` does, without products that all weights share: (M, n), (K, n) -> (K, M, M)."""
+    total = y.new_zeros(weights.shape[0], y.shape[0], y.shape[0], dtype=torch.float64)
+    for start in range(0, y.shape[1], _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        part = y[:, chunk].double()
+        for moments, weight in zip(total, weights[:, chunk].double(), strict=True):
+            moments.addmm_(part * weight, part.mT)
+    return total
 
 
 def completed_moments(
@@ -115,11 +130,12 @@ def window_moments(y: Tensor, usable: Tensor, rows: int) -> tuple[Tensor, Tensor
     M, count = y.shape[0], y.shape[1] // rows
     used = count * rows
     flat = y.new_empty(count, M * (M + 1) // 2, dtype=torch.float64)
-    windows = max(1, _rows_at_once(M) // rows)  # at once
+    upper = torch.triu_indices(M, M, device=y.device)
+    windows = max(1, _CHUNK // rows)  # at once
     for start in range(0, count, windows):
         part = slice(start * rows, min(start + windows, count) * rows)
-        multiplied = products(torch.where(usable[part], y[:, part], 0).double())
-        flat[start : start + windows] = multiplied.view(len(multiplied), -1, rows).sum(-1).mT
+        values = torch.where(usable[part], y[:, part], 0).double().view(M, -1, rows).transpose(0, 1)  # (W, M, rows)
+        flat[start : start + windows] = (values @ values.mT)[:, upper[0], upper[1]]
     return flat, usable[:used].view(count, rows).sum(-1).double()
 
 

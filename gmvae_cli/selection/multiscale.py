@@ -7,7 +7,7 @@ the consensus of all these labellings (`consensus`). Where a model of the rows e
 decides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
@@ -34,7 +34,13 @@ from gmvae_cli.system.device import configure_process
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.em import EM
 from gmvae_cli.training.expectation import smoothed_labels
-from gmvae_cli.training.initialization import start_from_labels, start_from_levels, start_from_windows, with_noise
+from gmvae_cli.training.initialization import (
+    start_from_labels,
+    start_from_levels,
+    start_from_windows,
+    with_noise,
+    with_unrelated_rows,
+)
 from gmvae_cli.training.sampling import subsample
 from gmvae_cli.training.trained_model import Start
 
@@ -232,12 +238,13 @@ def _labellings(task: _Task) -> list[NDArray[np.int16]]:
         rows = lagged_rows.rows(0, len(lagged_rows))
         sample = subsample(rows, _FIT_ROWS)
         em = EM.over(sample, model, len(lagged_rows.mean), None)
-        kinds = (start_from_windows, start_from_levels) if task.windows and model.intercept else (start_from_windows,)
+        if task.windows:
+            em = with_unrelated_rows(em)
         starts, dwells = [], []
         for window in _window_lengths(len(rows), task):
             for seed in range(task.num_seeds):
                 generator = torch.Generator().manual_seed(1_000 * task.seed + seed)
-                for started_from in kinds:
+                for started_from in _kinds_of_start(task, em, window):
                     start = started_from(replace(em, dwell=window), sample, window, RESTARTS, generator)
                     if start is not None:
                         starts.append(start)
@@ -247,6 +254,17 @@ def _labellings(task: _Task) -> list[NDArray[np.int16]]:
         em = replace(em, dwells=tuple(dwells))
         fitted = em.run_em(sample, with_noise(em, Parameters.stacked(starts)), PASSES, calibrate=True)[0]
         return [smoothed_labels(rows, fitted[index], em.iid_prior).astype(np.int16) for index in range(len(starts))]
+
+
+def _kinds_of_start(task: _Task, em: EM, window: int) -> Sequence[Callable[..., Parameters | None]]:
+    """Return what clusters windows: by regression, and for a model of the rows by level too.
+
+    A window of fewer rows than a regression has columns shows only a level.
+    """
+    if not task.windows or not em.config.intercept:
+        return (start_from_windows,)
+    columns = em.pooled.shape[0] - em.num_channels
+    return (start_from_levels,) if window < columns else (start_from_windows, start_from_levels)
 
 
 def _window_lengths(rows: int, task: _Task) -> Sequence[int]:

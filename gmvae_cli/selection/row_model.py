@@ -36,7 +36,7 @@ _FIRST_PASSES, _FAR_BEHIND = 2, 0.1
 # Rows that a fit sees, in pieces that hold whole visits of some hundred rows: so many values, and so of a wide file
 # fewer rows, since a pass over a row takes time with the square of its channels
 _FIT_ROWS, _FIT_VALUES, _FEWEST_FIT_ROWS, _PIECES = 20_000, 200_000, 6_000, 10
-_START_ROWS = 8_000  # of them, on which starts compete
+_START_SHARE = 0.4  # of so many rows, on which starts compete
 _SUFFICIENT_REGIMES = 5  # with so many a correct model of fewer regimes still leaves white errors
 _FIRST_COUNTS, _FEWER, _MORE = (6, 4, 7, 3), (2, 1), (9, 8)  # tried after it; more where the best is the last of them
 # Evidence scale up to which errors count as white: machine logs have 1.11 to 1.27, recordings of motion 1.6 and more.
@@ -109,7 +109,11 @@ class FitTask(NamedTuple):
 
 def fitted_rows(rows: int, channels: int) -> int:
     """Return how many rows of a recording a fit sees."""
-    return min(rows, max(_FIT_VALUES // channels, _FEWEST_FIT_ROWS), _FIT_ROWS)
+    return min(rows, _most_fitted_rows(channels))
+
+
+def _most_fitted_rows(channels: int) -> int:
+    return min(max(_FIT_VALUES // channels, _FEWEST_FIT_ROWS), _FIT_ROWS)
 
 
 def fit_task(data: SeriesData, config: TrainConfig) -> FitTask:
@@ -174,7 +178,8 @@ def _fitted(task: FitTask) -> RowModel:
     rows, model = task.rows(), task.model
     em = EM.over(rows, model, len(task.mean), None)
     config = TrainConfig(model=model, polish=0, restarts=RESTARTS // 2)
-    start = fit_em_only(subsample(rows, _START_ROWS), config, em.num_channels, task.seed, silent)
+    compared = subsample(rows, round(_START_SHARE * _most_fitted_rows(em.num_channels)))
+    start = fit_em_only(compared, config, em.num_channels, task.seed, silent)
     return _improved(rows, em, start)
 
 

@@ -55,7 +55,7 @@ def best_start(
 ) -> Parameters:
     """Let many starts compete, by likelihood on held-out rows after a few passes of EM; return the winner."""
     rows = subsample(sample, START_ROWS)
-    em = replace(em, unrelated_rows=_UNRELATED_ROWS * (em.pooled.shape[0] - em.num_channels))
+    em = with_unrelated_rows(em)
     starts = _short_starts(em, rows, config.restarts, generator)
     if not em.iid_prior:
         windowed = _window_starts(em, rows, config.restarts, generator)
@@ -67,6 +67,11 @@ def best_start(
         parameters = reinitialize_empty(em, rows, parameters)
         progress("start", done + 1, len(_COMPETITION))
     return parameters[0]
+
+
+def with_unrelated_rows(em: EM) -> EM:
+    """Return EM for starts: a short window has too few rows to tell what many channels say about each other."""
+    return replace(em, unrelated_rows=_UNRELATED_ROWS * (em.pooled.shape[0] - em.num_channels))
 
 
 def with_noise(em: EM, parameters: Parameters) -> Parameters:

@@ -11,7 +11,7 @@ from gmvae_cli.errors import SeriesError
 
 SAMPLE_ROWS = 1 << 18  # rows held in memory at most; the standard error of a mean is then 0.2 % of a deviation
 _PIECE = 4_096  # rows of a piece of the sample, 64 pieces in all: long beside visits of some hundred rows
-_SUBSAMPLE_PIECE = 2_000  # rows of a piece of a subsample; chosen, not measured
+_SUBSAMPLE_PIECE, _FEWEST_PIECES = 2_000, 4  # rows of a piece of a subsample, and its pieces; chosen, not measured
 _VALIDATION_FROM = 2_000  # rows; a shorter file keeps none out, since a tenth of it is too short to rank starts by
 _BLOCK_ROWS = 200  # rows of a held-out block at least, and 10 blocks at most: each longer than a usual visit
 _DRAWS = 8  # draws of held-out rows until one has values; then none are held out; chosen, not measured
@@ -112,5 +112,6 @@ def subsample(rows: Rows, limit: int) -> Rows:
     """Keep at most about `limit` rows, in long evenly spaced pieces."""
     if len(rows) <= limit:
         return rows
-    starts = np.linspace(0, len(rows) - _SUBSAMPLE_PIECE, limit // _SUBSAMPLE_PIECE).astype(int)
-    return Rows.joined([rows.rows(start, start + _SUBSAMPLE_PIECE) for start in starts.tolist()])
+    length = max(1, min(_SUBSAMPLE_PIECE, limit // _FEWEST_PIECES))
+    starts = np.linspace(0, len(rows) - length, limit // length).astype(int)
+    return Rows.joined([rows.rows(start, start + length) for start in starts.tolist()])
