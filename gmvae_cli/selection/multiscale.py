@@ -7,7 +7,7 @@ the consensus of all these labellings (`consensus`). Where a model of the rows e
 decides.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
@@ -104,9 +104,13 @@ def _choose(
     """Choose as `choose` does, with the given worker processes."""
     task = fit_task(data, config)
     progress("regimes", 0, None)
-    others = row_models(task, regimes, progress, processes)
-    best = next(others)
-    row_model = next((fit for fit in chain([best], others) if fit.credible and _is_stable(fit, task)), None)
+    found = row_models(task, regimes, progress, processes)
+    best = next(found)
+    row_model = _stable(chain([best], found), task)
+    if row_model is None and regimes is not None and best.credible:
+        # as many as asked for may not be told apart well, although regimes of the rows explain them
+        other = _stable(row_models(task, None, progress, processes), task)
+        row_model = best if other is not None and other.model.regimes > 1 else None
     if row_model is not None:
         reason = _because_of_rows(row_model, regimes)
         return replace(row_model.model, join_passages=True), Start(row_model.parameters, dwell, reason=reason)
@@ -153,6 +157,11 @@ def _unexplained(row_model: RowModel) -> str:
     if not row_model.credible:
         return "a model of single rows finds only visits of a few rows"
     return "a model of single rows gives other regimes from other starts"
+
+
+def _stable(found: Iterable[RowModel], task: FitTask) -> RowModel | None:
+    """Return the first model of the rows that may be right and is found again from other starts, if there is one."""
+    return next((row_model for row_model in found if row_model.credible and _is_stable(row_model, task)), None)
 
 
 def _is_stable(row_model: RowModel, task: FitTask) -> bool:
@@ -239,7 +248,7 @@ def _labellings(task: _Task) -> list[NDArray[np.int16]]:
         sample = subsample(rows, _FIT_ROWS)
         em = EM.over(sample, model, len(lagged_rows.mean), None)
         if task.windows:
-            em = with_unrelated_rows(em)
+            em = with_unrelated_rows(em, sample)
         starts, dwells = [], []
         for window in _window_lengths(len(rows), task):
             for seed in range(task.num_seeds):

@@ -40,6 +40,8 @@ _SHORT_DWELL = 5.0  # rows of a visit, to begin with, in a start that knows noth
 _COMPETITION = ((6, 4), (12, 2), (20, 1))  # EM passes, and how many starts go on; chosen, not measured
 # Rows for each entry of the context with which starts see channels that do not correlate: best where a sixth of the
 # variance is predicted. 60 channels, 3,000 rows: with 0 a right start loses on held-out rows against one large regime.
+# Two channels, 2,000 rows, a variance that is predicted nearly whole: with 15 in all every start loses what tells the
+# regimes apart (77 nats), so there are so many only where a row or less stands beside each coefficient.
 _UNRELATED_ROWS = 5.0
 _REINITIALIZED_ROWS = 50  # rows of the window that an empty regime takes: some visits are no longer
 _REINITIALIZED_PASSES = 10  # EM passes after it; chosen, not measured
@@ -55,7 +57,7 @@ def best_start(
 ) -> Parameters:
     """Let many starts compete, by likelihood on held-out rows after a few passes of EM; return the winner."""
     rows = subsample(sample, START_ROWS)
-    em = with_unrelated_rows(em)
+    em = with_unrelated_rows(em, rows)
     starts = _short_starts(em, rows, config.restarts, generator)
     if not em.iid_prior:
         windowed = _window_starts(em, rows, config.restarts, generator)
@@ -69,9 +71,11 @@ def best_start(
     return parameters[0]
 
 
-def with_unrelated_rows(em: EM) -> EM:
-    """Return EM for starts: a short window has too few rows to tell what many channels say about each other."""
-    return replace(em, unrelated_rows=_UNRELATED_ROWS * (em.pooled.shape[0] - em.num_channels))
+def with_unrelated_rows(em: EM, rows: Rows) -> EM:
+    """Return EM for starts: where rows are few beside coefficients, it doubts what channels say about each other."""
+    columns = em.pooled.shape[0] - em.num_channels
+    coefficients = em.config.regimes * em.num_channels * columns
+    return replace(em, unrelated_rows=_UNRELATED_ROWS * columns * min(1.0, coefficients / len(rows)))
 
 
 def with_noise(em: EM, parameters: Parameters) -> Parameters:
