@@ -19,6 +19,7 @@ from gmvae_cli.training.initialization import (
     cluster_windows,
     reinitialize_empty,
     short_runs,
+    start_from_labels,
 )
 
 
@@ -132,3 +133,20 @@ def test_regimes_that_have_rows_stay_as_they_are(levels):
     em, rows, _ = levels
     started = constant([0.0, 8.0])
     assert reinitialize_empty(em, rows, started) is started
+
+
+def test_starts_find_regimes_that_only_other_channels_tell_apart():
+    """Three reflections of the plane, of which two predict nearly all of a channel, but from the other one."""
+    reflected = np.array([[-0.59, -0.18], [0.13, -0.96], [0.25, -0.90]])
+    rng = np.random.default_rng(5)
+    regimes = np.repeat(rng.integers(0, 3, 40), 50)
+    values = np.zeros((2000, 2))
+    for t in range(1, 2000):
+        a, b = reflected[regimes[t]]
+        values[t] = np.array([[a, b], [b, -a]]) @ values[t - 1] + 0.9 * rng.normal(size=2)
+    with SeriesData.from_arrays(values) as data:
+        rows = LaggedRows(data, ModelConfig(), data.mean, data.scale).rows(0, 2000)
+    em = EM.over(rows, ModelConfig(), 2, None)
+    start = best_start(em, rows, rows, TrainConfig(), torch.Generator().manual_seed(0), silent)
+    fitted, known = (em.run_em(rows, one[None], 50)[0] for one in (start, start_from_labels(em, rows, regimes)))
+    assert float(em.score(rows, fitted)[0]) > float(em.score(rows, known)[0]) - 1e-3
