@@ -33,6 +33,8 @@ class NumberFormat:
         decimal: mark of text. thousands: character that groups its digits. na_values: texts or numbers that mean
             missing, beside those of `MISSING`.
         prefix, suffix: a currency in front of the numbers, a unit or percent sign behind them, in all cells or some.
+        multiples: units behind numbers, of which cells have different ones, and the factor of each.
+        has_parentheses: whether (20.39) is -20.39.
     """
 
     decimal: str = "."
@@ -40,6 +42,8 @@ class NumberFormat:
     na_values: tuple[str, ...] = ()
     prefix: str = ""
     suffix: str = ""
+    multiples: tuple[tuple[str, float], ...] = ()
+    has_parentheses: bool = False
 
     @cached_property
     def missing(self) -> Any:
@@ -127,10 +131,20 @@ def _text_numbers(column: Any, form: NumberFormat) -> NDArray[np.float64] | None
                 continue
             text = pc.replace_substring(text, form.decimal, ".")
         try:
-            return as_numpy(text, pa.float64())
+            values = as_numpy(text, pa.float64())
         except pa.ArrowInvalid:
             continue
+        return values * _factors(column, form) if form.multiples else values
     return None
+
+
+def _factors(text: Any, form: NumberFormat) -> NDArray[np.float64]:
+    """Return (n,) factors of the units behind numbers."""
+    text, factors = unquoted(text), np.ones(len(text))
+    for unit, factor in form.multiples:
+        has_unit = pc.match_substring_regex(text, rf"[\d.,]\s*{re.escape(unit)}\)?$")
+        factors[np.asarray(pc.fill_null(has_unit, False))] = factor
+    return factors
 
 
 def _unchanged(text: Any, form: NumberFormat) -> Any:
@@ -147,10 +161,13 @@ def _bare(text: Any, form: NumberFormat) -> Any:
     """Return text without blanks, groups of digits and units; a minus sign is that of ASCII."""
     text = _without_missing(unquoted(text), form)
     text = pc.replace_substring_regex(text, f"[{MINUS}]", "-")
+    if form.has_parentheses:
+        text = pc.replace_substring_regex(text, r"^\(\s*([^()+\-]+?)\s*\)$", r"-\1")
     if form.prefix:
         text = pc.replace_substring_regex(text, rf"^([+-]?)\s*{re.escape(form.prefix)}\s*", r"\1")
-    if form.suffix:
-        text = pc.replace_substring_regex(text, rf"\s*{re.escape(form.suffix)}$", "")
+    units = [form.suffix] if form.suffix else [unit for unit, _ in form.multiples]
+    if units:
+        text = pc.replace_substring_regex(text, rf"([\d.,])\s*(?:{'|'.join(map(re.escape, units))})$", r"\1")
     text = pc.replace_substring_regex(text, r"^([+-])\s+", r"\1")
     if form.thousands is not None:
         is_grouped = pc.match_substring_regex(text, rf"^[+-]?(?:{grouped_digits(form.thousands, form.decimal)})$")

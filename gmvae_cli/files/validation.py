@@ -234,8 +234,9 @@ def _hint_on_number(cell: str, form: NumberFormat) -> str:
     if re.fullmatch(r"\s*(\d+ days? )?\d+(:\d\d){1,2}([.,]\d+)?\s*", cell):
         return "write durations in seconds to model them"
     word = cell.strip()
-    if re.fullmatch(r"[^\W\d][^\W\d ]*", word):
-        return f"an empty cell means missing; if this word does, give --na-values {word}"
+    if re.fullmatch(r"""(?![+-]?\d)[^,"\n]*[^\W\d_]{2}[^,"\n]*""", word):
+        value = word if word.replace("_", "").isalnum() else f'"{word}"'
+        return f"an empty cell means missing; if this text does, give --na-values {value}"
     return "an empty cell means missing"
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gmvae_cli.files.cells import NumberFormat, is_numeric, missing_cells, numbers, plain
 from gmvae_cli.files.time_column import TimeReader, Times
 from gmvae_cli.recognition import names
-from gmvae_cli.recognition.number_forms import NUMBER, number_form
+from gmvae_cli.recognition.number_forms import NUMBER, different_units, number_form
 from gmvae_cli.recognition.time_forms import CLOCK, ELAPSED, parse
 
 Kind = Literal["numbers", "dates", "text", "empty", "other"]
@@ -34,6 +34,7 @@ class ColumnFacts:
         column: (n,) cells as they were read. form: of numbers, as the options say.
     Attributes:
         cells: (n,) as one array. kind: of them. form: of its numbers, if they are text. rows: n.
+        units: different ones, of text that holds numbers with them.
     """
 
     def __init__(self, column: Any, form: NumberFormat) -> None:
@@ -41,6 +42,7 @@ class ColumnFacts:
         self.form, self.rows = form, len(self.cells)
         self._reader = TimeReader(form)
         self._times: Times | None = None
+        self.units: list[str] = []
         self.kind: Kind = self._kind()
 
     def _kind(self) -> Kind:
@@ -67,8 +69,10 @@ class ColumnFacts:
                 return "numbers"
         if share > _NUMERIC_SHARE:
             return "numbers"
-        is_date = _DATE.fullmatch(cells[0].as_py()) and self._ticks(cells) is not None
-        return "dates" if is_date else "text"
+        if _DATE.fullmatch(cells[0].as_py()) and self._ticks(cells) is not None:
+            return "dates"
+        self.units = different_units(sample.to_pylist())
+        return "text"
 
     def _ticks(self, cells: Any) -> NDArray[Any] | None:
         """Return the times of cells as numbers (n,); None where a cell is no time."""

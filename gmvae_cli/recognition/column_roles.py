@@ -291,6 +291,8 @@ def _why_no_channel(name: str, facts: ColumnFacts, time: Sequence[str]) -> str |
             if facts.holds_clocks
             else str(facts.kind)
         )
+        if facts.units:
+            return f"numbers with different units: {', '.join(facts.units)}"
         return "neither numbers nor text" if kind == "other" else kind
     if name in _UNNAMED:
         return "without a name"
@@ -361,8 +363,12 @@ def _note_on_series(name: str) -> Note:
 
 
 def _note_on_form(name: str, form: NumberFormat) -> Note:
-    """Describe numbers that are written with a unit or in groups of digits."""
+    """Describe numbers that are written with a unit, as multiples of one, in groups of digits or in parentheses."""
+    changes = [f"'{unit}' as {factor:,g}" for unit, factor in form.multiples]
+    changes += ["'(20.39)' as -20.39"] if form.has_parentheses else []
+    reading = f" with {' and '.join(changes)}" if changes else ""
     parts = [f"'{mark}'" for mark in (form.prefix, form.suffix) if mark]
     found = [f"the unit {' and '.join(parts)}"] if parts else []
     found += [f"digits in groups with '{form.thousands}'"] if form.thousands else []
-    return Note("number_form", f"channel '{name}' is read without {' and '.join(found)}; --channels leaves it out")
+    reading += f" without {' and '.join(found)}" if found else ""
+    return Note("number_form", f"channel '{name}' is read{reading}; --channels leaves it out")

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gmvae_cli.files.cells import MINUS, NumberFormat, grouped_digits, plain
+from gmvae_cli.recognition.multiples import multiples
 
 _CURRENCIES = r"[$\u20AC\u00A3\u00A5\u20B9]|(?:USD|EUR|GBP|JPY|CHF|CNY|INR|SEK|NOK|DKK|PLN|AUD|CAD|BRL)(?=[\s\d])"
 _GROUPS = "'\u2019\u00a0\u202f\u2009_ "  # characters that divide no number, so they group its digits
@@ -29,6 +30,8 @@ _SURE_COMMA, _SURE_POINT = (  # that cannot group digits, by what stands before 
     rf"\d*{mark}(?:\d\d?|\d{{4,}})|(?:|0\d*|\d{{4,}}){mark}\d+|\d{{1,3}}(?:{other}\d{{3}})+{mark}\d+"
     for mark, other in ((",", r"\."), (r"\.", ","))
 )
+_IN_PARENTHESES = re.compile(r"\(\s*([^()+\-]+?)\s*\)")  # a negative number, as accountants write it
+_MOST_UNITS = 5  # that a message lists
 _SHARE = 0.5  # a column with more numbers than that is a channel; other cells are errors
 
 
@@ -85,21 +88,42 @@ def number_form(cells: Sequence[str], form: NumberFormat) -> NumberFormat | None
     Args:
         cells: without missing values. form: what the options say; it is kept, and completed by what is certain.
     """
-    matches = [match for cell in cells if (match := _QUANTITY.fullmatch(cell.strip().strip("\"'")))]
+    bare = [cell.strip().strip("\"'") for cell in cells]
+    negative = [match[1] for cell in bare if (match := _IN_PARENTHESES.fullmatch(cell))]
+    has_parentheses = len(negative) < len(bare) and bool(_quantities(negative))
+    matches = _quantities([_IN_PARENTHESES.sub(r"-\1", cell) for cell in bare] if has_parentheses else bare)
     if len(matches) <= _SHARE * len(cells):
         return None
-    prefix, suffix = (_only([(match[name] or "").strip() for match in matches]) for name in ("prefix", "suffix"))
-    if prefix is None or suffix is None:
+    prefixes, suffixes = (_affixes(matches, name) for name in ("prefix", "suffix"))
+    factors = multiples(suffixes)
+    units = [suffix for suffix in suffixes if suffix]
+    if len(set(prefixes) - {""}) > 1 or (len(units) > 1 and factors is None):
         return None
+    is_multiple = factors is not None and (len(units) > 1 or (len(suffixes) > 1 and factors[units[0]] != 1))
     digits: list[str] = [match["digits"].strip() for match in matches]
-    thousands = form.thousands or _grouping(digits, form.decimal)
-    return replace(form, prefix=prefix, suffix=suffix, thousands=thousands)
+    return replace(
+        form,
+        prefix="".join(prefixes),
+        suffix="" if is_multiple else "".join(units),
+        multiples=tuple(sorted(factors.items())) if is_multiple and factors is not None else (),
+        thousands=form.thousands or _grouping(digits, form.decimal),
+        has_parentheses=has_parentheses,
+    )
 
 
-def _only(affixes: Sequence[str]) -> str | None:
-    """Return the unit that all cells have, or some beside bare numbers; None where they differ."""
-    found = sorted(set(affixes) - {""})
-    return None if len(found) > 1 else "".join(found)
+def different_units(cells: Sequence[str]) -> list[str]:
+    """Return the units, up to a few, of cells most of which are numbers with one; none where there are more."""
+    units = [unit for unit in _affixes(_quantities([cell.strip() for cell in cells]), "suffix") if unit]
+    return units if len(_quantities(cells)) > _SHARE * len(cells) and 1 < len(units) <= _MOST_UNITS else []
+
+
+def _quantities(cells: Sequence[str]) -> list[re.Match[str]]:
+    return [match for cell in cells if (match := _QUANTITY.fullmatch(cell))]
+
+
+def _affixes(matches: Sequence[re.Match[str]], name: str) -> list[str]:
+    """Return the different prefixes or suffixes of numbers, an empty one where some number has none."""
+    return sorted({(match[name] or "").strip() for match in matches})
 
 
 def _grouping(digits: Sequence[str], decimal: str) -> str | None:

@@ -56,7 +56,7 @@ MESSAGES = {
     "repeated_time.csv": "row 3: column 't' repeats '1'; times in a series must differ (--no-time ignores them)",
     "scattered_series.csv": "row 4: series 'a' goes on after another one; --sort puts its rows together",
     "text_in_channel.csv": "row 3: column 'x0' holds 'broken', not a number; an empty cell means missing; "
-    "if this word does, give --na-values broken",
+    "if this text does, give --na-values broken",
     "text_time.csv": "row 1: column 'date' holds 'Monday', neither a number nor a date like 2024-01-31 12:30:00; "
     "--time-format FORMAT reads dates of another form; --no-time takes the rows as they come",
     "thousands_whole.csv": "row 2: column 'x0' holds '1.234', not a number; if '.' groups digits, give --thousands .; "

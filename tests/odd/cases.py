@@ -517,6 +517,26 @@ for name, cells, options in (
     ("quotes behind blanks", [f' "{row % 9}"' for row in range(ROWS)], {}),
 ):
     CASES[f"numbers: {name}"] = measured(cells, expected=Read(), options=options)
+for name, units in (
+    ("thousands and millions", ("K", "M")),
+    ("thousands beside bare numbers", ("", "k")),
+    ("thousands, millions and billions", ("K", "M", "B")),
+    ("bytes", (" B", " kB", " MB")),
+    ("binary bytes", (" MiB", " GiB")),
+    ("binary multiples", ("Ki", "Mi", "Gi")),
+    ("seconds", ("ms", "s", "\u00b5s")),
+    ("volts", ("mV", "V")),
+    ("hertz", (" MHz", " GHz")),
+    ("metres", ("mm", "m", "cm")),
+):
+    CASES[f"numbers: {name}"] = measured(
+        [f"{row % 9 + 1}.5{units[row % len(units)]}" for row in range(ROWS)], expected=Read(notes=("number_form",))
+    )
+for name, cells in (
+    ("negatives in parentheses", [f"({row}.25)" if row % 3 else f"{row}.5" for row in range(ROWS)]),
+    ("negative currency in parentheses", quoted(f"($1,{row + 100}.25)" if row % 3 else "$9.00" for row in range(ROWS))),
+):
+    CASES[f"numbers: {name}"] = measured(cells, expected=Read(notes=("number_form",)))
 CASES |= {
     "numbers: a group that may be a decimal comma": measured(
         quoted(f"{40 + row % 9},000" for row in range(ROWS)),
@@ -598,8 +618,11 @@ CASES |= {
         options={"thousands": "."},
     ),
     "numbers: two units": measured(
-        [f"{row % 9}.5 {'kB' if row % 2 else 'MB'}" for row in range(ROWS)],
+        [f"{row % 9}.5 {'psi' if row % 2 else 'bar'}" for row in range(ROWS)],
         expected=Read(channels=("x",), notes=("unused_columns",)),
+    ),
+    "numbers: in parentheses alone": measured(
+        [f"({row % 9}.5)" for row in range(ROWS)], expected=Read(channels=("x",), notes=("unused_columns",))
     ),
     "numbers: groups with points beside a decimal comma": csv(
         "t;x;y",
@@ -641,6 +664,17 @@ CASES |= {
     ),
     "missing in the time": timed(
         "t", lambda row: "NA" if row == 3 else row, Refused(("row 4", "'NA'", "every row needs a time"))
+    ),
+    "missing in two words": measured(
+        lost(Y, "Bad Input"), expected=Refused(("row 4", "'Bad Input'", '--na-values "Bad Input"'))
+    ),
+    "missing in words with marks": measured(
+        lost(Y, "[-11059] I/O Timeout!"), expected=Refused(("row 4", '--na-values "[-11059] I/O Timeout!"'))
+    ),
+    "missing in words, named": measured(
+        lost(lost(Y, "No Data"), "I/O Timeout", 10),
+        expected=Read(missing=8),
+        options={"na_values": ("No Data", "I/O Timeout")},
     ),
     "a word that is no number": measured(lost(Y, "Bad"), expected=Refused(("row 4", "'Bad'", "not a number"))),
 }
