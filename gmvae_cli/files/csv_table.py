@@ -16,6 +16,7 @@ from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import Note, SeriesError
 from gmvae_cli.files.cells import first_failure, first_true, shorten, spell
 from gmvae_cli.files.inputs import InputFile, TextSource
+from gmvae_cli.recognition.drawn_tables import drawn_table
 from gmvae_cli.recognition.text_layout import footer_bytes, text_layout
 
 CSV_BLOCK_BYTES = 1 << 20
@@ -40,8 +41,14 @@ class CsvTable:
         self.notes: list[Note] = []
         with reading(self.name):
             self._source = TextSource(file, config.encoding, config.comment)
-            head = self._source.head()
-            layout = text_layout(self.name, head, config.delimiter, csv_delimiter(file.path, config), config.skip_rows)
+            head, delimiter = self._source.head(), config.delimiter
+            drawn = None if delimiter is not None else drawn_table(head.split("\n", config.skip_rows)[-1])
+            if drawn is not None:
+                self._source.rewrite(drawn.redraw)
+                head, delimiter = self._source.head(), "\t"
+                sentence = f"the columns of {self.name} are set apart by {drawn.how}; --delimiter names a character"
+                self.notes.append(Note("delimiter", sentence))
+            layout = text_layout(self.name, head, delimiter, csv_delimiter(file.path, config), config.skip_rows)
             below, line = footer_bytes(self._source.tail(), layout.delimiter, layout.names)
         self.delimiter, self._own, self._layout, self._below = layout.delimiter, layout.names, layout, below
         if self._source.encoding_note is not None:

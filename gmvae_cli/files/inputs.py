@@ -11,8 +11,9 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import unquote
@@ -167,11 +168,19 @@ class TextSource:
         self.encoding_note = None if found is None else found.sentence
         encoding = encoding or (found.name if found is not None else "utf-8")
         if comment is not None or encoding.lower().replace("_", "-") not in ("utf-8", "utf8", "utf-8-sig", "ascii"):
-            with self.open() as stream:
-                try:
-                    self._spool = Spool(stream, encoding, comment)
-                except UnicodeDecodeError as error:
-                    raise SeriesError(f"{file.name}: {self._not_text(encoding)}") from error
+            self._copy(encoding, None if comment is None else partial(_comment_lines(comment).sub, ""))
+
+    def rewrite(self, change: Callable[[str], str]) -> None:
+        """Change the text, which is given in portions of whole lines."""
+        self._copy("utf-8", change)
+
+    def _copy(self, encoding: str, change: Callable[[str], str] | None) -> None:
+        with self.open() as stream:
+            try:
+                spool = Spool(stream, encoding, change)
+            except UnicodeDecodeError as error:
+                raise SeriesError(f"{self._file.name}: {self._not_text(encoding)}") from error
+        self._spool = spool
 
     @property
     def nbytes(self) -> int:
@@ -244,12 +253,17 @@ class Spool:
 
     Args:
         source: to copy; None takes standard input. encoding: of its text; None copies the bytes.
-        comment: character that begins lines to leave out.
+        change: of its lines, given in portions of whole ones.
     Raises:
         SeriesError: no temporary file can be made or filled. UnicodeError: bytes that the encoding does not have.
     """
 
-    def __init__(self, source: BinaryIO | None = None, encoding: str | None = None, comment: str | None = None) -> None:
+    def __init__(
+        self,
+        source: BinaryIO | None = None,
+        encoding: str | None = None,
+        change: Callable[[str], str] | None = None,
+    ) -> None:
         try:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115
             weakref.finalize(self, self._file.close)
@@ -257,8 +271,8 @@ class Spool:
                 shutil.copyfileobj(source or sys.stdin.buffer, self._file, _SPOOL_BYTES)
             else:
                 text = io.TextIOWrapper(source or sys.stdin.buffer, encoding, newline="")
-                for portion in _lines(text, comment):
-                    self._file.write(portion.encode())
+                for portion in _portions(text):
+                    self._file.write((portion if change is None else change(portion)).encode())
                 text.detach()  # the caller closes its file
             self._file.flush()
         except OSError as error:
@@ -286,18 +300,19 @@ class Spool:
         return path if os.path.exists(path) else None
 
 
-def _lines(text: io.TextIOWrapper, comment: str | None) -> Iterator[str]:
-    """Yield text in portions of whole lines, without a mark at its start and without lines of comment."""
-    pattern = (
-        None if comment is None else re.compile(rf"^[ \t]*{re.escape(comment)}[^\r\n]*(\r\n|\r|\n|\Z)", re.MULTILINE)
-    )
+def _comment_lines(mark: str) -> re.Pattern[str]:
+    return re.compile(rf"^[ \t]*{re.escape(mark)}[^\r\n]*(\r\n|\r|\n|\Z)", re.MULTILINE)
+
+
+def _portions(text: io.TextIOWrapper) -> Iterator[str]:
+    """Yield text in portions of whole lines, without a mark at its start."""
     waiting = ""
     while portion := text.read(_SPOOL_BYTES):
         portion = waiting + portion
         end = max(portion.rfind("\n"), portion.rfind("\r", 0, -1)) + 1
         portion, waiting = portion[:end], portion[end:]
-        yield (portion if pattern is None else pattern.sub("", portion)).removeprefix("\ufeff")
-    yield waiting if pattern is None else pattern.sub("", waiting)
+        yield portion.removeprefix("\ufeff")
+    yield waiting
 
 
 class _FileView(io.RawIOBase):

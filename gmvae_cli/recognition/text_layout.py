@@ -5,7 +5,7 @@ import io
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from gmvae_cli.errors import Note, SeriesError
@@ -15,7 +15,7 @@ from gmvae_cli.recognition.number_forms import is_number, is_quantity
 _RECORDS = 60  # of the first lines that show the layout
 _DELIMITERS = (";", "\t", ",", "|")  # the likelier ones first
 _FLAGS = {"\t": "$'\\t'"}  # how a shell takes a delimiter; others stand in quotes
-_COMMENTS = ("#", "%", "//", "!")  # that begin lines above a header
+COMMENTS = ("#", "%", "//", "!")  # that begin lines above a header
 _COMPARED_ROWS = 5  # with a first line that may be a row as well
 _FEWEST_VALUES = 3  # of a column, below lines of units
 _MOST_UNITS = 3  # rows below a header that hold units, kinds of values, or names of another level
@@ -111,7 +111,7 @@ class _Table:
         if first == 0 or body < 2 or len(set(widths[first:])) > 1 or len(widths) - first < 2:
             return
         cells, below = self.records[first][0], self.records[first + 1 :]
-        if not _is_header(cells) or not any(map(_is_value, below[-1][0])):
+        if not _is_header(cells) or not any(map(is_value, below[-1][0])):
             return
         lines, header = f"{first} {'line' if first == 1 else 'lines'}", shorten(self.delimiter.join(cells))
         sentence = f"{lines} above the header '{header}' left out; --skip-rows N says where the header stands"
@@ -164,6 +164,12 @@ class _Table:
                 f"if its columns are separated by {_flag(other)}, give --delimiter {_flag(other)}"
             )
         line = shorten(self.delimiter.join(header))
+        words = [cells[0].split() for cells in body if cells]
+        if len(header) == 1 and " " in line and words and all(map(is_value, words[0])) and len(words[0]) > 1:
+            raise SeriesError(
+                f"{self.name}: the header is one column '{line}'; if columns are set apart by blanks, their numbers "
+                "differ from row to row; save it as CSV, or fill empty cells with NA"
+            )
         if all(map(is_number, header)) and not _are_numbered(header, body):
             raise SeriesError(
                 f"{self.name}: the first line holds numbers ('{line}'), not column names; add a header line"
@@ -198,10 +204,10 @@ def _is_footer(line: str, above: str, delimiter: str, names: Sequence[str]) -> b
     cells = next(csv.reader([line], delimiter=delimiter), [""])
     if len(cells) == len(names) and cells[0].strip().lower() in MISSING:  # such as #N/A
         return False
-    if line.startswith(_COMMENTS) or (len(cells) == 1 and not _is_value(line)):
+    if line.startswith(COMMENTS) or (len(cells) == 1 and not is_value(line)):
         return True
     first = above.split(delimiter)[0]
-    return bool(_TOTAL.fullmatch(cells[0].strip())) and (bool(_is_value(first)) or _TOTAL.fullmatch(first) is not None)
+    return bool(_TOTAL.fullmatch(cells[0].strip())) and (bool(is_value(first)) or _TOTAL.fullmatch(first) is not None)
 
 
 def _behind_comments(lines: Sequence[str], start: int) -> tuple[int, tuple[str, str] | None]:
@@ -210,7 +216,7 @@ def _behind_comments(lines: Sequence[str], start: int) -> tuple[int, tuple[str, 
     begin = start
     while begin < len(lines):
         line = lines[begin].strip()
-        mark = next((mark for mark in _COMMENTS if line.startswith(mark)), None)
+        mark = next((mark for mark in COMMENTS if line.startswith(mark)), None)
         if line and mark is None:
             break
         if mark is not None:
@@ -229,7 +235,7 @@ def _is_header_of(comment: str, records: Records, delimiter: str) -> bool:
 
 
 def _delimiter(lines: Sequence[str], usual: str) -> str:
-    """Return the character that separates all of the first lines into the same number of cells.
+    """Return the character that separates the first lines into the same number of cells, or the header into one less.
 
     Where several do, it is the one that leaves more numbers and dates, the usual one before others.
     """
@@ -238,7 +244,8 @@ def _delimiter(lines: Sequence[str], usual: str) -> str:
         records = [cells for cells, _ in _records(lines, candidate)]
         if not records:
             return usual
-        if len(records[0]) > 1 and len({len(cells) for cells in records}) == 1:
+        widths = {len(cells) for cells in records[1:]} or {len(records[0])}
+        if len(records[0]) > 1 and len(widths) == 1 and widths <= {len(records[0]), len(records[0]) + 1}:
             body = [cell for cells in records[1:] for cell in cells]
             even[candidate] = sum(map(_is_measured, body)) / max(len(body), 1)
     return max(even, key=even.__getitem__, default=usual)
@@ -260,7 +267,8 @@ def _records(lines: Sequence[str], delimiter: str) -> Records:
 
 def _units(rows: Records) -> int:
     """Return the number of rows below a header that hold no value, where values stand below them."""
-    count = next((index for index, (cells, _) in enumerate(rows) if not _may_be_units(cells)), len(rows))
+    filled = {index for cells, _ in rows[_MOST_UNITS:] for index, cell in enumerate(cells) if cell.strip()}
+    count = next((index for index, (cells, _) in enumerate(rows) if not _may_be_units(cells, filled)), len(rows))
     if not 0 < count <= _MOST_UNITS or count == len(rows):
         return 0
     below = [cells for cells, _ in rows[count:] if len(cells) == len(rows[count][0])]
@@ -278,8 +286,11 @@ def _holds_values(cells: Sequence[str]) -> bool:
     return len(present) >= _FEWEST_VALUES and all(map(_is_measured, present))
 
 
-def _may_be_units(cells: Sequence[str]) -> bool:
-    return any(map(_is_word, cells)) and not any(map(_is_measured, cells))
+def _may_be_units(cells: Sequence[str], filled: Set[int]) -> bool:
+    """Return whether a row holds words, and values only in columns that are empty below, such as a start and a step."""
+    return any(map(_is_word, cells)) and not any(
+        index in filled and _is_measured(cell) for index, cell in enumerate(cells)
+    )
 
 
 def _bare(cell: str) -> str:
@@ -288,17 +299,18 @@ def _bare(cell: str) -> str:
     return name[1:-1] if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'" else name
 
 
-def _is_value(cell: object) -> bool:
+def is_value(cell: object) -> bool:
+    """Return whether a cell is a number or a date."""
     text = str(cell)
     return is_number(text) or _STAMP.fullmatch(text) is not None
 
 
 def _is_measured(cell: str) -> bool:
-    return _is_value(cell) or is_quantity(cell)
+    return is_value(cell) or is_quantity(cell)
 
 
 def _is_word(cell: str) -> bool:
-    return bool(cell.strip()) and not _is_value(cell)
+    return bool(cell.strip()) and not is_value(cell)
 
 
 def _is_missing(cell: str) -> bool:
@@ -307,7 +319,7 @@ def _is_missing(cell: str) -> bool:
 
 
 def _is_header(cells: Sequence[str]) -> bool:
-    return not any(map(_is_value, cells)) and any(cell.strip() for cell in cells)
+    return not any(map(is_value, cells)) and any(cell.strip() for cell in cells)
 
 
 def _are_numbered(header: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
@@ -338,7 +350,7 @@ def _kind(cell: str) -> str:
 
 def _are_row_names(cells: Sequence[str]) -> bool:
     """Return whether first cells, for which the header has no name, are names or numbers of rows."""
-    if not any(map(_is_value, cells)):
+    if not any(map(is_value, cells)):
         return True
     return cells[0].isdigit() and cells == [str(int(cells[0]) + row) for row in range(len(cells))]
 

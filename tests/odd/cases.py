@@ -1071,6 +1071,100 @@ CASES |= {
         encoding="cp1252",
         expected=Refused(("line 2", "not UTF-8")),
     ),
+    "layout: a database's answer": csv(
+        " t  |   x    | y \n----+--------+---",
+        *PLAIN[1:],
+        delimiter=" | ",
+        below=f"({ROWS} rows)\n\n",
+        expected=Read(notes=("delimiter", "lines_below")),
+    ),
+    "layout: a database's answer with missing values": csv(
+        " when | x | y\n-----+---+---",
+        lambda row: f" {minutes(row)}",
+        X,
+        lost(Y, " "),
+        delimiter=" | ",
+        expected=Read(time="when", step=60, missing=5, notes=("delimiter",)),
+    ),
+    "layout: a frame of rules": csv(
+        "+---+---+---+\n| t | x | y |\n+---+---+---+",
+        lambda row: f"| {row}",
+        X,
+        lambda row: f"{Y[row]} |",
+        delimiter=" | ",
+        below="+---+---+---+\n",
+        expected=Read(notes=("delimiter",)),
+    ),
+    "layout: Markdown": csv(
+        "| t | x °C | y |\n|---|:-:|--:|",
+        lambda row: f"|{row}",
+        X,
+        lambda row: f"{Y[row]}|",
+        delimiter="|",
+        expected=Read(channels=("x °C", "y"), notes=("delimiter",)),
+    ),
+    "layout: bars without rules": Case(SEMI.replace(";", " | ").encode(), Read(notes=("delimiter",))),
+    "layout: aligned by blanks": csv(
+        "   t      x      y",
+        *([f"{value:7}" for value in column] for column in PLAIN[1:]),
+        delimiter="",
+        expected=Read(notes=("delimiter",)),
+    ),
+    "layout: aligned by blanks, row numbers and dates": csv(
+        "                  when      x      y",
+        lambda row: f"{row:2d} {minutes(row)}",
+        *([f"{value:7}" for value in column] for column in (X, Y)),
+        delimiter="",
+        expected=Read(time="when", step=60, notes=("delimiter", "unnamed_column")),
+    ),
+    "layout: aligned by blanks, date and clock": csv(
+        "date clock x y", minutes, X, Y, delimiter=" ", expected=Read(time="date,clock", step=60, notes=("delimiter",))
+    ),
+    "layout: aligned by blanks, a header in a comment": csv(
+        "# made by a program\n# t x y", *PLAIN[1:], delimiter="  ", expected=Read(notes=("delimiter", "header"))
+    ),
+    "layout: aligned by blanks, decimal commas": csv(
+        "t x y",
+        *([f"{value}".replace(".", ",") for value in column] for column in PLAIN[1:]),
+        delimiter=" ",
+        expected=Read(notes=("delimiter", "decimal")),
+    ),
+    "layout: aligned by blanks, empty cells": csv(
+        "t x y", range(ROWS), X, lost(Y, ""), delimiter=" ", expected=Refused(("set apart by blanks", "CSV", "NA"))
+    ),
+    "layout: aligned by blanks, no header": csv(
+        None, *PLAIN[1:], delimiter="  ", expected=Refused(("first line holds numbers", "add a header line"))
+    ),
+    "layout: a table of R": csv(
+        '"t" "x" "y 1"',
+        lambda row: f'"{row + 1}" {row}',
+        X,
+        lost(Y, "NA"),
+        delimiter=" ",
+        expected=Read(channels=("x", "y 1"), missing=5, notes=("delimiter", "unnamed_column")),
+    ),
+    "layout: a table of R with tabs": csv(
+        '"t"\t"x"\t"y"',
+        lambda row: f'"{row + 1}"\t{row}',
+        X,
+        Y,
+        delimiter="\t",
+        expected=Read(notes=("delimiter", "unnamed_column")),
+    ),
+    "layout: an oscilloscope's start and step": csv(
+        "X,CH1,CH2,Start,Increment,\nSequence,VOLT,VOLT,0.0,2e-6,",
+        range(ROWS),
+        X,
+        lambda row: f"{Y[row]},,,",
+        expected=Read(time="X", channels=("CH1", "CH2"), notes=("units_row", "empty_column")),
+    ),
+    "layout: an oscilloscope's units": csv(
+        "x-axis,1,2\nsecond,Volt,Volt",
+        lambda row: f"{row * 2e-6:.6e}",
+        X,
+        Y,
+        expected=Read(time="x-axis", channels=("1", "2"), notes=("units_row",)),
+    ),
     "layout: blanks after commas": csv("t, x, y", *PLAIN[1:], delimiter=", ", expected=Read()),
     "layout: blanks and quotes": csv(
         '"t", "x", "y"', *(quoted(map(str, column)) for column in PLAIN[1:]), delimiter=", ", expected=Read()
