@@ -51,7 +51,7 @@ def recognised_encoding(head: bytes) -> Encoding | None:
         return None
     example = next(word for word in _SEPARATORS.split(text) if not word.isascii())
     sentence = (
-        f"is no UTF-8, so it is read as Windows-1252, with '{example[:_SHOWN_LETTERS]}'; --encoding names another"
+        f"is not UTF-8, so it is read as Windows-1252, with '{example[:_SHOWN_LETTERS]}'; --encoding names another"
     )
     return Encoding("windows-1252", sentence)
 

@@ -239,16 +239,22 @@ def _delimiter(lines: Sequence[str], usual: str) -> str:
 
     Where several do, it is the one that leaves more numbers and dates, the usual one before others.
     """
-    even: dict[str, float] = {}
+    even: dict[str, list[list[str]]] = {}
     for candidate in dict.fromkeys((usual, *_DELIMITERS)):
         records = [cells for cells, _ in _records(lines, candidate)]
         if not records:
             return usual
         widths = {len(cells) for cells in records[1:]} or {len(records[0])}
         if len(records[0]) > 1 and len(widths) == 1 and widths <= {len(records[0]), len(records[0]) + 1}:
-            body = [cell for cells in records[1:] for cell in cells]
-            even[candidate] = sum(map(_is_measured, body)) / max(len(body), 1)
-    return max(even, key=even.__getitem__, default=usual)
+            even[candidate] = records
+    if len(even) < 2:
+        return next(iter(even), usual)
+    return max(even, key=lambda candidate: _share_of_values(even[candidate][1:]))
+
+
+def _share_of_values(rows: Sequence[Sequence[str]]) -> float:
+    cells = [cell for row in rows for cell in row]
+    return sum(map(_is_measured, cells)) / max(len(cells), 1)
 
 
 def _records(lines: Sequence[str], delimiter: str) -> Records:

@@ -1165,6 +1165,14 @@ CASES |= {
         Y,
         expected=Read(time="x-axis", channels=("1", "2"), notes=("units_row",)),
     ),
+    "layout: long cells, in which a careless pattern goes back and forth for minutes": csv(
+        "t,x °C,y,note,code",
+        *PLAIN[1:],
+        lambda row: f"5{' ' * 8000}5x" if row == 3 else "+" + " " * 20,
+        lambda row: f"{'5' * 8000}x5" if row == 5 else "a" * 2000,
+        encoding="cp1252",
+        expected=Read(channels=("x °C", "y")),
+    ),
     "layout: blanks after commas": csv("t, x, y", *PLAIN[1:], delimiter=", ", expected=Read()),
     "layout: blanks and quotes": csv(
         '"t", "x", "y"', *(quoted(map(str, column)) for column in PLAIN[1:]), delimiter=", ", expected=Read()
