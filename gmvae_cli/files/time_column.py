@@ -21,15 +21,8 @@ from gmvae_cli.files.cells import (
     spell,
     unquoted,
 )
-from gmvae_cli.recognition.time_forms import (
-    CLOCK,
-    chosen_form,
-    forms_of,
-    parse,
-    with_beginnings,
-    with_english_months,
-    with_offsets,
-)
+from gmvae_cli.recognition.time_forms import CLOCK, chosen_form, forms_of, parse
+from gmvae_cli.recognition.time_spellings import with_beginnings, with_offsets, with_usual_marks
 
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # in a second
 _TEXT_TYPES = (
@@ -135,7 +128,7 @@ class TimeReader:
             return parsed
         text = pc.utf8_trim_whitespace(column)
         parsed = self._parse_trimmed(text)
-        for rewrite in (with_beginnings, _with_offsets, with_english_months):
+        for rewrite in (with_beginnings, _with_offsets, with_usual_marks):
             before = text
             if parsed is None and not text.null_count and not (text := rewrite(before)).equals(before):
                 parsed = self._parse_trimmed(text)
@@ -287,7 +280,8 @@ def _find_failure(column: Any, reader: TimeReader) -> tuple[int, str]:
         trial.read(column[:row])
     if trial.time_form is not None:
         before = ", which the cells before it have" if reader.time_form is None or row else ""
-        return row, f"not a date of the form {trial.time_form}{before}"
+        hint = "; --time-format FORMAT reads another form" if reader.time_form is None else ""
+        return row, f"not a date of the form {trial.time_form}{before}{hint}"
     if pa.types.is_unsigned_integer(column.type):
         return row, "beyond 2^63, as no time is"
     return row, "neither a number nor a date like 2024-01-31 12:30:00; --time-format FORMAT reads dates of another form"

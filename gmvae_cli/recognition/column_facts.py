@@ -22,7 +22,8 @@ HEAD_ROWS = 2000  # that decide what a column is
 _NUMBER = rf"^\s*{NUMBER}\s*$|^\s*[+-]?(?i:nan|inf|infinity)\s*$"
 _NUMERIC_SHARE = 0.5  # a column of text with more numbers than that among its cells is one of numbers
 _SAMPLED_CELLS = 500  # in which units and groups of digits are looked for
-_DATE = re.compile(r".*\d.*[-/.: TW年년]\w.*|\w{3,9}[ .-]\w.*\d", re.DOTALL)  # worth the time of trying to read a date
+# worth the time of trying to read a date
+_DATE = re.compile(r".*\d.*[-/.: TWQMh年년]\w.*|\w{3,9}[ .-]\w.*\d", re.DOTALL)
 _EXACT = 2.0**53  # up to here every whole number is a double
 _FEW = 3  # values that are so many times fewer than rows tell things apart
 

@@ -13,10 +13,12 @@ from gmvae_cli.errors import Note, SeriesError
 from gmvae_cli.recognition import names
 from gmvae_cli.recognition.column_facts import ColumnFacts
 from gmvae_cli.recognition.counters import counts_rows, is_even, is_ramp
-from gmvae_cli.recognition.time_forms import CLOCK, MONTH, WEEK, date_form, parse, with_beginnings
+from gmvae_cli.recognition.time_forms import CLOCK, MONTH, WEEK, date_form, parse
+from gmvae_cli.recognition.time_spellings import with_beginnings
 
 _COMPACT_CLOCK = r"^\s*\d{6}(\.\d*)?\s*$"  # 080000.00
-_LIKE_TIMES = r"\d:\d|\d\D+\d+\D+\d|\d\W+\pL{3,}\W+\d\d"  # text that a message about times can quote
+# text that a message about times can quote
+_LIKE_TIMES = r"\d[:h]\d|\d\D+\d+\D+\d|\d\W+\pL{3,}\W+\d\d|\d{9}|^(\d{4}\W\d{1,2}|\d{1,2}\W\d{4})$"
 _HALF_DAY = 43200.0
 _MONTHS = r"^\d{4}\.(0[1-9]|1[0-2]|1)$"
 _DISTINCT = 0.9  # of the rows have cells of their own, where nearly all differ
@@ -177,7 +179,7 @@ def _is_ramp(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
 def _is_unread_clock(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
     """Return whether text under the name of a clock may be times of an unknown form, which a message has to quote."""
     column = facts[name]
-    is_named = names.is_clock(name) and not (names.is_identity(name) or names.is_group(name))
+    is_named = (names.is_clock(name) or names.is_week(name)) and not (names.is_identity(name) or names.is_group(name))
     return is_named and column.kind == "text" and _follows(column, _LIKE_TIMES) and _is_distinct(column)
 
 

@@ -24,18 +24,19 @@ ELAPSED = "elapsed"  # 0 days 00:01:00, 27:15:00
 
 _EXCEL_EPOCH_DAYS = 25569  # from 1899-12-30 to 1970-01-01
 _HALF_DAY = re.compile(r"(.*\d)(\s*)[ap]m", re.IGNORECASE | re.DOTALL)  # 1:05 PM
+_SPANISH_HALF_DAY = re.compile(r"\d\s*[ap]\.\s?m\.?$", re.IGNORECASE)
 _CLOCKS = tuple(f"{gap}%H:%M{end}" for gap in (" ", "T", "_") for end in ("", ":%S", ":%S.%f"))
 _DAYS = ("%d-%b-%y", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%y/%m/%d", "%y-%m-%d", "%Y-%m-%d", "%Y/%j", "%Y-%j")
 # formats that pandas does not guess
 _FORMATS = (
-    *("%Y/%m", "%m/%Y", "%m.%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y"),
+    *("%YM%m", "%Y/%m", "%m/%Y", "%m.%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y"),
     *(day + clock for day in _DAYS for clock in ("", *_CLOCKS)),
     *("%Y%m%d_%H%M%S", "%Y-%m-%d_%H-%M-%S", "%Y-%m-%dT%H-%M-%S", "%Y:%m:%d %H:%M:%S", "%d/%b/%Y:%H:%M:%S %z"),
     *("%Y%m%d-%H%M%S", "%Y%m%d %H%M%S", "%Y%m%d %H%M%S.%f", "%Y%m%d %H%M", "%Y-%m-%d %H%M"),
 )
 _WORDS = {
-    WEEK: re.compile(r"\d{4}-?W\d{1,2}(-?[1-7])?"),
-    QUARTER: re.compile(r"\d{4}[- .]?Q[1-4]|Q[1-4][- .]?\d{4}", re.IGNORECASE),
+    WEEK: re.compile(r"\d{4}[-/ ]?(W|KW ?)\d{1,2}(-?[1-7])?|(W|KW ?)\d{1,2}[-/ ]\d{4}", re.IGNORECASE),
+    QUARTER: re.compile(r"\d{4}[-/ .]?Q[1-4]|(Q[1-4]|[1-4]Q)[-/ .]?\d{4}", re.IGNORECASE),
     CLOCK: re.compile(r"([01]?\d|2[0-4]):[0-5]\d(:[0-5]\d([.,]\d+)?)?(\s*[ap]m)?", re.IGNORECASE),
     ELAPSED: re.compile(
         r"-?\d+ days?,? .*|\d+:[0-5]\d:[0-5]\d([.,]\d+)?|\d+:[0-5]\d[.,]\d+|P\d*D?T.*"
@@ -43,38 +44,6 @@ _WORDS = {
         re.IGNORECASE,
     ),
 }
-# abbreviations of time zones that mean one thing; from the names that RFC 5322 and the time zone database give
-_ZONES = {
-    **dict.fromkeys(("UTC", "GMT", "WET", "UT", "Z"), "+00:00"),
-    **dict.fromkeys(("CET", "MEZ", "WEST"), "+01:00"),
-    **dict.fromkeys(("CEST", "MESZ", "EET"), "+02:00"),
-    **dict.fromkeys(("EEST", "MSK"), "+03:00"),
-    **{"EST": "-05:00", "EDT": "-04:00", "CST": "-06:00", "CDT": "-05:00"},
-    **{"MST": "-07:00", "MDT": "-06:00", "PST": "-08:00", "PDT": "-07:00"},
-    **{"JST": "+09:00", "AEST": "+10:00", "AEDT": "+11:00", "NZST": "+12:00", "NZDT": "+13:00"},
-}
-# in full and cut, as German, French, Spanish, Italian, Portuguese and Dutch have them
-_MONTHS = {
-    "Jan": "januar jänner jan janvier janv enero ene gennaio gen janeiro januari",
-    "Feb": "februar feber feb février févr fevrier febrero febbraio fevereiro fev februari",
-    "Mar": "märz mär maerz mrz mars marzo mar março maart mrt",
-    "Apr": "april apr avril avr abril abr aprile",
-    "May": "mai mayo may maggio mag maio mei",
-    "Jun": "juni jun juin junio giugno giu junho",
-    "Jul": "juli jul juillet juil julio luglio lug julho",
-    "Aug": "august aug août aout agosto ago augustus",
-    "Sep": "september sept sep septembre septiembre settembre set setembro",
-    "Oct": "oktober okt octobre oct octubre ottobre ott outubro out",
-    "Nov": "november nov novembre noviembre novembro",
-    "Dec": "dezember dez décembre decembre déc diciembre dic dicembre dezembro december dec",
-}
-_EAST_ASIAN = {
-    r"(\d+)\s*[年년]\s*(\d+)\s*[月월]\s*(\d+)\s*[日일]\s*": r"\1-\2-\3 ",
-    r"(\d+)\s*[年년]\s*(\d+)\s*[月월]": r"\1-\2",
-    r"(\d+)\s*[時时点시]\s*(\d+)\s*[分분]\s*(\d+)\s*[秒초]": r"\1:\2:\3",
-    r"(\d+)\s*[時时点시]\s*(\d+)\s*[分분]": r"\1:\2",
-}
-RANGE = r"^(.*?\d\D+\d.*?)\s+(?:-|–|to|bis|au)\s+(.*)$"  # 04.03.2024 08:00 - 04.03.2024 09:00
 _DIGITS = {  # digits of whole numbers that are dates -> the format
     6: ("%Y%m", WEEK),
     7: ("%Y%j",),
@@ -84,6 +53,7 @@ _DIGITS = {  # digits of whole numbers that are dates -> the format
     14: ("%Y%m%d%H%M%S",),
 }
 _EPOCH_YEARS = 1990, 2100  # of stamps that are taken for seconds, ms, us or ns since 1970
+_NANOSECONDS_SINCE = 1995  # a year before which nobody has counted them
 _DATE_YEARS = 1700, 2200  # of whole numbers that are taken for dates
 
 
@@ -124,6 +94,8 @@ def guess_date_formats(cell: str) -> list[str]:
     """
     from pandas.tseries.api import guess_datetime_format  # not above: loading it takes 0.2 s of CPU
 
+    if _SPANISH_HALF_DAY.search(cell):  # which the guess would take for mere letters
+        return []
     stem, end = _without_half_day(cell)
     formats: list[str] = []
     for day_first in (False, True):
@@ -169,6 +141,8 @@ def date_form(
                 return form
     for form, ticks in UNIX.items():
         first, last = (_seconds(year) * ticks for year in _EPOCH_YEARS)
+        if form == "unix-ns":  # smaller ones are ticks of 100 ns since the year 1
+            first = _seconds(_NANOSECONDS_SINCE) * ticks
         if first <= low and high <= last:
             return form
     fractional = bool((values % 1).any())
@@ -195,40 +169,6 @@ def _fits(cell: str, date_format: str) -> bool:
     return "%j" not in date_format or re.match(r"\d{4}.\d{3}(\D|$)", cell) is not None  # 2024-064, but not 2024-06
 
 
-def with_offsets(text: Any) -> Any:
-    """Return text with the abbreviations of time zones at the end of cells turned into offsets from UTC."""
-    for zone, offset in _ZONES.items():
-        text = pc.replace_substring_regex(text, rf"(\d)\s*\(?{zone}\)?$", rf"\1{offset}")
-    return pc.replace_substring_regex(text, r"(:\d\d),(\d+)", r"\1.\2")
-
-
-def with_beginnings(text: Any) -> Any:
-    """Return text with ranges of times turned into their beginnings: 08:00 of 08:00 - 09:00."""
-    text = pc.replace_substring_regex(text, r"^(\S+T\S+)/(\S+T\S+)$", r"\1 - \2")
-    if not pc.all(pc.match_substring_regex(text, RANGE)).as_py():
-        return text
-    shapes = pc.replace_substring_regex(pc.replace_substring_regex(text, r"\d+", "9"), r"\pL+", "a")
-    for shape in pc.unique(shapes).to_pylist():
-        halves = re.fullmatch(r"(.*?9[^9]+9.*?)\s+[-–a]\s+(.*)", shape)
-        if halves is None or not (halves[1] == halves[2] or halves[1].endswith(f"9 {halves[2]}")):
-            return text  # a date and its clock, or the parts of a date, are no range
-    return pc.replace_substring_regex(text, RANGE, r"\1")
-
-
-def with_english_months(text: Any) -> Any:
-    """Return text with the months of other languages in English, cut to three letters; a weekday in front is left out.
-
-    Dates with the characters for year, month, day, hour and minute get the usual marks.
-    """
-    for pattern, marked in _EAST_ASIAN.items():
-        text = pc.utf8_trim_whitespace(pc.replace_substring_regex(text, pattern, marked))
-    text = pc.replace_substring_regex(text, r"^\pL+\.?,?\s+(\d)", r"\1")
-    for month, names in _MONTHS.items():
-        text = pc.replace_substring_regex(text, rf"(?i)\b(?:{names.replace(' ', '|')})\b", month)
-    text = pc.replace_substring_regex(text, r"([A-Z][a-z]{2})\.(\s|$)", r"\1\2")
-    return pc.replace_substring_regex(text, r"(\d|[A-Z][a-z]{2})\s+del?\s+", r"\1 ")
-
-
 def parse(column: Any, form: str) -> Any | None:
     """Parse a column of text or numbers as times of one form.
 
@@ -251,12 +191,13 @@ def parse(column: Any, form: str) -> Any | None:
 
 def _parse_text(text: Any, form: str) -> Any | None:
     if form == WEEK:
-        text = pc.replace_substring_regex(text, r"^(\d{4})(?:-?W(\d{1,2})|(\d{2}))$", r"\1-W\2\3-1")
+        text = pc.replace_substring_regex(text, r"(?i)^(?:K?W)? ?(\d{1,2})[-/ ](\d{4})$", r"\2-W\1")
+        text = pc.replace_substring_regex(text, r"(?i)^(\d{4})[-/ ]?(?:K?W)? ?(\d{1,2})$", r"\1-W\2-1")
         return parse_dates(pc.replace_substring_regex(text, r"^(\d{4})W(\d{2})-?(\d)$", r"\1-W\2-\3"), "%G-W%V-%u")
     if form == QUARTER:  # by its first month
-        text = pc.replace_substring_regex(text, r"(?i)^Q(\d)[- .]?(\d{4})$", r"\2-Q\1")
+        text = pc.replace_substring_regex(text, r"(?i)^Q?(\d)Q?[-/ .]?(\d{4})$", r"\2-Q\1")
         for quarter in range(1, 5):
-            text = pc.replace_substring_regex(text, rf"(?i)^(\d{{4}})[- .]?Q{quarter}$", rf"\1-{3 * quarter - 2:02d}")
+            text = pc.replace_substring_regex(text, rf"(?i)^(\d{{4}})[-/ .]?Q{quarter}$", rf"\1-{3 * quarter - 2:02d}")
         return parse_dates(text, "%Y-%m")
     if form == MONTH:
         text = pc.replace_substring_regex(text, r"^(\d{4})\.1$", r"\1.10")

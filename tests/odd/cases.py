@@ -823,6 +823,62 @@ CASES |= {
             ("%b %d %Y %H:%M", " to %b %d %Y %H:%M"),
         )
     },
+    **{
+        f"time as spelled {START.strftime(form)}": csv(
+            "x,when,y",
+            X,
+            [f'"{cell}"' for cell in map(stamped(form), range(ROWS))],
+            Y,
+            expected=Read(time="when", step=MINUTE, unit="seconds"),
+        )
+        for form in (
+            "[%Y-%m-%d %H:%M:%S]",
+            "%d.%m.%Y, %H:%M Uhr",
+            "%-d %b %Y à %Hh%M",
+            "%H:%M:%S:000",
+            "%Y-%m-%d %H.%M.%S",
+            "%d.%m.%Y %H.%M",
+        )
+    },
+    **{
+        f"time in half days of Spanish '{morning}'": csv(
+            "Fecha,x,y",
+            lambda row, ends=(morning, evening): (
+                f"{START + dt.timedelta(hours=row):%d-%m-%Y %I:%M} {ends[(8 + row) % 24 > 11]}"
+            ),
+            X,
+            Y,
+            expected=Read(time="Fecha", step=HOUR, unit="seconds"),
+        )
+        for morning, evening in (("a. m.", "p. m."), ("a.m.", "p.m."))
+    },
+    **{
+        f"time of weeks and quarters {cell(0)}": csv(
+            "x,when,y", X, cell, Y, expected=Read(time="when", step=step, unit="seconds", holes=0)
+        )
+        for cell, step in (
+            (lambda row: f"KW{row + 1}/2024", 7 * DAY),
+            (lambda row: f"2024-KW{row + 1:02d}", 7 * DAY),
+            (lambda row: f"{2000 + row // 4}/Q{row % 4 + 1}", None),
+            (lambda row: f"{row % 4 + 1}Q{2000 + row // 4}", None),
+            (lambda row: f"{2000 + row // 12}M{row % 12 + 1:02d}", None),
+        )
+    },
+    "weeks that look like months": timed(
+        "week", lambda row: f"2024-{row + 1:02d}", Refused(("row 13", "'2024-13'", "--time-format"))
+    ),
+    "weeks that look like months, by the option": timed(
+        "week", lambda row: f"2024-{row + 1:02d}", Read(time="week", step=7 * DAY), time="week", time_format="week"
+    ),
+    "weeks in front of a year": timed(
+        "Woche", lambda row: f"{row + 1}/2024", Refused(("row 13", "'13/2024'", "--time-format"))
+    ),
+    "weeks in front of a year, by the option": timed(
+        "Woche", lambda row: f"{row + 1}/2024", Read(time="Woche", step=7 * DAY), time_format="week"
+    ),
+    "ticks since the year 1": timed(
+        "Timestamp", lambda row: 638450208000000000 + 600000000 * row, Read(time="Timestamp", unit="units", step=6e8)
+    ),
     "time that is no range": timed("when", stamped("%d.%m.%Y - %H:%M"), Read(time="when", step=MINUTE)),
     "time of a logger with half days": csv(
         '"Date Time, GMT+01:00",x,y',
