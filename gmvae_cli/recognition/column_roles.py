@@ -13,8 +13,17 @@ from gmvae_cli.files.csv_table import CsvTable
 from gmvae_cli.files.table_reader import TypedTable
 from gmvae_cli.files.time_column import TimeReader
 from gmvae_cli.recognition import names
-from gmvae_cli.recognition.column_facts import HEAD_ROWS, ColumnFacts, comes_in_turn, facts_of
-from gmvae_cli.recognition.counters import RAMP_ROWS, counts, counts_rows, cycle, is_ramp
+from gmvae_cli.recognition.column_facts import (
+    HEAD_ROWS,
+    RAMP_ROWS,
+    ColumnFacts,
+    comes_in_turn,
+    counts,
+    counts_rows,
+    cycle,
+    facts_of,
+    is_ramp,
+)
 from gmvae_cli.recognition.number_forms import decimal_mark
 from gmvae_cli.recognition.time_choice import calendar_columns, choose_time, form_of_time, is_measured
 

@@ -11,8 +11,7 @@ from gmvae_cli.config import SeriesConfig
 from gmvae_cli.data.steps import HOLE
 from gmvae_cli.errors import Note, SeriesError
 from gmvae_cli.recognition import names
-from gmvae_cli.recognition.column_facts import ColumnFacts
-from gmvae_cli.recognition.counters import counts_rows, is_even, is_ramp
+from gmvae_cli.recognition.column_facts import ColumnFacts, counts_rows, is_even, is_ramp
 from gmvae_cli.recognition.time_forms import CLOCK, MONTH, WEEK, date_form, parse
 from gmvae_cli.recognition.time_spellings import with_beginnings
 
@@ -24,6 +23,7 @@ _MONTHS = r"^\d{4}\.(0[1-9]|1[0-2]|1)$"
 _DISTINCT = 0.9  # of the rows have cells of their own, where nearly all differ
 _CLOCK_PARTS = ("hour", "minute", "second")
 _CALENDARS = ("year", "month", "day", *_CLOCK_PARTS), ("year", "day of the year", *_CLOCK_PARTS)
+_UNSURE = (CLOCK, WEEK)  # forms of numbers that few rows may not show, so that an earlier file's holds
 _SHOWN = {MONTH: "dates of the form YYYY.MM", WEEK: "weeks (YYYYWW)", CLOCK: "clock times (hhmmss)"}
 _OFTEN = 0.2  # of the steps are falls, and as many rises, in what is measured
 _RAMP_ROWS = 10  # that ascend, dates in any column or numbers evenly in the first, before they are times by any name
@@ -209,6 +209,9 @@ def form_of_time(name: str, column: ColumnFacts, config: SeriesConfig, notes: li
         sentence = f"the cells of column '{name}' are ranges of times, of which the beginnings are taken"
         notes.append(Note("time_format", f"{sentence}; --no-time takes the rows as they come"))
     form = _form_of_numbers(name, column) if column.kind == "numbers" else None
+    usual = config.usual_time_format
+    if form != usual and usual in _UNSURE and column.kind == "numbers" and parse(column.cells, usual) is not None:
+        form = usual
     if form is not None:
         shown = _SHOWN.get(form, f"dates ({form})")
         sentence = f"the numbers of column '{name}' are read as {shown}; --time-format number takes them as numbers"

@@ -27,7 +27,7 @@ MESSAGES = {
     "backwards_time.csv": "row 3: column 't' goes back from '2' to '1'; --sort sorts, --no-time ignores times",
     "blank_lines_only.csv": "is empty; expected a header line and rows",
     "changing_date_format.csv": "row 3: column 'date' holds '02/02/2024', not a date of the form %d.%m.%Y, which the "
-    "cells before it have; --no-time takes the rows as they come",
+    "cells before it have; --time-format FORMAT reads another form; --no-time takes the rows as they come",
     "changing_time.csv": "row 3: column 'date' holds '3', neither a number nor a date like 2024-01-31 12:30:00; "
     "--time-format FORMAT reads dates of another form; --no-time takes the rows as they come",
     "constant.csv": "no channel varies (x0); a model needs one that does",

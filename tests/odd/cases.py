@@ -773,6 +773,15 @@ CASES |= {
     "clock of a receiver without a need of one": timed(
         "time", lambda row: 123400 + row, Read(time="time", unit="units", step=1)
     ),
+    "clock of a receiver as in an earlier file": timed(
+        "time",
+        lambda row: 123400 + row,
+        Read(time="time", unit="seconds", step=1, notes=("time_format",)),
+        usual_time_format="clock",
+    ),
+    "numbers that are no clock as in an earlier file": timed(
+        "time", lambda row: 123400 + 3 * row, Read(time="time", unit="units", step=3), usual_time_format="clock"
+    ),
     "date and clock of a receiver": csv(
         "date,time,x,y",
         stamped("%Y%m%d"),
