@@ -246,6 +246,8 @@ def _invalid_content(message: str, header_lines: int, header: str) -> str:
         row, expected, actual = map(int, wrong_length.groups()[:3])
         row, line = row - header_lines, wrong_length[4] or ""
         sentence = f"row {row}: {actual} cells, but the header names {expected} columns; "
+        if expected == 1 and re.fullmatch(r"\s*[+-]?\d*,\d+\s*", line):
+            return f"{sentence}if '{line.strip()}' is a number with a decimal comma, give --decimal ,"
         if re.match(r"\W", line) and line[0] not in "\"'+-.,;\t":
             return f"{sentence}if '{shorten(line)}' is a comment, give --comment '{line[0]}'"
         if line.count('"') % 2:

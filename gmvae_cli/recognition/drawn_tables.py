@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from gmvae_cli.files.cells import MISSING
+from gmvae_cli.recognition.number_forms import is_quantity
 from gmvae_cli.recognition.text_layout import COMMENTS, is_value
 
 _LINES = 60  # of the first ones that show the columns
@@ -43,7 +44,7 @@ def drawn_table(text: str) -> DrawnTable | None:
     if rules and any(mark in rules[0] for mark in "|+"):
         has_outer_bars = any(line.lstrip().startswith("|") for line in lines if line not in rules)
         drawn = [DrawnTable("bars and rules", partial(_without_bars, has_outer_bars=has_outer_bars))]
-    elif any(map(_OTHER_SEPARATORS.search, lines)):
+    elif any(map(_OTHER_SEPARATORS.search, lines)) or all(map(is_quantity, lines[1:])):  # 12 345 is one number
         return None
     else:
         drawn = [DrawnTable("blanks", partial(_without_blanks, blanks=blanks)) for blanks in _BLANKS]

@@ -164,8 +164,8 @@ class _Table:
                 f"if its columns are separated by {_flag(other)}, give --delimiter {_flag(other)}"
             )
         line = shorten(self.delimiter.join(header))
-        words = [cells[0].split() for cells in body if cells]
-        if len(header) == 1 and " " in line and words and all(map(is_value, words[0])) and len(words[0]) > 1:
+        row = body[0][0] if body and len(header) == 1 and len(header[0].split()) > 1 else ""
+        if len(row.split()) > 1 and all(map(is_value, row.split())) and not is_quantity(row):
             raise SeriesError(
                 f"{self.name}: the header is one column '{line}'; if columns are set apart by blanks, their numbers "
                 "differ from row to row; save it as CSV, or fill empty cells with NA"

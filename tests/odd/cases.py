@@ -1200,6 +1200,18 @@ CASES |= {
     "layout: aligned by blanks, no header": csv(
         None, *PLAIN[1:], delimiter="  ", expected=Refused(("first line holds numbers", "add a header line"))
     ),
+    "layout: one column of decimal commas": csv(
+        "x", [f"{row % 9 + 1},25" for row in range(ROWS)], expected=Refused(("row 1", "1,25", "--decimal ,"))
+    ),
+    "layout: one column of decimal commas, named": csv(
+        "x",
+        [f"{row % 9 + 1},25" for row in range(ROWS)],
+        expected=Read(time=None, channels=("x",)),
+        options={"decimal": ","},
+    ),
+    "layout: one column of groups with blanks": csv(
+        "my value", [f"{row % 9 + 1} 250" for row in range(ROWS)], expected=Read(time=None, channels=("my value",))
+    ),
     "layout: a table of R": csv(
         '"t" "x" "y 1"',
         lambda row: f'"{row + 1}" {row}',

@@ -66,8 +66,12 @@ def files(draw):
     sink = io.StringIO()
     sink.write(draw(st.sampled_from(["", "# written by a test\n"])))
     csv.writer(sink, delimiter=delimiter, lineterminator=draw(st.sampled_from(["\n", "\r\n"]))).writerows(lines)
-    options = {"decimal": draw(st.sampled_from([None, decimal])), "delimiter": draw(st.sampled_from([None, delimiter]))}
-    if encoding == "cp1252":
+    is_seen = len(order) > 1  # where no delimiter is, nothing says that the comma is none
+    options = {
+        "decimal": draw(st.sampled_from([None, decimal])) if is_seen else decimal,
+        "delimiter": draw(st.sampled_from([None, delimiter])),
+    }
+    if encoding == "cp1252" and draw(st.booleans()):
         options["encoding"] = encoding
     kept = [column for column in order if isinstance(column, int)]
     return sink.getvalue().encode(encoding), options, time, values[:, kept], tuple(f"x{column}" for column in kept)
