@@ -29,6 +29,7 @@ from gmvae_cli.files.time_column import Times, find_times
 from gmvae_cli.recognition import names
 from gmvae_cli.recognition.column_facts import ColumnFacts
 from gmvae_cli.recognition.column_roles import Layout
+from gmvae_cli.recognition.number_forms import is_quantity
 from gmvae_cli.recognition.order_advice import options_for_disorder, options_for_repeats
 from gmvae_cli.system.scratch import Scratch
 
@@ -233,6 +234,9 @@ def _hint_on_number(cell: str, form: NumberFormat) -> str:
         return f"if that is a {mark}, give --decimal {other}"
     if re.fullmatch(r"\s*(\d+ days? )?\d+(:\d\d){1,2}([.,]\d+)?\s*", cell):
         return "write durations in seconds to model them"
+    units = [form.suffix] if form.suffix else [unit for unit, _ in form.multiples]
+    if units and is_quantity(cell):
+        return f"the first rows have {' and '.join(units)} behind their numbers; write all in these units"
     word = cell.strip()
     if re.fullmatch(r"""(?![+-]?\d)[^,"\n]*[^\W\d_]{2}[^,"\n]*""", word):
         value = word if word.replace("_", "").isalnum() else f'"{word}"'

@@ -621,6 +621,12 @@ CASES |= {
         [f"{row % 9}.5 {'psi' if row % 2 else 'bar'}" for row in range(ROWS)],
         expected=Read(channels=("x",), notes=("unused_columns",)),
     ),
+    "numbers: a unit that the first rows do not have": Case(
+        (
+            "t,x\n" + "".join(f"{row},{row % 7}.5{'G' if row == 2050 else 'KM'[row % 2]}\n" for row in range(2100))
+        ).encode(),
+        Refused(("row 2051", "'6.5G'", "K and M")),
+    ),
     "numbers: in parentheses alone": measured(
         [f"({row % 9}.5)" for row in range(ROWS)], expected=Read(channels=("x",), notes=("unused_columns",))
     ),
