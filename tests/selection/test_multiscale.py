@@ -72,6 +72,28 @@ def test_where_the_likeliest_regimes_are_not_found_again_the_next_are_believed(m
     assert model.regimes == 3 and start.reason.startswith("regimes are levels and dynamics of the rows")
 
 
+def test_as_many_regimes_as_asked_for_are_those_of_the_rows_where_fewer_are_found_again(monkeypatch):
+    """Three are asked for, of which two are alike: from other starts they are others, but two are found again."""
+    rng = np.random.default_rng(0)
+    true = np.repeat(np.arange(40) % 2, 50)
+    values = 4 * true[:, None] * [1, -1, 1] + rng.normal(size=(2_000, 3))
+    is_stable = multiscale._is_stable
+    monkeypatch.setattr(multiscale, "_is_stable", lambda fit, task: fit.model.regimes == 2 and is_stable(fit, task))
+    with SeriesData.from_arrays(values) as data:
+        model, start = multiscale.choose(data, 3, None, TrainConfig(), silent)
+    assert model.regimes == 3 and start.reason.startswith("regimes are levels and dynamics of the rows, as asked")
+
+
+def test_levels_of_many_channels_are_found_again_in_windows_too_short_for_a_regression():
+    """Visits of 25 rows of 40 channels, whose regressions have 41 columns."""
+    rng = np.random.default_rng(0)
+    true = np.repeat(np.cumsum(rng.integers(1, 3, size=60)) % 3, 25)
+    values = rng.normal(0, 1.5, (3, 40))[true] + rng.normal(size=(1_500, 40))
+    with SeriesData.from_arrays(values) as data:
+        task = row_model.fit_task(data, TrainConfig(model=ModelConfig(regimes=3)))
+        assert multiscale._is_stable(row_model._fitted(task), task)
+
+
 def test_training_is_told_the_whole_dwell_that_the_user_expects(generator, few_counts):
     """Also where windows of half of it were clustered, and where a model of the rows is right."""
     values, _ = waveforms(generator)

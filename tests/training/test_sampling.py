@@ -44,7 +44,7 @@ def test_split_keeps_out_what_was_asked_for():
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(1, 60_000), st.integers(2_000, 30_000))
+@given(st.integers(1, 60_000), st.integers(4, 30_000))
 def test_subsample_takes_long_pieces_in_order(count, limit):
     data = SeriesData.from_arrays(np.arange(count, dtype=float)[:, None])
     rows = LaggedRows(data, ModelConfig(), np.zeros(1), np.ones(1), torch.float64).rows(0, count)
@@ -54,8 +54,9 @@ def test_subsample_takes_long_pieces_in_order(count, limit):
         return
     assert 0 < len(few) <= limit
     kept, starts = few.y[0].numpy(), np.flatnonzero(few.steps == 0)
-    assert (np.diff(starts, append=len(few)) == 2_000).all()
+    assert len(starts) >= 4
+    assert (np.diff(starts, append=len(few)) == min(2_000, limit // 4)).all()
     assert (np.diff(kept) > 0).all()
     assert (np.diff(kept)[few.steps[1:] == 1] == 1).all()
     assert kept[0] == 0
-    assert kept[-1] == (count - 1 if len(starts) > 1 else 1_999)
+    assert kept[-1] == count - 1
