@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-# What pandas takes as missing in CSV, in any case, and the marks of other programs that are no number either
+# What pandas takes as missing in CSV, in any case, and the marks of other programs that are no number either; MySQL
+# and PostgreSQL write \N
 MISSING = (
     *("", "na", "n/a", "nan", "-nan", "null", "none", "nil", "nat", "<na>"),
     *("#n/a", "#n/a n/a", "#na", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
-    *("?", "-", "--", "."),
+    *("?", "-", "--", ".", "\\n"),
 )
 
 

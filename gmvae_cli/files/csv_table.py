@@ -252,7 +252,7 @@ def _invalid_content(message: str, header_lines: int, header: str) -> str:
             return f"{sentence}if '{shorten(line)}' is a comment, give --comment '{line[0]}'"
         if line.count('"') % 2:
             return f"{sentence}is a quote left open?"
-        if row == 1:  # the header itself may be a line above it
+        if row == 1 or actual >= 2 * expected:  # the header itself may be a line above it
             return f"{sentence}if '{shorten(header)}' is no header, give --skip-rows N, the lines above the header"
         return f"{sentence}is there a stray or an unquoted separator?"
     if "straddl" in message or "block size" in message:

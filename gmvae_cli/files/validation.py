@@ -238,7 +238,7 @@ def _hint_on_number(cell: str, form: NumberFormat) -> str:
     if units and is_quantity(cell):
         return f"the first rows have {' and '.join(units)} behind their numbers; write all in these units"
     word = cell.strip()
-    if re.fullmatch(r"""(?![+-]?\d)[^,"\n]*[^\W\d_]{2}[^,"\n]*""", word):
+    if re.fullmatch(r"""(?![+-]?\d)[^,"\n]*[^\W\d_][^,"\n]*|[^\d,"\n]+""", word):
         value = word if word.replace("_", "").isalnum() else f'"{word}"'
         return f"an empty cell means missing; if this text does, give --na-values {value}"
     return "an empty cell means missing"

@@ -23,9 +23,11 @@ _NUMBER = rf"^\s*{NUMBER}\s*$|^\s*[+-]?(?i:nan|inf|infinity)\s*$"
 _NUMERIC_SHARE = 0.5  # a column of text with more numbers than that among its cells is one of numbers
 _SAMPLED_CELLS = 500  # in which units and groups of digits are looked for
 # worth the time of trying to read a date
-_DATE = re.compile(r".*\d.*[-/.: TWQMh年년]\w.*|\w{3,9}[ .-]\w.*\d", re.DOTALL)
+_DATE = re.compile(r".*\d.*[-/.: TWQMh年년]\w.*|\w{3,9}[ .-]+\w.*\d", re.DOTALL)
 RAMP_ROWS = 20  # that ascend in equal steps, or go around, before a column measures nothing whatever its name
 _EVEN = 1e-3  # steps of equal length differ by less than this share, the rounding of their text
+_ROUNDING = 0.05  # of a step at most is the last digit: what rises slowly by its nature is no line
+_MOST_DIGITS = 12  # behind the point
 _HABIT = 0.9  # of the steps of a counter have one length, though rows are lost
 _EXACT = 2.0**53  # up to here every whole number is a double
 _FEW = 3  # values that are so many times fewer than rows tell things apart
@@ -122,6 +124,11 @@ class ColumnFacts:
         return self._reader.time_form
 
     @property
+    def ticks_per_unit(self) -> float:
+        """Ticks of its times in a second, or 1 where it holds numbers."""
+        return 1 if self._times is None else self._times.per_unit
+
+    @property
     def holds_days(self) -> bool:
         """Whether it holds dates without a time of day."""
         if self.kind != "dates" or self._times is None or self._times.unit != "seconds":
@@ -190,7 +197,19 @@ def is_even(order: NDArray[Any] | None) -> bool:
     if order is None or len(order) < 2:
         return False
     steps = np.diff(order)
-    return bool(steps.min() > 0 and np.ptp(steps) <= _EVEN * steps.max())
+    if steps.min() <= 0:
+        return False
+    return bool(np.ptp(steps) <= _EVEN * steps.max()) or _is_rounded_line(order)
+
+
+def _is_rounded_line(order: NDArray[Any]) -> bool:
+    """Return whether numbers (n,), n >= RAMP_ROWS, lie on a line but for the last digit in which they are written."""
+    if len(order) < RAMP_ROWS:
+        return False
+    digits = next((n for n in range(_MOST_DIGITS) if np.allclose(order, np.round(order, n), 1e-15, 0)), _MOST_DIGITS)
+    line = np.linspace(order[0], order[-1], len(order))
+    unit, distance = 10.0**-digits, np.abs(order - line).max()
+    return bool(distance <= 1.001 * unit and unit <= _ROUNDING * np.median(np.diff(order)))
 
 
 def is_ramp(order: NDArray[Any] | None) -> bool:

@@ -41,10 +41,11 @@ def drawn_table(text: str) -> DrawnTable | None:
     """
     lines = [line for line in text.splitlines() if line.strip()][:_LINES]
     rules = [line for line in lines if _RULE.match(line)]
+    rows = [line for line in lines if not line.startswith(COMMENTS)]
     if rules and any(mark in rules[0] for mark in "|+"):
         has_outer_bars = any(line.lstrip().startswith("|") for line in lines if line not in rules)
         drawn = [DrawnTable("bars and rules", partial(_without_bars, has_outer_bars=has_outer_bars))]
-    elif any(map(_OTHER_SEPARATORS.search, lines)) or all(map(is_quantity, lines[1:])):  # 12 345 is one number
+    elif any(map(_OTHER_SEPARATORS.search, rows)) or all(map(is_quantity, rows[1:])):  # 12 345 is one number
         return None
     else:
         drawn = [DrawnTable("blanks", partial(_without_blanks, blanks=blanks)) for blanks in _BLANKS]

@@ -14,7 +14,8 @@ def _names(text: str) -> frozenset[str]:
 _CLOCK = _names(
     "time times timestamp timestamps timecode datetime datetimeutc date dates ts stamp epoch unix unixtime clock "
     "elapsed seconds sec secs millis msec milliseconds microseconds nanoseconds minutes hours period when utc gmt "
-    "hhmmss tow itow localtime changed updated created recorded measured logged datum zeit zeitstempel uhrzeit "
+    "hhmmss tow itow datenum jd mjd bjd hjd localtime changed updated created recorded measured logged "
+    "datum zeit zeitstempel uhrzeit "
     "zeitpunkt fecha hora tiempo heure temps horodatage ora tempo tijd tijdstip tid tidspunkt czas aika "
     "дата время 日時 日付 時刻 时间 時間 日期 날짜 시간 일시"
 )
@@ -28,12 +29,15 @@ _COUNTER = _names(
     "count counter seq sequence seqno obs observation point item lfd nummer zeile ligne fila "
     "riga"
 )
-_IDENTITY = _names("id ids uid uuid guid pid serial serialnumber serialno sn imei mac barcode zip postcode plz phone")
+_IDENTITY = _names(
+    "id ids uid uuid guid pid serial serialnumber serialno sn imei mac mmsi imo icao barcode zip postcode plz phone"
+)
+_LABELS = _COUNTER | _IDENTITY | _names("name code key label tag")  # behind the name of a thing, they tell it apart
 _GROUP = _names(
     "subject subj participant patient person user animal mouse rat bird fish individual machine device unit "
     "station sensor node logger vehicle engine asset equipment line session trial run experiment batch lot "
     "recording group site plant store ticker symbol series track player well location maschine anlage geraet "
-    "proband tier"
+    "proband tier capteur appareil maquina"
 )
 _CALENDAR = {  # name -> the part of the calendar
     **dict.fromkeys(("year", "yr", "yyyy", "jahr", "annee", "ano"), "year"),
@@ -100,24 +104,35 @@ def is_week(name: str) -> bool:
 
 def is_position(name: str) -> bool:
     """Return whether the name counts what an instrument takes at a steady rate, so that it may stand for a time."""
-    return bool(_POSITION & set(words(name)))
+    return _is_named(name, _POSITION)
 
 
 def is_counter(name: str) -> bool:
     """Return whether the name is one of a row number; no name at all is."""
-    found = set(words(name))
-    return not name.strip() or bool(_COUNTER & found)
+    return not name.strip() or _is_named(name, _COUNTER)
 
 
 def is_identity(name: str) -> bool:
     """Return whether numbers under this name identify something, and measure nothing."""
     found = words(name)
-    return bool(_IDENTITY & {*found, "".join(found)})
+    joined = "".join(found)  # deviceid
+    is_in_front = found[0] in _IDENTITY and found[-1] in _GROUP  # id_machine
+    return _is_named(name, _IDENTITY) or is_in_front or (joined[-2:] == "id" and joined[:-2] in _GROUP)
 
 
 def is_group(name: str) -> bool:
     """Return whether the name is one of things that have a series each."""
-    return bool(_GROUP & set(words(name))) or is_identity(name)
+    return _is_named(name, _GROUP) or is_identity(name)
+
+
+def _is_named(name: str, kinds: frozenset[str]) -> bool:
+    """Return whether a name ends in a word of some kinds, or in one that numbers them: line, line 3, Line No, lineId.
+
+    What a thing has is measured: line_voltage, engine temperature, index of refraction.
+    """
+    found = [word for word in words(name) if not word.isdigit()] or [""]
+    is_numbered = found[-1] in _LABELS and bool(kinds & set(found))
+    return is_numbered or found[-1] in kinds or "".join(found) in kinds
 
 
 def calendar_part(name: str) -> str | None:

@@ -107,9 +107,11 @@ class _Table:
         """Leave out lines above the header that are of another width than the table, if the header is beyond doubt."""
         widths = [len(cells) for cells, _ in self.records]
         body = Counter(widths[len(widths) // 2 :]).most_common(1)[0][0]
-        first = next(index for index, width in enumerate(widths) if width == body)
-        if first == 0 or body < 2 or len(set(widths[first:])) > 1 or len(widths) - first < 2:
+        first = max((index + 1 for index, width in enumerate(widths) if width != body), default=0)
+        if first == 0 or body < 2 or len(widths) - first < 2:
             return
+        headers = itertools.takewhile(_is_header, (cells for cells, _ in self.records[first:]))
+        first += next((row for row, cells in enumerate(headers) if all(map(str.strip, cells))), 0)
         cells, below = self.records[first][0], self.records[first + 1 :]
         if not _is_header(cells) or not any(map(is_value, below[-1][0])):
             return
@@ -247,9 +249,20 @@ def _delimiter(lines: Sequence[str], usual: str) -> str:
         widths = {len(cells) for cells in records[1:]} or {len(records[0])}
         if len(records[0]) > 1 and len(widths) == 1 and widths <= {len(records[0]), len(records[0]) + 1}:
             even[candidate] = records
+    if not even:
+        others = [mark for mark in _DELIMITERS if (usual, mark) != (";", ",")]  # a decimal comma
+        return next((mark for mark in (usual, *others) if _is_even_below(lines, mark)), usual)
     if len(even) < 2:
-        return next(iter(even), usual)
+        return next(iter(even))
     return max(even, key=lambda candidate: _share_of_values(even[candidate][1:]))
+
+
+def _is_even_below(lines: Sequence[str], delimiter: str) -> bool:
+    """Return whether the second half of the first records, below what a program writes above, has cells in columns."""
+    records = _records(lines, delimiter)
+    below = [cells for cells, _ in records[len(records) // 2 :]]
+    widths = {len(cells) for cells in below}
+    return len(widths) == 1 and min(widths) > 1 and all(any(map(is_value, cells)) for cells in below)
 
 
 def _share_of_values(rows: Sequence[Sequence[str]]) -> float:

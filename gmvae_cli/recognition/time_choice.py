@@ -51,9 +51,9 @@ def choose_time(
         return reserved[0]
     kinds: list[Callable[[str, Mapping[str, ColumnFacts]], bool]]
     kinds = [_is_clock, _is_position, lambda name, facts: name == columns[0] and _is_first_ramp(name, facts), _is_ramp]
-    for is_likely in [*kinds, _is_unread_clock]:
+    for is_likely in [*kinds, _is_unread_clock, _is_clock_with_gaps]:
         likely = [name for name in free if is_likely(name, facts)]
-        if len(likely) > 1:
+        if len(likely) > 1 and not _are_ranges(likely, facts):
             first, second = likely[:2]
             raise SeriesError(
                 f"{file}: columns '{first}' and '{second}' could both be the time; name one with --time, or give "
@@ -117,7 +117,7 @@ def _date_and_clock(free: Sequence[str], reserved: Sequence[str], facts: Mapping
     clocks = [name for name in named if facts[name].holds_clocks or _is_compact(name, facts[name])]
     if len(days) != 1 or facts[days[0]].ascends:
         return None
-    if len(clocks) == 1:
+    if len(clocks) == 1 or _are_ranges(clocks, facts):
         return f"{days[0]},{clocks[0]}"
     hours = _columns_of(_CLOCK_PARTS, [name for name in free if _is_calendar(name, facts[name])])
     return ",".join([*days, *hours]) if hours and _ascend_together([*days, *hours], facts) else None
@@ -181,6 +181,25 @@ def _is_unread_clock(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
     column = facts[name]
     is_named = (names.is_clock(name) or names.is_week(name)) and not (names.is_identity(name) or names.is_group(name))
     return is_named and column.kind == "text" and _follows(column, _LIKE_TIMES) and _is_distinct(column)
+
+
+def _is_clock_with_gaps(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
+    """Return whether few rows of a column of dates are empty, which a message has to name."""
+    column = facts[name]
+    if not names.is_clock(name) or column.kind != "dates" or not column.cells.null_count:
+        return False
+    filled = ColumnFacts(column.cells.drop_null(), column.form)
+    return filled.descends_nowhere and filled.rows >= _DISTINCT * column.rows
+
+
+def _are_ranges(columns: Sequence[str], facts: Mapping[str, ColumnFacts]) -> bool:
+    """Return whether two columns are where ranges begin and end: none ends behind the beginning of the next."""
+    if len(columns) != 2 or len({(facts[name].kind, facts[name].ticks_per_unit) for name in columns}) > 1:
+        return False
+    begins, ends = (facts[name].order for name in columns)
+    if begins is None or ends is None:
+        return False
+    return bool((begins < ends).all() and (ends[:-1] <= begins[1:]).all())
 
 
 def _ascends_apart(name: str, facts: Mapping[str, ColumnFacts]) -> bool:

@@ -36,7 +36,8 @@ _USUAL = {  # pattern -> what is written in its place
     r"(\d+)\s*[時时点시]\s*(\d+)\s*[分분]\s*(\d+)\s*[秒초]": r"\1:\2:\3",
     r"(\d+)\s*[時时点시]\s*(\d+)\s*[分분]": r"\1:\2",
     r"^\[(.*)\]$": r"\1",
-    r"^\pL+\.?,?\s+(\d)": r"\1",  # a weekday in front
+    # a weekday in front, of a date or a clock time: not the month of a year
+    r"^\pL+\.?,?\s+(\d+(?::\d|(?:[-/. ]|\sdel?\s)+[\d\pL]+(?:[-/. ]|\sdel?\s)+\d))": r"\1",
     r"(\d),?\s+(?:à|um|at|alle|a las)\s+(\d)": r"\1 \2",
     r"(?i)\s*(?:Uhr|hrs)$": "",
     r"(?i)\s*([ap])\.\s?m\.?$": r" \1m",

@@ -18,6 +18,8 @@ ROWS = 40
 START = dt.datetime(2024, 3, 4, 8)
 _RNG = np.random.default_rng(7)
 X, Y = (np.round(_RNG.normal(size=ROWS), 3).tolist() for _ in range(2))
+GERMAN_MONTHS = ("Jan", "Feb", "Mrz", "Apr", "Mai", "Jun", "Jul", "Aug", "Sep", "Okt", "Nov", "Dez")
+SPANISH_MONTHS = ("ene", "feb", "mar", "abr", "may", "jun", "jul", "ago", "sep", "oct", "nov", "dic")
 MONTHS = [dt.datetime(1974 + (11 + row) // 12, (11 + row) % 12 + 1, 1) for row in range(ROWS)]
 
 
@@ -448,7 +450,7 @@ for name, cell in {
     "Sample Index": lambda row: (row + 250) % 256,
     "packet counter": lambda row: row % 16,
     "SEQ": lambda row: (row + 65520) % 65536,
-    "seq with losses": lambda row: (row + 250 + 3 * (row > 20)) % 256,
+    "Seq. No.": lambda row: (row + 250 + 3 * (row > 20)) % 256,
     "whatever": lambda row: 5 * (row + 10) % 100,
     "another": lambda row: (2 * row + 30) % 40,
 }.items():
@@ -1340,4 +1342,121 @@ CASES |= {
         Read(time="time", step=60),
         ".jsonl",
     ),
+}
+
+# What a thing has is measured, whatever the thing; what tells things apart is not
+for name in ("line_voltage", "Phone Temp", "engine coolant (C)", "unit load", "nodeDegree", "index_of_refraction"):
+    CASES[f"measured '{name}'"] = csv(
+        f"t,{name},y", range(ROWS), lambda row: 230 + (row * row) % 3, Y, expected=Read(channels=(name, "y"))
+    )
+for name in ("Line No", "deviceid", "id_machine", "MMSI", "Sensor Name 1"):
+    CASES[f"id '{name}'"] = csv(
+        f"t,x,{name},y",
+        range(ROWS),
+        X,
+        lambda row: 367000001 + row % 3,
+        Y,
+        expected=Read(notes=("not_a_channel", "several_series")),
+    )
+CASES |= {
+    # lines of equal steps whose last digit is rounded
+    "days of another program": csv(
+        "x,moment,y", X, lambda row: f"{739315.3333 + row / 1440:.6f}", Y, expected=Read(time="moment")
+    ),
+    "thirds of a second": csv("pos,x,y", lambda row: f"{row / 3:.2f}", X, Y, expected=Read(time="pos")),
+    "30 pictures a second in ms": csv("pts,x,y", lambda row: round(row * 1000 / 30), X, Y, expected=Read(time="pts")),
+    "energy at a steady load is measured": csv(
+        "time,x,kWh", minutes, X, lambda row: f"{100 + row * 0.015:.2f}", expected=Read("time", ("x", "kWh"))
+    ),
+    # where a range begins and where it ends, in two columns
+    "begin and end": csv(
+        "Datum von;Datum bis;x;y",
+        stamped("%d.%m.%Y %H:%M"),
+        lambda row: f"{minutes(row + 1):%d.%m.%Y %H:%M}",
+        X,
+        Y,
+        delimiter=";",
+        expected=Read(time="Datum von", step=60),
+    ),
+    "open and close in ms": csv(
+        "open_time,x,y,close_time",
+        lambda row: 1709539200000 + 60000 * row,
+        X,
+        Y,
+        lambda row: 1709539259999 + 60000 * row,
+        expected=Read(time="open_time", step=60),
+    ),
+    "a date with clocks of begin and end": csv(
+        "DATE,START TIME,END TIME,x,y",
+        stamped("%Y-%m-%d"),
+        stamped("%H:%M"),
+        lambda row: f"{minutes(row + 1):%H:%M}",
+        X,
+        Y,
+        expected=Read(time="DATE,START TIME", step=60),
+    ),
+    "sent and received later than the next": csv(
+        "sent,received,x,y",
+        minutes,
+        lambda row: minutes(row + 2),
+        X,
+        Y,
+        expected=Refused(("'sent' and 'received'", "--time")),
+    ),
+    # dates that some rows lack
+    "a clock that begins later": csv(
+        "Stamp,x,y",
+        lambda row: minutes(row) if row > 1 else "",
+        X,
+        Y,
+        expected=Refused(("row 1", "'Stamp' is empty", "--no-time")),
+    ),
+    "a date that few rows have": csv(
+        "calibrated_at,x,y", lambda row: minutes(row) if row % 9 == 0 else "", X, Y, expected=Read(time=None)
+    ),
+    # months are no weekdays
+    "German months of years": timed("Monat", lambda row: f"{GERMAN_MONTHS[row % 12]} {2018 + row // 12}"),
+    "Spanish months of years": timed("fecha", lambda row: f"{SPANISH_MONTHS[row % 12]}. {2018 + row // 12}"),
+    "weekdays and Spanish dates": timed(
+        "fecha", lambda row: f"lunes, {row % 28 + 1} de {('marzo', 'abril')[row // 28]} de 2024", Read("fecha", holes=1)
+    ),
+    # what a program writes above the table, of several widths
+    "a preamble of pairs below single cells": csv(
+        ";stamp;x;y",
+        range(ROWS),
+        lambda row: row * 0.5,
+        X,
+        Y,
+        delimiter=";",
+        above="Trace\nPLC:;PLC_1\nRate:;10 ms\n\n",
+        expected=Read(time="stamp", step=0.5, notes=("lines_above",)),
+    ),
+    "a preamble whose last lines are as wide as the table": csv(
+        "TIME,x,y",
+        lambda row: f"{-1e-6 + row * 4e-9:.11e}",
+        X,
+        Y,
+        above="Model,M54\nFormat,Y,\nLength,40\nLabel,,\n",
+        expected=Read(time="TIME", notes=("lines_above",)),
+    ),
+    "a preamble wider than the table": csv(
+        "x\ty\tComment\t",
+        X,
+        Y,
+        delimiter="\t",
+        above="Measurement\t\nVersion\t2\nDate\t2024\t2024\t\t\t\n",
+        expected=Refused(("--skip-rows",)),
+    ),
+    "blanks below comments with commas": csv(
+        "mjd x y",
+        lambda row: f"{60373.3 + row * 0.02:.5f}",
+        X,
+        Y,
+        delimiter=" ",
+        above="# %ECSV 1.0\n# - {name: mjd, unit: d}\n",
+        expected=Read(time="mjd", notes=("delimiter", "lines_above")),
+    ),
+    "nulls of MySQL": measured(lost(Y, "\\N"), expected=Read(missing=5)),
+    "a letter that means missing": measured(lost(Y, "M"), expected=Refused(("'M'", "--na-values M"))),
+    "stars that mean missing": measured(lost(Y, "***"), expected=Refused(("'***'", '--na-values "***"'))),
 }
