@@ -358,10 +358,17 @@ MUTATIONS: tuple[Mutation, ...] = (
         ],
     ),
     Mutation(
+        "windows of time scales are clustered by regressions alone",
+        "selection/multiscale.py",
+        "cycle((start_from_windows, start_from_levels))",
+        "cycle((start_from_windows,))",
+        ["selection/test_multiscale.py::test_levels_of_features_are_seen_at_every_scale"],
+    ),
+    Mutation(
         "windows too short for a regression are clustered by regressions",
         "selection/multiscale.py",
-        "if window < columns else",
-        "if False else",
+        "for length in lengths if length >= columns]",
+        "for length in lengths]",
         [
             "selection/test_multiscale.py"
             "::test_levels_of_many_channels_are_found_again_in_windows_too_short_for_a_regression"

@@ -9,7 +9,7 @@ decides.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, cycle
 from typing import NamedTuple
 
 import numpy as np
@@ -250,14 +250,13 @@ def _labellings(task: _Task) -> list[NDArray[np.int16]]:
         if task.windows:
             em = with_unrelated_rows(em, sample)
         starts, dwells = [], []
-        for window in _window_lengths(len(rows), task):
+        for window, started_from in _windows(em, len(rows), task):
             for seed in range(task.num_seeds):
                 generator = torch.Generator().manual_seed(1_000 * task.seed + seed)
-                for started_from in _kinds_of_start(task, em, window):
-                    start = started_from(replace(em, dwell=window), sample, window, RESTARTS, generator)
-                    if start is not None:
-                        starts.append(start)
-                        dwells.append(float(window))
+                start = started_from(replace(em, dwell=window), sample, window, RESTARTS, generator)
+                if start is not None:
+                    starts.append(start)
+                    dwells.append(float(window))
         if not starts:
             return []
         em = replace(em, dwells=tuple(dwells))
@@ -265,15 +264,19 @@ def _labellings(task: _Task) -> list[NDArray[np.int16]]:
         return [smoothed_labels(rows, fitted[index], em.iid_prior).astype(np.int16) for index in range(len(starts))]
 
 
-def _kinds_of_start(task: _Task, em: EM, window: int) -> Sequence[Callable[..., Parameters | None]]:
-    """Return what clusters windows: by regression, and for a model of the rows by level too.
+def _windows(em: EM, rows: int, task: _Task) -> list[tuple[int, Callable[..., Parameters | None]]]:
+    """List the lengths of windows and what clusters them: a regression and levels in turn, in a model of the rows both.
 
-    A window of fewer rows than a regression has columns shows only a level.
+    A window of fewer rows than the regression of a model of the rows has columns shows only a level.
     """
-    if not task.windows or not em.config.intercept:
-        return (start_from_windows,)
+    lengths = _window_lengths(rows, task)
+    if not em.config.intercept:
+        return [(length, start_from_windows) for length in lengths]
+    if not task.windows:
+        return list(zip(lengths, cycle((start_from_windows, start_from_levels)), strict=False))
     columns = em.pooled.shape[0] - em.num_channels
-    return (start_from_levels,) if window < columns else (start_from_windows, start_from_levels)
+    regressions = [(length, start_from_windows) for length in lengths if length >= columns]
+    return regressions + [(length, start_from_levels) for length in lengths]
 
 
 def _window_lengths(rows: int, task: _Task) -> Sequence[int]:
