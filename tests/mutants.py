@@ -360,9 +360,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "windows of time scales are clustered by regressions alone",
         "selection/multiscale.py",
-        "cycle((start_from_windows, start_from_levels))",
+        "cycle((start_from_levels, start_from_windows))",
         "cycle((start_from_windows,))",
-        ["selection/test_multiscale.py::test_levels_of_features_are_seen_at_every_scale"],
+        ["selection/test_multiscale.py::test_levels_of_many_features_are_seen_at_a_time_scale"],
     ),
     Mutation(
         "windows too short for a regression are clustered by regressions",

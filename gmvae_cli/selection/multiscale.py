@@ -265,7 +265,7 @@ def _labellings(task: _Task) -> list[NDArray[np.int16]]:
 
 
 def _windows(em: EM, rows: int, task: _Task) -> list[tuple[int, Callable[..., Parameters | None]]]:
-    """List the lengths of windows and what clusters them: a regression and levels in turn, in a model of the rows both.
+    """List the lengths of windows and what clusters them: levels and a regression in turn, in a model of the rows both.
 
     A window of fewer rows than the regression of a model of the rows has columns shows only a level.
     """
@@ -273,7 +273,7 @@ def _windows(em: EM, rows: int, task: _Task) -> list[tuple[int, Callable[..., Pa
     if not em.config.intercept:
         return [(length, start_from_windows) for length in lengths]
     if not task.windows:
-        return list(zip(lengths, cycle((start_from_windows, start_from_levels)), strict=False))
+        return list(zip(lengths, cycle((start_from_levels, start_from_windows)), strict=False))
     columns = em.pooled.shape[0] - em.num_channels
     regressions = [(length, start_from_windows) for length in lengths if length >= columns]
     return regressions + [(length, start_from_levels) for length in lengths]

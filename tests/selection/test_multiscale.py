@@ -7,6 +7,7 @@ from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.model import simulation
 from gmvae_cli.selection import multiscale, row_model
+from gmvae_cli.selection.views import View
 from gmvae_cli.system.progress import silent
 from gmvae_cli.training.expectation import smoothed_labels
 from gmvae_cli.training.fit import fit
@@ -92,6 +93,16 @@ def test_levels_of_many_channels_are_found_again_in_windows_too_short_for_a_regr
     with SeriesData.from_arrays(values) as data:
         task = row_model.fit_task(data, TrainConfig(model=ModelConfig(regimes=3)))
         assert multiscale._is_stable(row_model._fitted(task), task)
+
+
+def test_levels_of_many_features_are_seen_at_a_time_scale(generator):
+    """Three levels of 20 features, a standard deviation apart: ARI above 0.95; regressions alone get below 0.1."""
+    true = np.repeat(np.cumsum(generator.integers(1, 3, 30)) % 3, 60)
+    values = generator.normal(size=(3, 20))[true] + generator.normal(size=(1_800, 20))
+    steps, blocks = np.append(0, np.ones(1_799, np.int64)), np.arange(1_801) * 4
+    view = View("blocks", 4, values, steps, blocks[:-1], blocks[1:])
+    labellings = multiscale._labellings(multiscale._Task(view, ModelConfig(regimes=3), 0, 7_200, None))
+    assert max(recovery.ari(true, labels) for labels in labellings) > 0.95
 
 
 def test_training_is_told_the_whole_dwell_that_the_user_expects(generator, few_counts):
