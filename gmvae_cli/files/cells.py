@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 MISSING = (
     *("", "na", "n/a", "nan", "-nan", "null", "none", "nil", "nat", "<na>"),
     *("#n/a", "#n/a n/a", "#na", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
-    *("?", "-", "--", ".", "\\n"),
+    *("?", "-", "--", "---", ".", "\\n"),
 )
 
 

@@ -250,9 +250,10 @@ def _invalid_content(message: str, header_lines: int, header: str) -> str:
             return f"{sentence}if '{line.strip()}' is a number with a decimal comma, give --decimal ,"
         if re.match(r"\W", line) and line[0] not in "\"'+-.,;\t":
             return f"{sentence}if '{shorten(line)}' is a comment, give --comment '{line[0]}'"
-        if line.count('"') % 2:
+        is_doubtful = actual >= 2 * expected  # the header itself, which may be a line above it
+        if line.count('"') % 2 and not is_doubtful:
             return f"{sentence}is a quote left open?"
-        if row == 1 or actual >= 2 * expected:  # the header itself may be a line above it
+        if row == 1 or is_doubtful:
             return f"{sentence}if '{shorten(header)}' is no header, give --skip-rows N, the lines above the header"
         return f"{sentence}is there a stray or an unquoted separator?"
     if "straddl" in message or "block size" in message:

@@ -18,7 +18,7 @@ from gmvae_cli.files.table_reader import in_blocks, open_table
 from gmvae_cli.files.time_column import TimeReader
 from gmvae_cli.files.validation import SeriesBuilder
 from gmvae_cli.recognition.column_facts import ColumnFacts, facts_of
-from gmvae_cli.recognition.column_roles import Layout, find_layout, listed, require_column
+from gmvae_cli.recognition.column_roles import Layout, find_layout, require_column
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.system.scratch import MEMORY_BYTES, Scratch, require_free
 
@@ -100,7 +100,7 @@ class SeriesReader:
         layout = self.layout
         if not layout.channels:
             raise SeriesError(
-                f"{self.name}: no numeric column can be a channel; columns are: {listed(layout.columns)}; "
+                f"{self.name}: no numeric column can be a channel; columns are: {layout.listed}; "
                 "name channels with --channels"
             )
         # the rows of a CSV file are only estimated, so only a sure lack of space is an error before they are read

@@ -17,6 +17,7 @@ from gmvae_cli.files.cells import (
     NumberFormat,
     Problem,
     as_numpy,
+    as_text,
     first_failure,
     first_true,
     grouped_digits,
@@ -82,6 +83,8 @@ class SeriesBuilder:
         columns = [self._find_values(table[name], name, problems) for name in self.channels]
         if problems:
             row, sentence = min(problems)
+            if all(as_text(plain(table[name]))[row].as_py() == name for name in self.channels):
+                sentence = f"the header stands here again; remove this line ({sentence})"
             raise SeriesError(f"{where(row)}: {sentence}")
         self._summary.add(columns)
         self._num_series += int(starts.sum())
@@ -238,7 +241,7 @@ def _hint_on_number(cell: str, form: NumberFormat) -> str:
     if units and is_quantity(cell):
         return f"the first rows have {' and '.join(units)} behind their numbers; write all in these units"
     word = cell.strip()
-    if re.fullmatch(r"""(?![+-]?\d)[^,"\n]*[^\W\d_][^,"\n]*|[^\d,"\n]+""", word):
+    if re.fullmatch(r"""(?![+-]?\d)[^,"\n]+""", word):
         value = word if word.replace("_", "").isalnum() else f'"{word}"'
         return f"an empty cell means missing; if this text does, give --na-values {value}"
     return "an empty cell means missing"

@@ -29,6 +29,7 @@ _EVEN = 1e-3  # steps of equal length differ by less than this share, the roundi
 _ROUNDING = 0.05  # of a step at most is the last digit: what rises slowly by its nature is no line
 _MOST_DIGITS = 12  # behind the point
 _HABIT = 0.9  # of the steps of a counter have one length, though rows are lost
+_OFTEN = 0.2  # of the steps are falls, and as many rises, in what is measured
 _EXACT = 2.0**53  # up to here every whole number is a double
 _FEW = 3  # values that are so many times fewer than rows tell things apart
 
@@ -117,6 +118,24 @@ class ColumnFacts:
         """Whether no row is earlier than the one before, and the last is later than the first."""
         order = self.order
         return order is not None and len(order) > 1 and bool((np.diff(order) >= 0).all() and order[-1] > order[0])
+
+    @property
+    def ascends_mostly(self) -> bool:
+        """Whether its numbers or times ascend, but for few steps back or none at all, as a clock that starts again."""
+        return self._share_of_steps(1) >= _HABIT
+
+    @property
+    def wavers(self) -> bool:
+        """Whether its numbers or times rise often and fall often, as those of no clock do."""
+        return min(self._share_of_steps(1), self._share_of_steps(-1)) > _OFTEN
+
+    def _share_of_steps(self, sign: int) -> float:
+        """Return the share of steps from row to row that are above 0 (sign 1), or below."""
+        order = self.order
+        if order is None and self.kind == "numbers":
+            values = numbers(self.cells, self.form)
+            order = None if values is None else values[np.isfinite(values)]
+        return 0 if order is None or len(order) < 2 else float((sign * np.diff(order) > 0).mean())
 
     @property
     def time_form(self) -> str | None:

@@ -92,6 +92,14 @@ class Layout:
             described.append({"name": name, "role": role, "reason": reason, **counted})
         return described
 
+    @property
+    def listed(self) -> str:
+        """The columns as messages list them, with the reason why one is not used, unless it is plain text."""
+        reasons = {role.name: _shown_reason(role.name, role.reason) for role in self.roles}
+        return listed(
+            [f"{name} ({reason})" if reason not in ("", "text") else name for name, reason in reasons.items()]
+        )
+
     def time_cells(self, table: Any) -> Any:
         """Return the cells of the time (n,) as one array; those of two columns with a blank between them."""
         parts = [plain(table[name]) for name in self.time_columns]
@@ -245,7 +253,8 @@ def _default_time(
     measured = [name for name in reserved if is_measured(name, facts)]
     reserved = [name for name in reserved if name not in measured]
     for name in measured:
-        sentence = f"column '{name}' holds durations that rise and fall, so it is not taken as the time"
+        what = "numbers" if facts[name].kind == "numbers" else "durations"
+        sentence = f"column '{name}' holds {what} that rise and fall, so it is not taken as the time"
         notes.append(Note("time_column", f"{sentence}; --time {name} takes it all the same"))
     own = [name for name in free if not is_reserved(name) or name in reserved]
     time = choose_time(table.name, own, reserved, table.columns, facts)
@@ -307,7 +316,7 @@ def _why_no_channel(name: str, facts: ColumnFacts, time: Sequence[str]) -> str |
         return "without a name"
     if name.lower().startswith("unnamed:"):
         return "a row number"
-    if names.is_clock(name) and facts.ascends:
+    if names.is_clock(name) and facts.ascends_mostly:
         return "another clock" if time else "a clock"
     if facts.is_whole and names.is_identity(name):
         return "an id"
@@ -354,15 +363,20 @@ def _notes_on_unused(roles: Sequence[ColumnRole]) -> list[Note]:
             series = ", and --series a column that tells series apart" if reason == "an id" else ""
             sentence = f"column '{name}' is taken for {reason}, so it is no channel; --channels makes it one{series}"
             notes[name] = Note("not_a_channel", sentence)
-        elif reason == "reserved" and name.strip().lower() in TIME_NAMES:
-            others.append(f"'{name}' (a name of times)")
-        elif role == "unused" and reason not in ("reserved", "from the name of a folder") and name.strip():
-            others.append(f"'{name}' ({reason})")
+        elif role == "unused" and (shown := _shown_reason(name, reason)) and name.strip():
+            others.append(f"'{name}' ({shown})")
     if not others:
         return list(notes.values())
     verb = "is no channel" if len(others) == 1 else "are no channels"
     sentence = f"{listed(others)} {verb}; --channels names columns to model"
     return [*notes.values(), Note("unused_columns", sentence)]
+
+
+def _shown_reason(name: str, reason: str) -> str:
+    """Return the reason why a column is not used as messages tell it; empty for columns that surprise nobody."""
+    if reason == "reserved":
+        return "a name of times" if name.strip().lower() in TIME_NAMES else ""
+    return "" if reason == "from the name of a folder" else reason
 
 
 def _note_on_series(name: str) -> Note:

@@ -14,7 +14,7 @@ def _names(text: str) -> frozenset[str]:
 _CLOCK = _names(
     "time times timestamp timestamps timecode datetime datetimeutc date dates ts stamp epoch unix unixtime clock "
     "elapsed seconds sec secs millis msec milliseconds microseconds nanoseconds minutes hours period when utc gmt "
-    "hhmmss tow itow datenum jd mjd bjd hjd localtime changed updated created recorded measured logged "
+    "hhmmss tow itow datenum decimal jd mjd bjd hjd localtime changed updated created recorded measured logged "
     "datum zeit zeitstempel uhrzeit "
     "zeitpunkt fecha hora tiempo heure temps horodatage ora tempo tijd tijdstip tid tidspunkt czas aika "
     "дата время 日時 日付 時刻 时间 時間 日期 날짜 시간 일시"

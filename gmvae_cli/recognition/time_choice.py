@@ -25,7 +25,6 @@ _CLOCK_PARTS = ("hour", "minute", "second")
 _CALENDARS = ("year", "month", "day", *_CLOCK_PARTS), ("year", "day of the year", *_CLOCK_PARTS)
 _UNSURE = (CLOCK, WEEK)  # forms of numbers that few rows may not show, so that an earlier file's holds
 _SHOWN = {MONTH: "dates of the form YYYY.MM", WEEK: "weeks (YYYYWW)", CLOCK: "clock times (hhmmss)"}
-_OFTEN = 0.2  # of the steps are falls, and as many rises, in what is measured
 _RAMP_ROWS = 10  # that ascend, dates in any column or numbers evenly in the first, before they are times by any name
 
 
@@ -51,7 +50,7 @@ def choose_time(
         return reserved[0]
     kinds: list[Callable[[str, Mapping[str, ColumnFacts]], bool]]
     kinds = [_is_clock, _is_position, lambda name, facts: name == columns[0] and _is_first_ramp(name, facts), _is_ramp]
-    for is_likely in [*kinds, _is_unread_clock, _is_clock_with_gaps]:
+    for is_likely in [*kinds, _is_unread_clock, _is_clock_with_faults]:
         likely = [name for name in free if is_likely(name, facts)]
         if len(likely) > 1 and not _are_ranges(likely, facts):
             first, second = likely[:2]
@@ -67,13 +66,12 @@ def choose_time(
 def is_measured(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
     """Return whether durations rise and fall as measured values do, such as lap times, so that they tell no row's time.
 
-    Clock times that do so may be rows out of order, unless they come again and again.
+    Clock times that do so may be rows out of order, unless they come again and again. T may be a temperature.
     """
     column = facts[name]
-    if not (column.holds_durations or (column.holds_clocks and not _is_distinct(column))) or column.order is None:
-        return False
-    rising, falling = ((sign * np.diff(column.order) > 0).mean() for sign in (1, -1))
-    return min(rising, falling) > _OFTEN and not _ascends_apart(name, facts)
+    is_span = column.holds_durations or (column.holds_clocks and not _is_distinct(column))
+    is_letter = name.strip() == "T" and column.kind == "numbers"
+    return (is_span or is_letter) and column.wavers and not _ascends_apart(name, facts)
 
 
 def calendar_columns(columns: Sequence[str]) -> list[str]:
@@ -180,13 +178,19 @@ def _is_unread_clock(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
     """Return whether text under the name of a clock may be times of an unknown form, which a message has to quote."""
     column = facts[name]
     is_named = (names.is_clock(name) or names.is_week(name)) and not (names.is_identity(name) or names.is_group(name))
-    return is_named and column.kind == "text" and _follows(column, _LIKE_TIMES) and _is_distinct(column)
+    if not is_named or column.kind != "text" or not _is_distinct(column):
+        return False
+    return bool(pc.mean(pc.match_substring_regex(column.cells, _LIKE_TIMES)).as_py() >= _DISTINCT)
 
 
-def _is_clock_with_gaps(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
-    """Return whether few rows of a column of dates are empty, which a message has to name."""
+def _is_clock_with_faults(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
+    """Return whether a clock starts again or stands still, or lacks few rows of its dates; a message has to name it."""
     column = facts[name]
-    if not names.is_clock(name) or column.kind != "dates" or not column.cells.null_count:
+    if not names.is_clock(name):
+        return False
+    if column.kind == "numbers":
+        return column.descends_nowhere or column.ascends_mostly
+    if column.kind != "dates" or not column.cells.null_count:
         return False
     filled = ColumnFacts(column.cells.drop_null(), column.form)
     return filled.descends_nowhere and filled.rows >= _DISTINCT * column.rows

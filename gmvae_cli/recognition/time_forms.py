@@ -29,7 +29,7 @@ _CLOCKS = tuple(f"{gap}%H:%M{end}" for gap in (" ", "T", "_") for end in ("", ":
 _DAYS = ("%d-%b-%y", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%y/%m/%d", "%y-%m-%d", "%Y-%m-%d", "%Y/%j", "%Y-%j")
 # formats that pandas does not guess
 _FORMATS = (
-    *("%YM%m", "%Y/%m", "%m/%Y", "%m.%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y"),
+    *("%YM%m", "%Y/%m", "%m/%Y", "%m.%Y", "%b %Y", "%B %Y", "%Y %b", "%b-%Y", "%b-%y"),
     *(day + clock for day in _DAYS for clock in ("", *_CLOCKS)),
     *("%Y%m%d_%H%M%S", "%Y-%m-%d_%H-%M-%S", "%Y-%m-%dT%H-%M-%S", "%Y:%m:%d %H:%M:%S", "%d/%b/%Y:%H:%M:%S %z"),
     *("%Y%m%d-%H%M%S", "%Y%m%d %H%M%S", "%Y%m%d %H%M%S.%f", "%Y%m%d %H%M", "%Y-%m-%d %H%M"),
@@ -139,6 +139,8 @@ def date_form(
         for form in reversed(forms) if is_week_name else forms:
             if parse(pa.array(values.astype(np.int64)), form) is not None and _in_years(low, high, len(f"{low:.0f}")):
                 return form
+        if is_date_name and len(f"{high:.0f}") == 6 and parse(pa.array(values.astype(np.int64)), "%y%m%d") is not None:
+            return "%y%m%d"
     for form, ticks in UNIX.items():
         first, last = (_seconds(year) * ticks for year in _EPOCH_YEARS)
         if form == "unix-ns":  # smaller ones are ticks of 100 ns since the year 1
@@ -245,7 +247,7 @@ def _durations(text: Any) -> Any | None:
                 stamps = pc.cast(stamps, pa.timestamp("us"))
                 return pc.subtract(stamps, pa.scalar(datetime.datetime(1900, 1, 1), stamps.type))
         return None
-    text = pc.replace_substring(text, ",", ".")
+    text = pc.replace_substring_regex(pc.replace_substring(text, ",", "."), r"(\d\s*)d\b", r"\1D")
     text = pc.replace_substring_regex(text, r"^(\d+:\d\d)$", r"\1:00")  # hours and minutes
     text = pc.replace_substring_regex(text, r"^(\d+:\d\d\.\d+)$", r"00:\1")  # minutes and seconds
     try:

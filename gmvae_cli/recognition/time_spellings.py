@@ -38,9 +38,10 @@ _USUAL = {  # pattern -> what is written in its place
     r"^\[(.*)\]$": r"\1",
     # a weekday in front, of a date or a clock time: not the month of a year
     r"^\pL+\.?,?\s+(\d+(?::\d|(?:[-/. ]|\sdel?\s)+[\d\pL]+(?:[-/. ]|\sdel?\s)+\d))": r"\1",
-    r"(\d),?\s+(?:à|um|at|alle|a las)\s+(\d)": r"\1 \2",
+    r"(\d),?\s+(?:à|um|at|alle|a las|@)\s+(\d)": r"\1 \2",
     r"(?i)\s*(?:Uhr|hrs)$": "",
     r"(?i)\s*([ap])\.\s?m\.?$": r" \1m",
+    r"(?i)(:\d\d)\s*([ap])$": r"\1 \2m",
     r"\b(\d{1,2})h(\d{2})$": r"\1:\2",
     r"^(\S*\d\S*\s+\d{1,2})\.(\d{2})\.(\d{2})$": r"\1:\2:\3",
     r"^(\S*\d\S*\s+\d{1,2})\.(\d{2})$": r"\1:\2",

@@ -1459,4 +1459,48 @@ CASES |= {
     "nulls of MySQL": measured(lost(Y, "\\N"), expected=Read(missing=5)),
     "a letter that means missing": measured(lost(Y, "M"), expected=Refused(("'M'", "--na-values M"))),
     "stars that mean missing": measured(lost(Y, "***"), expected=Refused(("'***'", '--na-values "***"'))),
+    "a letter for a limit of detection": measured(lost(Y, "<0.05"), expected=Refused(('--na-values "<0.05"',))),
+    "dashes of a weather station": measured(lost(Y, "---"), expected=Read(missing=5)),
+    "the header again": csv(
+        "Stamp,x,y",
+        [*map(minutes, range(20)), "Stamp", *map(minutes, range(20, 39))],
+        [*X[:20], "x", *X[21:]],
+        [*Y[:20], "y", *Y[21:]],
+        expected=Refused(("row 21", "header stands here again")),
+    ),
+    # clocks that are not modelled though they start again, stand still or hold a strange cell
+    "a clock that starts again": csv(
+        "time_s,x,y", lambda row: row % 20 / 4, X, Y, expected=Refused(("row 21", "'time_s' goes back", "--no-time"))
+    ),
+    "an epoch that repeats": csv(
+        "epoch,x,y", lambda row: 1709539200 + row // 2, X, Y, expected=Refused(("'epoch' repeats", "--no-time"))
+    ),
+    "a clock that starts again, beside another": csv(
+        "time,lap_time,x,y", minutes, lambda row: row % 15 / 8, X, Y, expected=Read("time", notes=("not_a_channel",))
+    ),
+    "formats below a header of a clock": csv(
+        "datetime,x,y",
+        lambda row: minutes(row) if row else "20d",
+        lambda row: X[row] if row else "14n",
+        Y,
+        expected=Refused(("'datetime' holds", "--time-format")),
+    ),
+    "T is a temperature": csv(
+        "Datum,T,x,y", minutes, X, X, Y, expected=Read(time="Datum", notes=("time_column", "unused_columns"))
+    ),
+    "T alone, beside words": csv(
+        "time,T,mode", minutes, X, lambda row: "ab"[row % 2], expected=Refused(("T (a name of times)", "--channels"))
+    ),
+    # more spellings of times
+    "days of six digits": csv(
+        "date,x,y",
+        lambda row: f"{START + dt.timedelta(days=row):%y%m%d}",
+        X,
+        Y,
+        expected=Read(time="date", step=86400, notes=("time_format",)),
+    ),
+    "six digits of no date": csv("date,x,y", lambda row: 240350 + row, X, Y, expected=Read(time="date", unit="units")),
+    "half days of one letter": timed("Clock", lambda row: f"{minutes(row):%I:%M}{'ap'[minutes(row).hour > 11]}"),
+    "a date at a time": timed("stamp", lambda row: f"{minutes(row):%b %d %Y @ %H:%M:%S}.000"),
+    "year and month in letters": timed("month", lambda row: f"{MONTHS[row]:%Y %b}"),
 }
