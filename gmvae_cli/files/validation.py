@@ -83,9 +83,7 @@ class SeriesBuilder:
         columns = [self._find_values(table[name], name, problems) for name in self.channels]
         if problems:
             row, sentence = min(problems)
-            if all(as_text(plain(table[name]))[row].as_py() == name for name in self.channels):
-                sentence = f"the header stands here again; remove this line ({sentence})"
-            raise SeriesError(f"{where(row)}: {sentence}")
+            raise SeriesError(f"{where(row)}: {_if_header(table.select(self.channels), row)}{sentence}")
         self._summary.add(columns)
         self._num_series += int(starts.sum())
         self._scratch.append(np.column_stack([*columns, elapsed]))
@@ -228,6 +226,12 @@ def _disorder(
     return f"column '{time}' goes back from '{earlier}' to '{cell}'; {options}"
 
 
+def _if_header(table: Any, row: int) -> str:
+    """Return the beginning of a message about a row whose cells are the names of its columns; empty for others."""
+    is_header = all(as_text(table[name])[row].as_py() == name for name in table.column_names)
+    return "the header stands here again, remove this line: " if is_header else ""
+
+
 def _hint_on_number(cell: str, form: NumberFormat) -> str:
     """Say what reads a cell that is no number; a comma or a point may divide or group digits."""
     other, mark = (",", "decimal comma") if form.decimal == "." else (".", "decimal point")
@@ -241,7 +245,7 @@ def _hint_on_number(cell: str, form: NumberFormat) -> str:
     if units and is_quantity(cell):
         return f"the first rows have {' and '.join(units)} behind their numbers; write all in these units"
     word = cell.strip()
-    if re.fullmatch(r"""(?![+-]?\d)[^,"\n]+""", word):
+    if re.fullmatch(r"""(?![+-]?\d)[^,"\n\0]+""", word):
         value = word if word.replace("_", "").isalnum() else f'"{word}"'
         return f"an empty cell means missing; if this text does, give --na-values {value}"
     return "an empty cell means missing"

@@ -120,24 +120,6 @@ class ColumnFacts:
         return order is not None and len(order) > 1 and bool((np.diff(order) >= 0).all() and order[-1] > order[0])
 
     @property
-    def ascends_mostly(self) -> bool:
-        """Whether its numbers or times ascend, but for few steps back or none at all, as a clock that starts again."""
-        return self._share_of_steps(1) >= _HABIT
-
-    @property
-    def wavers(self) -> bool:
-        """Whether its numbers or times rise often and fall often, as those of no clock do."""
-        return min(self._share_of_steps(1), self._share_of_steps(-1)) > _OFTEN
-
-    def _share_of_steps(self, sign: int) -> float:
-        """Return the share of steps from row to row that are above 0 (sign 1), or below."""
-        order = self.order
-        if order is None and self.kind == "numbers":
-            values = numbers(self.cells, self.form)
-            order = None if values is None else values[np.isfinite(values)]
-        return 0 if order is None or len(order) < 2 else float((sign * np.diff(order) > 0).mean())
-
-    @property
     def time_form(self) -> str | None:
         """Form of its times, where they are neither plain numbers nor in ISO 8601."""
         return self._reader.time_form
@@ -193,6 +175,25 @@ class ColumnFacts:
         codes = self.cells.dictionary_encode().indices.fill_null(-1).to_numpy() + 1
         distinct = len(np.unique(codes))
         return codes.astype(np.int64) if 2 <= distinct <= len(codes) / _FEW else None
+
+
+def ascends_mostly(column: ColumnFacts) -> bool:
+    """Return whether numbers or times ascend, but for few steps back or none at all, as a clock that starts again."""
+    return _share_of_steps(column, 1) >= _HABIT
+
+
+def wavers(column: ColumnFacts) -> bool:
+    """Return whether numbers or times rise often and fall often, as those of no clock do."""
+    return min(_share_of_steps(column, 1), _share_of_steps(column, -1)) > _OFTEN
+
+
+def _share_of_steps(column: ColumnFacts, sign: int) -> float:
+    """Return the share of steps from row to row that are above 0 (sign 1), or below."""
+    order = column.order
+    if order is None and column.kind == "numbers":
+        values = numbers(column.cells, column.form)
+        order = None if values is None else values[np.isfinite(values)]
+    return 0 if order is None or len(order) < 2 else float((sign * np.diff(order) > 0).mean())
 
 
 def comes_in_turn(name: str, column: ColumnFacts) -> bool:

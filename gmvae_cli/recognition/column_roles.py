@@ -17,6 +17,7 @@ from gmvae_cli.recognition.column_facts import (
     HEAD_ROWS,
     RAMP_ROWS,
     ColumnFacts,
+    ascends_mostly,
     comes_in_turn,
     counts,
     counts_rows,
@@ -316,7 +317,7 @@ def _why_no_channel(name: str, facts: ColumnFacts, time: Sequence[str]) -> str |
         return "without a name"
     if name.lower().startswith("unnamed:"):
         return "a row number"
-    if names.is_clock(name) and facts.ascends_mostly:
+    if names.is_clock(name) and ascends_mostly(facts):
         return "another clock" if time else "a clock"
     if facts.is_whole and names.is_identity(name):
         return "an id"

@@ -11,7 +11,7 @@ from gmvae_cli.config import SeriesConfig
 from gmvae_cli.data.steps import HOLE
 from gmvae_cli.errors import Note, SeriesError
 from gmvae_cli.recognition import names
-from gmvae_cli.recognition.column_facts import ColumnFacts, counts_rows, is_even, is_ramp
+from gmvae_cli.recognition.column_facts import ColumnFacts, ascends_mostly, counts_rows, is_even, is_ramp, wavers
 from gmvae_cli.recognition.time_forms import CLOCK, MONTH, WEEK, date_form, parse
 from gmvae_cli.recognition.time_spellings import with_beginnings
 
@@ -71,7 +71,7 @@ def is_measured(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
     column = facts[name]
     is_span = column.holds_durations or (column.holds_clocks and not _is_distinct(column))
     is_letter = name.strip() == "T" and column.kind == "numbers"
-    return (is_span or is_letter) and column.wavers and not _ascends_apart(name, facts)
+    return (is_span or is_letter) and wavers(column) and not _ascends_apart(name, facts)
 
 
 def calendar_columns(columns: Sequence[str]) -> list[str]:
@@ -189,7 +189,7 @@ def _is_clock_with_faults(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
     if not names.is_clock(name):
         return False
     if column.kind == "numbers":
-        return column.descends_nowhere or column.ascends_mostly
+        return column.descends_nowhere or ascends_mostly(column)
     if column.kind != "dates" or not column.cells.null_count:
         return False
     filled = ColumnFacts(column.cells.drop_null(), column.form)
