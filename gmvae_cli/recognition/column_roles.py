@@ -1,5 +1,6 @@
 """The roles of columns: which is the time, which the series id, which are channels, and why the others are none."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -256,7 +257,7 @@ def _default_time(
     for name in measured:
         what = "numbers" if facts[name].kind == "numbers" else "durations"
         sentence = f"column '{name}' holds {what} that rise and fall, so it is not taken as the time"
-        notes.append(Note("time_column", f"{sentence}; --time {name} takes it all the same"))
+        notes.append(Note("time_column", f"{sentence}; --time {shlex.quote(name)} takes it all the same"))
     own = [name for name in free if not is_reserved(name) or name in reserved]
     time = choose_time(table.name, own, reserved, table.columns, facts)
     if time is not None and time not in reserved:
@@ -303,13 +304,8 @@ def _why_no_channel(name: str, facts: ColumnFacts, time: Sequence[str]) -> str |
     if facts.kind == "empty":
         return "empty at the start"
     if facts.kind != "numbers":
-        kind = (
-            "durations"
-            if facts.holds_durations
-            else "clock times or durations"
-            if facts.holds_clocks
-            else str(facts.kind)
-        )
+        kind = "clock times or durations" if facts.holds_clocks else str(facts.kind)
+        kind = "durations" if facts.holds_durations else kind
         if facts.units:
             return f"numbers with different units: {', '.join(facts.units)}"
         return "neither numbers nor text" if kind == "other" else kind
@@ -359,7 +355,9 @@ def _notes_on_unused(roles: Sequence[ColumnRole]) -> list[Note]:
             notes[name] = Note("unnamed_column", sentence)
         elif name in date:
             sentence = f"columns {_enumerated(date)} are taken for parts of the calendar, so they are no channels"
-            notes[date[0]] = Note("not_a_channel", f"{sentence}; --time {','.join(date)} makes them the time")
+            notes[date[0]] = Note(
+                "not_a_channel", f"{sentence}; --time {shlex.quote(','.join(date))} makes them the time"
+            )
         elif reason in _TAKEN_FOR:
             series = ", and --series a column that tells series apart" if reason == "an id" else ""
             sentence = f"column '{name}' is taken for {reason}, so it is no channel; --channels makes it one{series}"
@@ -383,7 +381,7 @@ def _shown_reason(name: str, reason: str) -> str:
 def _note_on_series(name: str) -> Note:
     """Describe a column whose values come in turn, as those of machines do in one log."""
     sentence = f"the values of column '{name}' come in turn; if each has a series of its own"
-    return Note("several_series", f"{sentence}, give --series {name} --sort")
+    return Note("several_series", f"{sentence}, give --series {shlex.quote(name)} --sort")
 
 
 def _note_on_form(name: str, form: NumberFormat) -> Note:

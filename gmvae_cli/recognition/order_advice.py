@@ -1,5 +1,6 @@
 """Advice on times that repeat or go back: which option reads them, as far as the first rows of the file show."""
 
+import shlex
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,7 +15,7 @@ _HOUR = 3600.0  # by which clocks are set back in autumn
 def options_for_repeats(time: str, facts: Mapping[str, ColumnFacts]) -> list[str]:
     """Return what each option would do that reads a time which comes twice."""
     hours = [name for name in facts if names.calendar_part(name) == "hour"] if time in facts else []
-    joined = [f"--time {time},{name} joins it with '{name}'" for name in hours[:1]]
+    joined = [f"--time {shlex.quote(f'{time},{name}')} joins it with '{name}'" for name in hours[:1]]
     return [*_apart(time, facts), *joined, "--no-time ignores times"]
 
 
@@ -43,6 +44,5 @@ def _apart(time: str, facts: Mapping[str, ColumnFacts]) -> list[str]:
         groups = facts[name].groups
         assert groups is not None, "it tells series apart"
         comes_back = int((np.diff(groups) != 0).sum()) + 1 > len(np.unique(groups))
-        flag = f"'{name}'" if " " in name else name
-        return [f"--series {flag} {'with --sort ' if comes_back else ''}reads a series for each '{name}'"]
+        return [f"--series {shlex.quote(name)} {'with --sort ' if comes_back else ''}reads a series for each '{name}'"]
     return []

@@ -1,5 +1,6 @@
 """The choice of the time column, and of the form of its cells, by name and content."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -53,14 +54,19 @@ def choose_time(
     for is_likely in [*kinds, _is_unread_clock, _is_clock_with_faults]:
         likely = [name for name in free if is_likely(name, facts)]
         if len(likely) > 1 and not _are_ranges(likely, facts):
-            first, second = likely[:2]
-            raise SeriesError(
-                f"{file}: columns '{first}' and '{second}' could both be the time; name one with --time, or give "
-                "--no-time"
-            )
+            raise SeriesError(f"{file}: {_several_times(likely, facts)}")
         if likely:
             return likely[0]
     return _calendar(free, facts)
+
+
+def _several_times(likely: Sequence[str], facts: Mapping[str, ColumnFacts]) -> str:
+    """Describe columns each of which could be the time, or a part of it."""
+    first, second = likely[:2]
+    days = [name for name in reversed(list(facts)) if names.is_clock(name) and facts[name].holds_days]
+    clocks = [name for name in likely if facts[name].holds_clocks]
+    both = f"a date and its clock with --time {shlex.quote(f'{days[0]},{clocks[0]}')}, " if days and clocks else ""
+    return f"columns '{first}' and '{second}' could both be the time; name one with --time, {both}or give --no-time"
 
 
 def is_measured(name: str, facts: Mapping[str, ColumnFacts]) -> bool:

@@ -1503,4 +1503,20 @@ CASES |= {
     "half days of one letter": timed("Clock", lambda row: f"{minutes(row):%I:%M}{'ap'[minutes(row).hour > 11]}"),
     "a date at a time": timed("stamp", lambda row: f"{minutes(row):%b %d %Y @ %H:%M:%S}.000"),
     "year and month in letters": timed("month", lambda row: f"{MONTHS[row]:%Y %b}"),
+    "two dates with clocks": csv(
+        "Date Local,Time Local,Date GMT,Time GMT,x",
+        stamped("%Y-%m-%d"),
+        stamped("%H:%M"),
+        stamped("%Y-%m-%d"),
+        lambda row: f"{minutes(row + 480):%H:%M}",
+        X,
+        expected=Refused(("--time 'Date Local,Time Local'", "--no-time")),
+    ),
+    "series of a name with brackets": csv(
+        "time,Station (no),x",
+        lambda row: row % 20,
+        lambda row: row // 20,
+        X,
+        expected=Refused(("--series 'Station (no)'",)),
+    ),
 }
