@@ -25,7 +25,7 @@ _UNIVERSAL = _names("utc gmt hhmmss")  # as satellite receivers tell it
 _TIME_OF_DAY = _UNIVERSAL | _names("time timestamp clock localtime zeit uhrzeit hora heure ora tijd tid czas aika")
 _POSITION = _names("frame frames sample samples scan tick ticks step steps cycle packet image")
 _COUNTER = _names(
-    "index idx unnamed row rows rownum rownumber rowid no nr num number n i # line record rec recnbr rn entry "
+    "index idx unnamed row rows rownum rownumber rowid no nr nbr num number n i # line record rec recnbr rn entry "
     "count counter seq sequence seqno obs observation point item lfd nummer zeile ligne fila "
     "riga"
 )
@@ -122,11 +122,12 @@ def is_identity(name: str) -> bool:
 
 def is_group(name: str) -> bool:
     """Return whether the name is one of things that have a series each."""
-    return _is_named(name, _GROUP) or is_identity(name)
+    is_numbered = words(name)[-1].isdigit()  # sensor_1 holds what the first one measures
+    return (_is_named(name, _GROUP) and not is_numbered) or is_identity(name)
 
 
 def _is_named(name: str, kinds: frozenset[str]) -> bool:
-    """Return whether a name ends in a word of some kinds, or in one that numbers them: line, line 3, Line No, lineId.
+    """Return whether a name ends in a word of some kinds, or in one that numbers them: line, Line No, lineId.
 
     What a thing has is measured: line_voltage, engine temperature, index of refraction.
     """

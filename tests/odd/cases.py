@@ -1345,11 +1345,20 @@ CASES |= {
 }
 
 # What a thing has is measured, whatever the thing; what tells things apart is not
-for name in ("line_voltage", "Phone Temp", "engine coolant (C)", "unit load", "nodeDegree", "index_of_refraction"):
+for name in (
+    "line_voltage",
+    "Phone Temp",
+    "engine coolant (C)",
+    "unit load",
+    "nodeDegree",
+    "index_of_refraction",
+    "sensor_1",
+    "Machine 2",
+):
     CASES[f"measured '{name}'"] = csv(
         f"t,{name},y", range(ROWS), lambda row: 230 + (row * row) % 3, Y, expected=Read(channels=(name, "y"))
     )
-for name in ("Line No", "deviceid", "id_machine", "MMSI", "Sensor Name 1"):
+for name in ("Line No", "deviceid", "id_machine", "MMSI", "patient_nbr"):
     CASES[f"id '{name}'"] = csv(
         f"t,x,{name},y",
         range(ROWS),
