@@ -582,8 +582,22 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "two clocks are no doubt",
         "recognition/time_choice.py",
-        "if len(likely) > 1:",
+        "if len(likely) > 1 and not _are_ranges(likely, facts):",
         "if False:",
+        ["odd/test_odd.py::test_a_file_is_read_as_it_is_meant_or_refused"],
+    ),
+    Mutation(
+        "ranges end where they like",
+        "recognition/time_choice.py",
+        "return bool((begins < ends).all() and (ends[:-1] <= begins[1:]).all())",
+        "return bool((begins < ends).all())",
+        ["odd/test_odd.py::test_a_file_is_read_as_it_is_meant_or_refused"],
+    ),
+    Mutation(
+        "what a line has tells lines apart",
+        "recognition/names.py",
+        "return is_numbered or found[-1] in kinds or",
+        "return bool(kinds & set(found)) or",
         ["odd/test_odd.py::test_a_file_is_read_as_it_is_meant_or_refused"],
     ),
     Mutation(
