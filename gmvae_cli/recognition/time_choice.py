@@ -51,13 +51,13 @@ def choose_time(
         return reserved[0]
     kinds: list[Callable[[str, Mapping[str, ColumnFacts]], bool]]
     kinds = [_is_clock, _is_position, lambda name, facts: name == columns[0] and _is_first_ramp(name, facts), _is_ramp]
-    for is_likely in [*kinds, _is_unread_clock, _is_clock_with_faults]:
+    for is_likely in [*kinds, _is_unread_clock]:
         likely = [name for name in free if is_likely(name, facts)]
         if len(likely) > 1 and not _are_ranges(likely, facts):
             raise SeriesError(f"{file}: {_several_times(likely, facts)}")
         if likely:
             return likely[0]
-    return _calendar(free, facts)
+    return _calendar(free, facts) or next((name for name in free if _is_clock_with_faults(name, facts)), None)
 
 
 def _several_times(likely: Sequence[str], facts: Mapping[str, ColumnFacts]) -> str:

@@ -1528,4 +1528,14 @@ CASES |= {
         X,
         expected=Refused(("--series 'Station (no)'",)),
     ),
+    "a calendar beside a clock that starts again": csv(
+        "year,month,day,run_time,x,y",
+        lambda row: (START + dt.timedelta(days=row)).year,
+        lambda row: (START + dt.timedelta(days=row)).month,
+        lambda row: (START + dt.timedelta(days=row)).day,
+        lambda row: row % 20 / 8,
+        X,
+        Y,
+        expected=Read(time="year,month,day", step=86400, notes=("time_column", "not_a_channel")),
+    ),
 }
