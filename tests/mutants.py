@@ -377,7 +377,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "starts doubt couplings of channels however many rows show them",
         "training/initialization.py",
-        "* min(1.0, coefficients / len(rows))",
+        "* min(1.0, _ROWS_FOR_A_COEFFICIENT * coefficients / len(rows))",
         "",
         ["training/test_initialization.py::test_starts_find_regimes_that_only_other_channels_tell_apart"],
     ),

@@ -44,8 +44,9 @@ _COMPETITION = ((6, 4), (12, 2), (20, 1))  # EM passes, and how many starts go o
 # Rows for each entry of the context with which starts see channels that do not correlate: best where a sixth of the
 # variance is predicted. 60 channels, 3,000 rows: with 0 a right start loses on held-out rows against one large regime.
 # Two channels, 2,000 rows, a variance that is predicted nearly whole: with 15 in all every start loses what tells the
-# regimes apart (77 nats), so there are so many only where a row or less stands beside each coefficient.
-_UNRELATED_ROWS = 5.0
+# regimes apart (77 nats), so there are all of them only where ten rows or fewer stand beside each coefficient (with one
+# or fewer, columns of a category that have nothing to do with the regimes mislead one series of three).
+_UNRELATED_ROWS, _ROWS_FOR_A_COEFFICIENT = 5.0, 10
 _REINITIALIZED_ROWS = 50  # rows of the window that an empty regime takes: some visits are no longer
 _REINITIALIZED_PASSES = 10  # EM passes after it; chosen, not measured
 
@@ -78,7 +79,9 @@ def with_unrelated_rows(em: EM, rows: Rows) -> EM:
     """Return EM for starts: where rows are few beside coefficients, it doubts what channels say about each other."""
     columns = em.pooled.shape[0] - em.num_channels
     coefficients = em.config.regimes * em.num_channels * columns
-    return replace(em, unrelated_rows=_UNRELATED_ROWS * columns * min(1.0, coefficients / len(rows)))
+    return replace(
+        em, unrelated_rows=_UNRELATED_ROWS * columns * min(1.0, _ROWS_FOR_A_COEFFICIENT * coefficients / len(rows))
+    )
 
 
 def with_noise(em: EM, parameters: Parameters) -> Parameters:
