@@ -9,6 +9,7 @@ from typing import Any
 
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import Note
+from gmvae_cli.system.storage import is_url
 
 # Rounded down from what `make bench` prints
 READ_ROWS_PER_SECOND = 1_000_000
@@ -25,7 +26,9 @@ BASE_BYTES = 450 << 20  # of the imported packages and of a block of rows; peak 
 
 
 def existing_folder(folder: str | None) -> str | None:
-    """Return the folder, or the nearest one above it that exists, which lies on the same disk."""
+    """Return the folder, or the nearest one above it that exists, which lies on the same disk; None for a URL."""
+    if folder is not None and is_url(folder):
+        return None
     while folder is not None and not os.path.isdir(folder):
         folder = os.path.dirname(os.path.abspath(folder))
     return folder

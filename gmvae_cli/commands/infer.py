@@ -1,6 +1,5 @@
 """`gmvae infer`: label every row of a file with a trained model."""
 
-import os
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -31,6 +30,8 @@ from gmvae_cli.inference.label_table import (
 from gmvae_cli.metrics.segments import Ribbon
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress, silent
+from gmvae_cli.system.storage import joined as joined_path
+from gmvae_cli.system.storage import parent
 
 _NOT_IN_MANIFEST = (
     "seconds",
@@ -100,7 +101,7 @@ def infer(
         require_apart({"--output": output}, [model_path])
     files = expand(inputs)
     single = is_one_file(files, inputs)
-    outputs = [output] if single else [os.path.join(output, file.relative) for file in files]
+    outputs = [output] if single else [joined_path(output, file.relative) for file in files]
     require_no_input(outputs, [file.path for file in files])
     checkpoint = load(model_path)
     if config.posterior == "encoder":
@@ -187,7 +188,8 @@ class _Labelling:
         Without a series column each file is a table of its own. With one, all files that can be read are one table,
         so that a series may go on from file to file.
         """
-        targets = [(file, os.path.join(folder, file.relative)) for file in files]
+        manifest.mark_complete(folder, None)
+        targets = [(file, joined_path(folder, file.relative)) for file in files]
         if skip_existing:
             targets = [(file, target) for file, target in targets if not self.earlier.is_done(file.path, target)]
             self.skipped = len(files) - len(targets)
@@ -196,7 +198,7 @@ class _Labelling:
         parts: list[tuple[InputFile, str]] = []
         for done, (file, target) in enumerate(targets):
             try:
-                make_folder(os.path.dirname(target))
+                make_folder(parent(target))
                 reader = self.open([file])
                 if reader.layout.series is None:
                     self._label_table(reader, file, target)
@@ -216,6 +218,9 @@ class _Labelling:
                 self._label_parts(parts)
             except GmvaeError as error:
                 self.failures.append(str(error))
+        if not self.failures and not self.earlier.failed_before:
+            counts = {"files": len(self.written), "rows": self.totals.rows, "skipped": self.skipped}
+            manifest.mark_complete(folder, counts)
 
     def _label_table(
         self, reader: SeriesReader, file: InputFile, output: str, segments_path: str | None = None

@@ -1,6 +1,5 @@
 """`gmvae segment`: from a raw file to labels, segments, picture and model in one command."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from gmvae_cli.config import InferConfig, SeriesConfig, TrainConfig
 from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import ConfigError, Note
+from gmvae_cli.files import manifest
 from gmvae_cli.files.atomic import atomic, make_folder, require_apart, require_no_input, require_writable
 from gmvae_cli.files.inputs import InputFile, expand, is_one_file, suffix_of
 from gmvae_cli.files.series_reader import SeriesReader, open_series
@@ -33,6 +33,7 @@ from gmvae_cli.plotting.plot_data import PlotDataBuilder, drawn_channels
 from gmvae_cli.selection.search import OnNote, data_notes, make_choices
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress
+from gmvae_cli.system.storage import joined, parent
 from gmvae_cli.training.sampling import require_rows
 from gmvae_cli.training.trained_model import Start, TrainedModel, train_model
 
@@ -96,7 +97,7 @@ class Targets:
             figure.format_of(self.plot)
         if not single and (self.output == "-" or suffix_of(self.output) is not None):
             raise ConfigError(f"--output is '{self.output}', but several inputs need a folder to write to")
-        outputs = [self.output] if single else [os.path.join(self.output, file.relative) for file in files]
+        outputs = [self.output] if single else [joined(self.output, file.relative) for file in files]
         others = {"--model": self.model, "--plot": self.plot, "--segments": self.segments}
         require_apart(others, [*(file.path for file in files), *outputs])
         require_no_input(outputs, [file.path for file in files])
@@ -104,8 +105,9 @@ class Targets:
             if path is not None:
                 require_writable(path)
         if not single:
+            manifest.mark_complete(self.output, None)
             for path in outputs:
-                make_folder(os.path.dirname(path))
+                make_folder(parent(path))
                 require_writable(path)
         return outputs
 
@@ -156,6 +158,8 @@ def segment(
             progress("draw", 0, 1)
             with atomic(targets.plot) as temporary:
                 figure.save(temporary, figure.format_of(targets.plot), drawing.build(data))
+    if outputs != [targets.output]:
+        manifest.mark_complete(targets.output, {"files": len(paths), "rows": totals.rows})
     facts = {"files": len(paths), "columns": reader.columns(data), "seconds": time.perf_counter() - started}
     return _result(data, trained, start, totals, targets, **facts)
 

@@ -22,6 +22,7 @@ from gmvae_cli.files.series_reader import open_series
 from gmvae_cli.selection.search import data_notes, make_choices
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress
+from gmvae_cli.system.storage import beside, open_binary
 from gmvae_cli.training.resume import ResumeFile
 from gmvae_cli.training.sampling import require_rows
 from gmvae_cli.training.trained_model import PACKAGES, TrainedModel, train_model
@@ -85,7 +86,7 @@ def train(
     reader = open_series(inputs, series)
     with atomic(model_path) as temporary, reader.read_data(None, progress) as data:
         columns = reader.columns(data)
-        resume_log = ResumeFile(f"{model_path}.resume", _identity(data, config, series, device))
+        resume_log = ResumeFile(beside(model_path, ".resume"), _identity(data, config, series, device))
         config, start = make_choices(config, data, progress)
         if older is not None:
             start = replace(start, initial=_initial(older, config, data))
@@ -169,8 +170,8 @@ def _content(path: str | None) -> str | None:
     """Compute a digest of a file; None without a file."""
     if path is None:
         return None
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with open_binary(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def _initial(older: Checkpoint, config: TrainConfig, data: SeriesData) -> Parameters:

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gmvae_cli.errors import ConfigError, SeriesError
+from gmvae_cli.system import storage
 
 
 def require_apart(outputs: Mapping[str, str | None], inputs: Sequence[str] = ()) -> None:
@@ -45,10 +46,13 @@ def require_no_input(outputs: Sequence[str], inputs: Sequence[str]) -> None:
 
 def _identity(path: str) -> tuple[int, int] | str:
     """Return what two paths of one file share: its place on the disk, or the path it will have."""
+    local = storage.local_name(path)
+    if local is None:
+        return storage.decoded(path)
     try:
-        status = os.stat(path)
+        status = os.stat(local)
     except OSError:
-        return os.path.realpath(path)
+        return os.path.realpath(local)
     return status.st_dev, status.st_ino
 
 
@@ -58,6 +62,9 @@ def require_writable(path: str) -> None:
     Raises:
         SeriesError: no such folder, or nothing may be written in it.
     """
+    if storage.is_url(path):
+        storage.require_writable(path)
+        return
     target = Path(os.path.realpath(path))
     if path == "-" or (target.exists() and not target.is_file() and not target.is_dir()):  # a device or pipe
         return
@@ -75,6 +82,9 @@ def make_folder(path: str) -> None:
     Raises:
         SeriesError: it cannot be made.
     """
+    if storage.is_url(path):
+        storage.make_folder(path)
+        return
     try:
         os.makedirs(path or ".", exist_ok=True)
     except OSError as error:
@@ -87,11 +97,15 @@ def atomic(path: str) -> Iterator[str]:
 
     The temporary file is made at once, empty, and locked, so that of two runs with the same target the second gets an
     error; what a killed run left under the name is removed. A device or pipe is written directly; where `path` is a
-    symbolic link, the file that it points to is replaced.
+    symbolic link, the file that it points to is replaced. A URL gets a local name, uploaded at the end.
 
     Raises:
         SeriesError: the file cannot be made, filled or renamed, or another run is writing it. BrokenPipeError passes.
     """
+    if storage.is_url(path):
+        with storage.uploaded(path) as local:
+            yield local
+        return
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise SeriesError(f"{path}: is a folder, not a file that can be written")

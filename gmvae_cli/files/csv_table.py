@@ -18,6 +18,7 @@ from gmvae_cli.files.cells import first_failure, first_true, shorten, spell
 from gmvae_cli.files.inputs import InputFile, TextSource
 from gmvae_cli.recognition.drawn_tables import drawn_table
 from gmvae_cli.recognition.text_layout import footer_bytes, text_layout
+from gmvae_cli.system.storage import is_url, problem, without_options
 
 CSV_BLOCK_BYTES = 1 << 20
 _CHECKED_LINES = 20  # of a cell, that may be rows which an open quote has swallowed
@@ -195,7 +196,7 @@ def csv_delimiter(path: str, config: SeriesConfig) -> str:
     """Return the separator of cells: --delimiter, else tab in .tsv, ';' beside a decimal comma, ',' in all others."""
     if config.delimiter is not None:
         return config.delimiter
-    if path.lower().endswith(".tsv"):
+    if without_options(path).lower().endswith(".tsv"):
         return "\t"
     return ";" if config.decimal == "," else ","
 
@@ -236,6 +237,8 @@ def reading(name: str, header_lines: int = 0, header: str = "") -> Iterator[None
     except pa.ArrowMemoryError as error:  # a damaged length, more likely than a cell that large
         raise SeriesError(f"{name}: cannot be read, is it damaged? ({shorten(str(error), 120)})") from error
     except (OSError, EOFError) as error:
+        if is_url(name):
+            raise problem(name, error) from error
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise SeriesError(f"{name}: cannot be read ({shorten(reason, 120)})") from error
 

@@ -1,4 +1,4 @@
-"""The files to read: paths, globs and folders, `key=value` folders as columns, standard input for several passes."""
+"""The files to read: paths, URLs, globs, folders, `key=value` folders as columns, stdin for several passes."""
 
 import codecs
 import contextlib
@@ -20,6 +20,7 @@ from urllib.parse import unquote
 
 from gmvae_cli.errors import ConfigError, SeriesError
 from gmvae_cli.recognition.text_encoding import recognised_encoding
+from gmvae_cli.system.storage import LocalCopy, decoded, is_url, listing, without_options
 
 _SPOOL_BYTES = 1 << 20  # copied at once
 _HEAD_BYTES = 1 << 16  # that show the layout of a file
@@ -39,7 +40,7 @@ class InputFile:
     """A file to read.
 
     Args:
-        path: as the user wrote it; "-" is standard input.
+        path: as the user wrote it, a URL as well; "-" is standard input.
         relative: its path below the folder that all inputs share, where its result goes in an output folder.
         folder_columns: the `key=value` folders on its path, as columns of one value each.
     """
@@ -58,15 +59,16 @@ def suffix_of(path: str) -> str | None:
     """Return the entry of SUFFIXES in which `path` ends, in any case; None if it ends in none; '-' counts as .csv."""
     if path == "-":
         return ".csv"
-    return next((suffix for suffix in SUFFIXES if path.lower().endswith(suffix)), None)
+    name = without_options(path).lower()
+    return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
 
 
 def expand(inputs: Sequence[str]) -> list[InputFile]:
     """List the files that paths, globs and folders name, each once, in order of their names.
 
     Args:
-        inputs: paths, globs or folders, or "-" alone. A folder stands for the tables in it and below; names that start
-            with `.` or `_` are skipped.
+        inputs: paths, globs or folders, local ones or URLs, or "-" alone. A folder stands for the tables in it and
+            below; names that start with `.` or `_` are skipped.
     Raises:
         ConfigError: no input, or "-" beside others. SeriesError: a folder or glob without a table.
     """
@@ -82,11 +84,11 @@ def expand(inputs: Sequence[str]) -> list[InputFile]:
         root, paths = _expand_input(text)
         roots.append(os.path.abspath(root))
         for path in paths:
-            path_of.setdefault(os.path.abspath(path), path)
+            path_of.setdefault(os.path.abspath(decoded(path)), path)
     base = os.path.commonpath(roots)
     return [
-        InputFile(path=path, relative=os.path.relpath(absolute, base), folder_columns=_folder_columns(path))
-        for absolute, path in sorted(path_of.items(), key=lambda item: natural_key(item[1]))
+        InputFile(path=path, relative=os.path.relpath(absolute, base), folder_columns=_folder_columns(decoded(path)))
+        for absolute, path in sorted(path_of.items(), key=lambda item: natural_key(decoded(item[1])))
     ]
 
 
@@ -109,7 +111,7 @@ def require_file(file: InputFile) -> None:
     """
     if file.path == "-":
         return
-    if not os.path.exists(file.path):
+    if not is_url(file.path) and not os.path.exists(file.path):  # of a URL its opening says so, at no cost
         raise SeriesError(f"{file.path}: there is no such file")
     if os.path.isdir(file.path):
         raise SeriesError(f"{file.path}: is a folder, not a file")
@@ -119,6 +121,8 @@ def require_file(file: InputFile) -> None:
 
 def _expand_input(text: str) -> tuple[str, list[str]]:
     """Return the folder from which relative paths start, and the files of one input."""
+    if is_url(text):
+        return _expand_url(text)
     if os.path.isdir(text):
         paths = [str(path) for path in Path(text).rglob("*") if _is_table(path.relative_to(text))]
         paths = [path for path in paths if os.path.isfile(path)]
@@ -132,6 +136,20 @@ def _expand_input(text: str) -> tuple[str, list[str]]:
         fixed = text[: next(position for position, letter in enumerate(text) if letter in "*?[")]
         return os.path.dirname(fixed) or ".", paths
     return os.path.dirname(text) or ".", [text]
+
+
+def _expand_url(url: str) -> tuple[str, list[str]]:
+    """Do the same for a URL."""
+    found = listing(url)
+    if found is None:
+        return os.path.dirname(decoded(url)), [url]
+    folder, paths = found
+    if decoded(url).rstrip("/") == folder:
+        paths = [path for path in paths if _is_table(Path(os.path.relpath(decoded(path), folder)))]
+    paths = [path for path in paths if suffix_of(path)]
+    if not paths:
+        raise SeriesError(f"{url}: holds or matches no {', '.join(SUFFIXES)} file")
+    return folder, paths
 
 
 def _is_table(path: Path) -> bool:
@@ -157,8 +175,11 @@ class TextSource:
     """
 
     def __init__(self, file: InputFile, encoding: str | None, comment: str | None) -> None:
-        self._file = file
+        self._file, self._path = file, file.path
         self._spool = Spool() if file.path == "-" else None
+        if is_url(file.path):
+            self._download = LocalCopy(file.path)
+            self._path = self._download.path
         with self.open() as stream:
             start = stream.read(_HEAD_BYTES)
         for magic, cause in _MAGIC.items():
@@ -185,19 +206,19 @@ class TextSource:
     @property
     def nbytes(self) -> int:
         """Length in bytes; of a compressed file as it lies on the disk."""
-        return os.path.getsize(self._file.path) if self._spool is None else self._spool.nbytes
+        return os.path.getsize(self._path) if self._spool is None else self._spool.nbytes
 
     @property
     def _is_compressed(self) -> bool:
-        return self._spool is None and self._file.path.lower().endswith(".gz")
+        return self._spool is None and without_options(self._file.path).lower().endswith(".gz")
 
     def open(self) -> io.BufferedReader:
         """Open it from its start."""
         if self._spool is not None:
             return self._spool.open()
         if self._is_compressed:
-            return io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(self._file.path)))
-        return open(self._file.path, "rb")
+            return io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(self._path)))
+        return open(self._path, "rb")
 
     def _not_text(self, encoding: str) -> str:
         """Describe the first line that is not text in an encoding."""
@@ -216,7 +237,7 @@ class TextSource:
         """
         import pyarrow as pa  # not above: asking for help would load it
 
-        path = self._file.path if self._spool is None else self._spool.own_path
+        path = self._path if self._spool is None else self._spool.own_path
         if path is None:  # on macOS, where only a Python file reads standard input again
             return self.open()
         if self._is_compressed:
@@ -243,7 +264,7 @@ class TextSource:
         start = max(0, self.nbytes - _TAIL_BYTES)
         if self._spool is not None:
             return self._spool.read(start, _TAIL_BYTES)
-        with open(self._file.path, "rb") as stream:
+        with open(self._path, "rb") as stream:
             stream.seek(start)
             return stream.read()
 

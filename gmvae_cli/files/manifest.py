@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from gmvae_cli.errors import SeriesError
+from gmvae_cli.files.atomic import atomic
 from gmvae_cli.files.tensor_file import without_nan
+from gmvae_cli.system import storage
 
 FORMAT = 1
 _PACKAGES = ("gmvae", "torch", "numpy", "pyarrow")
@@ -16,7 +17,7 @@ _PACKAGES = ("gmvae", "torch", "numpy", "pyarrow")
 
 def beside(output: str) -> str:
     """Return the path of the manifest of an output, a file or a folder."""
-    return f"{output.rstrip(os.sep)}.meta.json"
+    return storage.beside(output, ".meta.json")
 
 
 def write(
@@ -47,13 +48,25 @@ def write(
         file.write(json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+def mark_complete(folder: str, counts: Mapping[str, int] | None) -> None:
+    """Write `_SUCCESS.json`, the sign that a folder at a URL has all its files; None removes that of an earlier run."""
+    if not storage.is_url(folder):
+        return
+    path = storage.joined(folder, "_SUCCESS.json")
+    if counts is None:
+        storage.remove(path)
+        return
+    with atomic(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write(f"{json.dumps(counts)}\n")
+
+
 def _describe(path: str) -> dict[str, Any]:
     """Return path, size in bytes and SHA-256 of a file."""
     if path == "-":
         return {"path": path}
     try:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return {"path": path, "bytes": os.fstat(file.fileno()).st_size, "sha256": digest}
+        with storage.open_binary(path) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            return {"path": path, "bytes": storage.size(path), "sha256": digest}
     except OSError as error:
         raise SeriesError(f"{path}: cannot be read for the manifest ({error.strerror})") from error

@@ -17,6 +17,7 @@ from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import Note, SeriesError
 from gmvae_cli.files.csv_table import CsvTable, new_folder_columns, reading, with_folder_columns
 from gmvae_cli.files.inputs import InputFile, require_file, suffix_of
+from gmvae_cli.system.storage import LocalCopy, is_url, open_native
 
 BATCH_ROWS = 1 << 16
 _SMALL_BYTES = 1 << 16
@@ -77,7 +78,9 @@ class TypedTable:
     @property
     def is_small(self) -> bool:
         """Whether reading takes less time than starting a thread for it."""
-        return os.path.getsize(self.file.path) <= _SMALL_BYTES if self.rows is None else self.rows <= BATCH_ROWS // 16
+        if self.rows is None:
+            return not is_url(self.file.path) and os.path.getsize(self.file.path) <= _SMALL_BYTES
+        return self.rows <= BATCH_ROWS // 16
 
     @cached_property
     def first_block(self) -> Any:
@@ -131,7 +134,8 @@ class ParquetTable(TypedTable):
 
     def _open(self) -> Any:
         # pre_buffer would hold every row group that was read until the file is closed
-        return pq.ParquetFile(self.file.path, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False)
+        source = open_native(self.file.path) if is_url(self.file.path) else self.file.path
+        return pq.ParquetFile(source, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False)
 
 
 class ArrowTable(TypedTable):
@@ -142,18 +146,20 @@ class ArrowTable(TypedTable):
             return schema
 
     def _batches(self, columns: Sequence[str] | None) -> Iterator[Any]:
-        with self._open() as (_, batches):
+        with self._open(columns) as (_, batches):
             for batch in batches:
                 yield batch if columns is None else batch.select(columns)
 
     @contextmanager
-    def _open(self) -> Iterator[tuple[Any, Iterator[Any]]]:
-        with pa.OSFile(self.file.path) as source:
+    def _open(self, columns: Sequence[str] | None = None) -> Iterator[tuple[Any, Iterator[Any]]]:
+        read = [index for index, name in enumerate(self._own) if name in columns] if columns is not None else []
+        options = pa.ipc.IpcReadOptions(included_fields=read)  # none: all
+        with open_native(self.file.path) as source:
             try:
-                reader = pa.ipc.open_file(source)
+                reader = pa.ipc.open_file(source, options=options)
             except pa.ArrowInvalid:
                 source.seek(0)
-                stream = pa.ipc.open_stream(source)
+                stream = pa.ipc.open_stream(source, options=options)
                 yield stream.schema, stream
             else:
                 yield reader.schema, (reader.get_batch(index) for index in range(reader.num_record_batches))
@@ -163,12 +169,18 @@ class JsonLinesTable(TypedTable):
     """A file of one JSON object in each line; a key that a line lacks is a null."""
 
     def _describe(self) -> Any:
-        with pa.json.open_json(self.file.path) as reader:
+        if is_url(self.file.path):
+            self._download = LocalCopy(self.file.path)
+        with pa.json.open_json(self._path) as reader:
             return reader.schema
+
+    @property
+    def _path(self) -> str:
+        return self._download.path if is_url(self.file.path) else self.file.path
 
     def _batches(self, columns: Sequence[str] | None) -> Iterator[Any]:
         options = pa.json.ReadOptions(use_threads=False, block_size=_JSON_BYTES)
-        with pa.json.open_json(self.file.path, options) as reader:
+        with pa.json.open_json(self._path, options) as reader:
             for batch in reader:
                 yield batch if columns is None else batch.select(columns)
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -13,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from gmvae_cli.errors import CheckpointError
+from gmvae_cli.system.storage import LocalCopy, is_url, size
 
 _LARGEST_FILE = 1 << 30  # bytes; a model of 1,000 channels, 10 lags and 10 regimes has 0.8 of them
 _LARGEST_HEADER = 16 << 20  # bytes; room for 100,000 channel names of 150 characters
@@ -55,11 +55,15 @@ def opened(path: str, key: str, kind: str) -> Iterator[TensorFile]:
         CheckpointError: no such file, or none that `content` wrote under this key; also in place of a SafetensorError,
             OSError, KeyError, TypeError, ValueError or RecursionError in the block.
     """
-    if not os.path.isfile(path):
+    nbytes = size(path)
+    if nbytes is None:
         raise CheckpointError(f"{path}: no such {kind.split()[-1]} file")
     try:
-        _require_credible_size(path)
-        with safe_open(path, framework="pt") as file:
+        _require_credible_size(nbytes)
+        copy = LocalCopy(path) if is_url(path) else None
+        local = path if copy is None else copy.path
+        _require_credible_header(local, nbytes)
+        with safe_open(local, framework="pt") as file:
             header = json.loads((file.metadata() or {})[key], parse_constant=_reject_constant)
             yield TensorFile(file, header)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as problem:
@@ -67,10 +71,12 @@ def opened(path: str, key: str, kind: str) -> Iterator[TensorFile]:
         raise CheckpointError(f"{path}: not a {kind}, or a damaged one ({reason[:200]})") from problem
 
 
-def _require_credible_size(path: str) -> None:
-    nbytes = os.path.getsize(path)
+def _require_credible_size(nbytes: int) -> None:
     if nbytes > _LARGEST_FILE:
         raise ValueError(f"it has {nbytes:,} bytes, but no model has more than {_LARGEST_FILE:,}")
+
+
+def _require_credible_header(path: str, nbytes: int) -> None:
     with open(path, "rb") as file:
         announced = int.from_bytes(file.read(8), "little")
     if announced > min(_LARGEST_HEADER, nbytes):

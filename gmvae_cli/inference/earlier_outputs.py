@@ -1,10 +1,10 @@
 """Outputs of earlier runs (`--skip-existing`): which are up to date, which inputs failed and have not changed since."""
 
-import os
 from contextlib import suppress
 
 from gmvae_cli.errors import GmvaeError
 from gmvae_cli.files.atomic import atomic
+from gmvae_cli.system.storage import beside, modified, open_binary, remove
 
 
 class EarlierOutputs:
@@ -22,7 +22,7 @@ class EarlierOutputs:
 
     def is_done(self, source: str, target: str) -> bool:
         """Return whether an output is there and up to date; one that is older is counted in `redone`."""
-        if not os.path.exists(target):
+        if modified(target) is None:
             return False
         is_current = self._is_newer(target, source)
         self.redone += not is_current
@@ -31,10 +31,10 @@ class EarlierOutputs:
     def has_failed(self, source: str, target: str) -> bool:
         """Return whether an earlier run failed to make an output; its reason is added to `failed_before`."""
         mark = _mark_of(target)
-        if not os.path.exists(mark) or not self._is_newer(mark, source):
+        if modified(mark) is None or not self._is_newer(mark, source):
             return False
-        with open(mark, encoding="utf-8") as text:
-            self.failed_before.append(text.read().strip())
+        with open_binary(mark) as file:
+            self.failed_before.append(file.read().decode().strip())
         return True
 
     def keep_failure(self, target: str, sentence: str) -> None:
@@ -48,14 +48,13 @@ class EarlierOutputs:
 
     def forget_failure(self, target: str) -> None:
         """Remove the reason of an earlier run, if there is one."""
-        with suppress(FileNotFoundError):
-            os.unlink(_mark_of(target))
+        remove(_mark_of(target))
 
     def _is_newer(self, path: str, source: str) -> bool:
         """Return whether a file is not older than the input and the model; standard input has no age."""
-        times = [os.path.getmtime(other) for other in (source, self.model_path) if os.path.exists(other)]
-        return os.path.getmtime(path) >= max(times, default=0.0)
+        times = [time for other in (source, self.model_path) if (time := modified(other)) is not None]
+        return (modified(path) or 0.0) >= max(times, default=0.0)
 
 
 def _mark_of(target: str) -> str:
-    return f"{target}.failed"
+    return beside(target, ".failed")

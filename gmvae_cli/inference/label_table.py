@@ -33,6 +33,7 @@ from gmvae_cli.inference.scored_rows import BLOCK_ROWS
 from gmvae_cli.inference.segment_table import SegmentTable
 from gmvae_cli.metrics.segments import Ribbon, runs
 from gmvae_cli.system.progress import Progress, silent
+from gmvae_cli.system.storage import is_url
 
 # Nats per row below training from which rows are called unlike it: in a channel with Normal noise, the cost of a shift
 # by sqrt(2) standard deviations of the noise (delta^2 / 2).
@@ -92,8 +93,8 @@ def require_rows_stay(reader: SeriesReader) -> None:
 
 
 def scratch_folder(output: str) -> str | None:
-    """Return the folder of scratch files: that of the output; None, which means TMPDIR, for stdout."""
-    return None if output == "-" else os.path.dirname(os.path.abspath(output))
+    """Return the folder of scratch files: that of the output; None, which means TMPDIR, for stdout and URLs."""
+    return None if output == "-" or is_url(output) else os.path.dirname(os.path.abspath(output))
 
 
 class LabelTotals:

@@ -10,6 +10,7 @@ import numpy as np
 from gmvae_cli.errors import ConfigError
 from gmvae_cli.plotting import artists
 from gmvae_cli.plotting.plot_data import Panel, PlotData
+from gmvae_cli.system.storage import without_options
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ _STRIP, _SPACE, _BETWEEN = 0.14, 0.06, 0.55  # inches: height of the true labels
 def format_of(path: str) -> str:
     """Return png, svg or pdf, by the suffix of the file name."""
     for suffix in FORMATS:
-        if path.lower().endswith(suffix):
+        if without_options(path).lower().endswith(suffix):
             return suffix[1:]
     raise ConfigError(f"{path}: the name ends in none of {', '.join(FORMATS)}, so the format is unknown")
 

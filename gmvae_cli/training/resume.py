@@ -7,7 +7,6 @@ lies in fresh contiguous memory, because the last bits of a sum depend on where 
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,6 +22,7 @@ from gmvae_cli.files.atomic import atomic
 from gmvae_cli.files.tensor_file import content, opened
 from gmvae_cli.model.ar_density import Emission
 from gmvae_cli.model.chain import Chain
+from gmvae_cli.system.storage import remove, size
 
 FORMAT = 1
 SECONDS = 60.0  # between writes of the file at most, as long as records come: what an interruption costs
@@ -94,7 +94,7 @@ class ResumeFile(ResumeLog):
         Raises:
             CheckpointError: the file is damaged, or belongs to another input or to other options, which are named.
         """
-        if not os.path.lexists(self.path):
+        if size(self.path) is None:
             return False
         with opened(self.path, "gmvae_resume", f"{_KIND} file") as file:
             if file.header["format"] != FORMAT:
@@ -168,8 +168,8 @@ class ResumeFile(ResumeLog):
 
     def remove(self) -> None:
         """Delete the file of a run that is done."""
-        with suppress(OSError):
-            os.unlink(self.path)
+        with suppress(OSError, SeriesError):
+            remove(self.path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
