@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 GMVAE := $(BIN)/gmvae
 
 .DELETE_ON_ERROR:
-.PHONY: install test test-slow test-all coverage mutants lint types check demo sample-data docs reference examples dist bench recovery quality fuzz faults clean
+.PHONY: install test test-s3 test-slow test-all coverage mutants lint types check demo sample-data docs reference examples dist bench recovery quality fuzz faults clean
 
 # make .venv, with gmvae and its tools at the tested versions
 install: $(INSTALLED)
@@ -24,6 +24,15 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 # every test that takes seconds; two minutes in all on two cores
 test: $(INSTALLED)
 	$(PYTEST) $(TEST_ARGS)
+
+# the tests of files at s3://, against a server in memory on this machine, made into .venv-s3
+test-s3: $(INSTALLED) .venv-s3/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m s3
+
+.venv-s3/.installed: tests/storage/requirements.txt
+	$(PYTHON) -m venv .venv-s3
+	.venv-s3/bin/python -m pip install --quiet $(PIP_ARGS) --requirement tests/storage/requirements.txt
+	touch $@
 
 # the tests that take longer; the first failure ends them
 test-slow: $(INSTALLED)
@@ -111,5 +120,5 @@ quality: $(INSTALLED)
 
 # remove all that the other targets made
 clean:
-	rm -rf .venv demo build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv .venv-s3 demo build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find gmvae_cli tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -244,11 +244,11 @@ def _argument(group: str, metavar: str, explanation: str) -> Any:
     return typer.Argument(metavar=metavar, help=explanation, rich_help_panel=group, show_default=False)
 
 
-Inputs = Annotated[list[str], _argument("files", "INPUT", "Series files, globs or folders; - is CSV from stdin.")]
+Inputs = Annotated[list[str], _argument("files", "INPUT", "Series files, globs, folders or URLs; - is CSV from stdin.")]
 LabelledInput = Annotated[str, _argument("files", "INPUT", "A labelled series file; - is CSV from stdin.")]
 InferredInput = Annotated[str, _argument("files", "INFERRED", "A file that infer wrote; - is CSV from stdin.")]
 SimulatedOutput = Annotated[str, _argument("output", "OUT", ".csv, .parquet and others; - is CSV to stdout.")]
-ModelArgument = Annotated[str, _argument("files", "CKPT", "The model file.")]
+ModelArgument = Annotated[str, _argument("files", "CKPT", "The model file, or its URL.")]
 
 ModelIn = Annotated[str, _own("model", "--model", "The trained model.", "CKPT")]
 ModelToScore = Annotated[str | None, _own("model", "--model", "A model to label INPUT and be scored.", "CKPT")]
@@ -257,7 +257,7 @@ ModelOfChoice = Annotated[str | None, _own("output", "--model", "Train the choic
 ModelOfSegment = Annotated[str | None, _own("output", "--model", "Save the model as well.", "CKPT")]
 TruthOut = Annotated[str | None, _own("output", "--truth", "Save the generating model as well.", "CKPT_OUT")]
 Output = Annotated[
-    str, _own("output", "--output", "The labelled file; a folder for several inputs; - is stdout.", "OUT")
+    str, _own("output", "--output", "The labelled file or URL; a folder for several inputs; - is stdout.", "OUT")
 ]
 Figure = Annotated[str, _own("output", "--output", "The picture: .png, .svg or .pdf.", "FIG")]
 FigureToo = Annotated[str | None, _own("output", "--plot", "Draw a picture as well: .png, .svg or .pdf.", "FIG")]

@@ -8,7 +8,7 @@ import pytest
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 PATH = re.compile(r"`((?:gmvae_cli|tests|docs|sample_data|\.github|\.ci)/[\w./-]*)`")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-TARGET = re.compile(r"`make ([a-z-]+)")
+TARGET = re.compile(r"`make ([a-z0-9-]+)")
 
 every_document = pytest.mark.parametrize("path", documents.DOCUMENTS, ids=documents.NAMES)
 
