@@ -23,11 +23,17 @@ _MAGIC = re.compile(r"[*\[]")  # of a pattern; `?` begins the options of a URL
 _CHUNK_BYTES = 1 << 23  # of one request
 _LONGEST_REASON = 120
 _CAUSES = {  # what the file systems say -> what it means
-    r"NO_SUCH_BUCKET|Bucket '[^']*' not found": "there is no such bucket",
-    r"ACCESS_DENIED|FORBIDDEN|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|PERMISSION_DENIED|UNAUTHENTICATED|code 403": (
+    r"NO_SUCH_BUCKET|Bucket '[^']*' not found|bucket does not exist": "there is no such bucket",
+    r"AWS Error \w*(DENIED|ACCESS_KEY|SIGNATURE|TOKEN|AUTH)|PERMISSION_DENIED|UNAUTHENTICATED|OAuth2|status 40[13]": (
         "access is denied; check the credentials and what they allow"
     ),
-    r"NETWORK_CONNECTION|REQUEST_TIMEOUT|SLOW_DOWN|SERVICE_UNAVAILABLE|UNAVAILABLE|DEADLINE": (
+    r"configured region is|HTTP status 301": (
+        "the bucket is in another region; set AWS_REGION, or end the URL with ?region=NAME"
+    ),
+    r"HTTP status (5\d\d|429)|SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|THROTTLING": (
+        "the server is busy or fails, after several tries; try again later"
+    ),
+    r"NETWORK_CONNECTION|REQUEST_TIMEOUT|UNAVAILABLE|DEADLINE": (
         "no connection, after several tries; check the network, the address (AWS_ENDPOINT_URL) and the region"
     ),
     r"libjvm|libhdfs": "hdfs:// needs Java and Hadoop's libhdfs; set JAVA_HOME, HADOOP_HOME and CLASSPATH",
@@ -123,8 +129,7 @@ def listing(url: str) -> tuple[str, list[str]] | None:
         else:
             fixed = place.path.rfind("/", 0, magic.start())
             key, pattern = unquote(place.path[:fixed]), unquote(place.path[fixed + 1 :]).split("/")
-        system, base = _file_system(url)
-        folder = f"{base}{key}"
+        system, folder = _located(place.url(key))
         recursive = pattern[0] == "**" or len(pattern) > 1
         infos = system.get_file_info(pyarrow.fs.FileSelector(folder or "/", allow_not_found=True, recursive=recursive))
         if not infos:
@@ -152,18 +157,18 @@ def open_native(path: str) -> Any:
 
     if not is_url(path):
         return pa.OSFile(path)
-    system, base = _file_system(path)
+    system, key = _located(path)
     with reaching(path):
-        return system.open_input_file(base + _place(path).key)
+        return system.open_input_file(key)
 
 
 def open_binary(path: str) -> BinaryIO:
     """Open a file from its start."""
     if not is_url(path):
         return open(path, "rb")
-    system, base = _file_system(path)
+    system, key = _located(path)
     with reaching(path):
-        stream = system.open_input_stream(base + _place(path).key, compression=None, buffer_size=_CHUNK_BYTES)
+        stream = system.open_input_stream(key, compression=None, buffer_size=_CHUNK_BYTES)
     return cast(BinaryIO, stream)
 
 
@@ -210,19 +215,19 @@ def modified(path: str) -> float | None:
 def remove(path: str) -> None:
     """Remove a file; one that is not there is no error."""
     if is_url(path) and size(path) is not None:
-        system, base = _file_system(path)
+        system, key = _located(path)
         with reaching(path, "removed"):
-            system.delete_file(base + _place(path).key)
+            system.delete_file(key)
     elif not is_url(path):
         _remove_local(path)
 
 
 def make_folder(url: str) -> None:
     """Make a folder where the file system has any; object stores have names alone."""
-    system, base = _file_system(url)
+    system, key = _located(url)
     if system.type_name not in ("s3", "gcs"):
         with reaching(url, "written"):
-            system.create_dir(base + _place(url).key, recursive=True)
+            system.create_dir(key, recursive=True)
 
 
 @contextmanager
@@ -259,12 +264,11 @@ def require_writable(url: str) -> None:
 @contextmanager
 def _temporary_key(url: str) -> Iterator[tuple[Any, str, str]]:
     """Make an empty temporary key; yield file system, temporary and final key. It is gone after the block."""
-    system, base = _file_system(url)
-    target = base + _place(url).key
-    folder, _, name = target.rpartition("/")
+    system, target = _located(url)
+    folder, slash, name = target.rpartition("/")
     temporary = f"{folder}/.{name}.part"
     with reaching(url, "written"):
-        if not name or (not folder and base) or system.get_file_info(target).type.name == "Directory":
+        if not name or not slash or system.get_file_info(target).type.name == "Directory":
             raise SeriesError(f"{url}: is a folder, not a file that can be written")
     try:
         with reaching(url, "written"), system.open_output_stream(temporary, compression=None):
@@ -340,23 +344,25 @@ def _place(url: str) -> _Place:
 
 
 def _info(url: str) -> Any:
-    system, base = _file_system(url)
+    system, key = _located(url)
     with reaching(url):
-        return system.get_file_info(base + _place(url).key.rstrip("/") or "/")
+        return system.get_file_info(key.rstrip("/") or "/")
 
 
 def _require_bucket(url: str) -> None:
     """Say whether it is the bucket that is not there."""
-    system, base = _file_system(url)
-    if base and system.get_file_info(base).type.name == "NotFound":
+    system, key = _located(url)
+    bucket = key.partition("/")[0]
+    if bucket and system.get_file_info(bucket).type.name == "NotFound":
         raise SeriesError(f"{url}: there is no such bucket")
 
 
-def _file_system(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL, and what its paths have in front of the key."""
+def _located(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL, and its path there."""
     place = _place(url)
     with reaching(url, "reached"):
-        return _opened(f"{place.root}/{place.query}")
+        system, base = _opened(f"{place.root}/{place.query}")
+    return system, base + place.key
 
 
 @lru_cache

@@ -22,7 +22,7 @@ from gmvae_cli.files.atomic import atomic
 from gmvae_cli.files.tensor_file import content, opened
 from gmvae_cli.model.ar_density import Emission
 from gmvae_cli.model.chain import Chain
-from gmvae_cli.system.storage import remove, size
+from gmvae_cli.system.storage import is_url, remove, size
 
 FORMAT = 1
 SECONDS = 60.0  # between writes of the file at most, as long as records come: what an interruption costs
@@ -148,7 +148,8 @@ class ResumeFile(ResumeLog):
         generator_state = {} if generator is None else {_GENERATOR: generator.get_state()}
         self._states[phase] = copies | generator_state
         self._records += 1
-        if finished or self._records >= RECORDS or time.monotonic() - self._written >= SECONDS:
+        is_due = not is_url(self.path) and (finished or self._records >= RECORDS)  # an upload takes eight requests
+        if is_due or time.monotonic() - self._written >= SECONDS:
             with suppress(SeriesError):
                 self.write()
         return {name: tensor.clone() for name, tensor in copies.items()}

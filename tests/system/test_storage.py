@@ -318,6 +318,10 @@ def test_training_goes_on_from_a_resume_file_at_a_url(run, series, monkeypatch):
     [
         ("AWS Error NO_SUCH_BUCKET during ListObjectsV2 operation", "s3://b/x: there is no such bucket"),
         ("AWS Error ACCESS_DENIED during HeadObject operation", "s3://b/x: cannot be read (access is denied; check"),
+        ("AWS Error UNKNOWN (HTTP status 301)", "s3://b/x: cannot be read (the bucket is in another region; set"),
+        ("When reading 'TOKEN': AWS Error NETWORK_CONNECTION", "s3://b/x: cannot be read (no connection"),
+        ("AWS Error UNKNOWN (HTTP status 503)", "s3://b/x: cannot be read (the server is busy or fails"),
+        ("AWS Error EXPIRED_TOKEN during HeadObject", "s3://b/x: cannot be read (access is denied"),
         ("AWS Error NETWORK_CONNECTION\nduring HeadObject", "s3://b/x: cannot be read (no connection, after several"),
         ("Unable to load libjvm\ndlopen(...)", "s3://b/x: cannot be read (hdfs:// needs Java"),
         ("odd " * 50, "s3://b/x: cannot be read (odd odd"),
