@@ -9,7 +9,7 @@ import pyarrow.fs
 import pyarrow.ipc
 import pyarrow.parquet as pq
 import pytest
-from conftest import Server
+from s3_server import Server
 
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import SeriesError
