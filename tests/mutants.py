@@ -251,8 +251,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "starts see all correlations of channels",
         "training/initialization.py",
-        "_UNRELATED_ROWS = 5.0",
-        "_UNRELATED_ROWS = 0.0",
+        "_UNRELATED_ROWS * columns",
+        "0 * columns",
         ["training/test_initialization.py::test_starts_find_levels_in_many_channels"],
     ),
     Mutation(
@@ -377,7 +377,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "starts doubt couplings of channels however many rows show them",
         "training/initialization.py",
-        "* min(1.0, _ROWS_FOR_A_COEFFICIENT * coefficients / len(rows))",
+        " * min(1.0, _ROWS_FOR_A_COEFFICIENT * coefficients / len(rows))",
         "",
         ["training/test_initialization.py::test_starts_find_regimes_that_only_other_channels_tell_apart"],
     ),
