@@ -20,6 +20,7 @@ from gmvae_cli.files.tensor_file import content, is_number, opened, require_fini
 from gmvae_cli.model.ar_density import Emission
 from gmvae_cli.model.chain import Chain, expected_dwell
 from gmvae_cli.model.student_t import DEGREES
+from gmvae_cli.series_config import SeriesConfig
 
 FORMAT = 2
 _ENCODER = "encoder."
@@ -212,7 +213,22 @@ def _is_figure(value: Any) -> bool:
     return value is None or is_number(value)
 
 
+def _is_reading(value: Any) -> bool:
+    """Return whether it says how a file was read, in values that the options may have."""
+    kinds = {"skip_rows": int, "regular": bool, "na_values": list}
+    if not isinstance(value, dict) or any(type(item) is not kinds.get(name, str) for name, item in value.items()):
+        return False
+    if not all(isinstance(word, str) for word in value.get("na_values", ())):
+        return False
+    try:
+        SeriesConfig().reading_as(value)
+    except ConfigError:
+        return False
+    return True
+
+
 _FITS: dict[str, Callable[[Any], bool]] = {
+    "reading": _is_reading,
     **dict.fromkeys(("rows", "series_count", "steps", "seed"), _is_count),
     **dict.fromkeys(("time", "series", "time_unit", "estimator"), _is_text),
     **dict.fromkeys(

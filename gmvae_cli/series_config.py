@@ -65,8 +65,9 @@ class SeriesConfig:
             raise ConfigError("--time and --no-time exclude each other; give one of them")
         if self.delimiter is not None and len(self.delimiter) != 1:
             raise ConfigError(f"--delimiter is '{self.delimiter}', but must be a single character")
-        if self.decimal not in (None, ".", ","):
-            raise ConfigError(f"--decimal is '{self.decimal}', but must be . or ,")
+        for mark in (self.decimal, self.usual_decimal):
+            if mark not in (None, ".", ","):
+                raise ConfigError(f"--decimal is '{mark}', but must be . or ,")
         self._check_text()
         if self.channels is not None and not self.channels:
             raise ConfigError("--channels names no column; give their names, separated by commas")

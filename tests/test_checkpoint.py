@@ -162,6 +162,12 @@ def retouched(path, change):
         pytest.param(lambda h: h["training"].update(rows=3), "lacks entries", id="half a summary"),
         pytest.param(lambda h: h["training"].update(shares=[1.0]), "not those of", id="shares"),
         pytest.param(lambda h: h["training"].update(warnings=["x"]), "has warnings", id="warnings"),
+        *(
+            pytest.param(
+                lambda h, value=value: h["training"].update(reading=value), "has reading", id=f"reading {value}"
+            )
+            for value in ("x", {"decimal": 5}, {"decimal": ";"}, {"na_values": [1]}, {"usual_decimal": "x"})
+        ),
         pytest.param(lambda h: h["training"].update(step="NAN"), "holds NaN", id="NaN in JSON"),
         pytest.param(lambda h: h.update(format={"a": 1}), "model format", id="format"),
     ],

@@ -17,7 +17,6 @@ from gmvae_cli.files.cells import (
     NumberFormat,
     Problem,
     as_numpy,
-    as_text,
     first_failure,
     first_true,
     grouped_digits,
@@ -228,7 +227,9 @@ def _disorder(
 
 def _if_header(table: Any, row: int) -> str:
     """Return the beginning of a message about a row whose cells are the names of its columns; empty for others."""
-    is_header = all(as_text(table[name])[row].as_py() == name for name in table.column_names)
+    columns = list(zip(table.column_names, table.columns, strict=True))
+    is_text = all(pa.types.is_string(column.type) for _, column in columns)
+    is_header = is_text and all(column[row].as_py() == name for name, column in columns)
     return "the header stands here again, remove this line: " if is_header else ""
 
 

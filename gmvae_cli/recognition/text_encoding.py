@@ -22,7 +22,7 @@ _SIGNS = re.compile(
 _WORD = re.compile(r"[A-Za-z\u0080-\uffff]+")
 _NEIGHBOURS = re.compile(r"[^\x00-\x7f]{2}")  # rare in words of these languages, the rule in those of others
 _USUAL_NEIGHBOURS = re.compile("[äöüÄÖÜ](?=ß)|é(?=[éç])")
-_SEPARATORS = re.compile(r"""[\s,;|"']+""")
+_SEPARATORS = re.compile(r"""[\s,;|"']+""", re.ASCII)
 
 
 class Encoding(NamedTuple):

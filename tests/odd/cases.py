@@ -1038,7 +1038,18 @@ CASES |= {
 
 # --- layout ----------------------------------------------------------------------------------------------------------
 
-for name in ("x °C", "Höhe", "Außentemperatur", "Débit m³/h", "Presión µV", "Måling", "Vazão", "ÖLDRUCK", "x ± s"):
+for name in (
+    "x °C",
+    "Höhe",
+    "Außentemperatur",
+    "Débit m³/h",
+    "Presión µV",
+    "Måling",
+    "Vazão",
+    "ÖLDRUCK",
+    "x ± s",
+    "x\u00a0s",
+):
     CASES[f"layout: Windows-1252, '{name}'"] = csv(
         f"t,{name},y", *PLAIN[1:], encoding="cp1252", expected=Read(channels=(name, "y"), notes=("encoding",))
     )
