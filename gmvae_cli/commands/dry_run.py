@@ -19,7 +19,7 @@ TRAIN_SECONDS = 4.0  # start and annealing, for any number of rows; `make bench`
 # CPU seconds of `segment`: fixed, for each 1,000 values (rows x channels) that a fit sees, for each 1,000 products of
 # two channels that it sees, and for each 1,000,000 cells of the file; with K left to the data, and with K given.
 # Measured on nine files by `python tests/bench.py --only dry-run`: each within a factor of two.
-SEGMENT_AUTO = (11.0, 0.03, 0.0045, 0.8)
+SEGMENT_AUTO = (11.0, 0.03, 0.0015, 0.8)
 SEGMENT_GIVEN = (6.3, 0.003, 0.0011, 1.0)
 SEGMENT_BYTES = 16  # that a cell takes in memory beside the scratch file; the same command compares peaks
 BASE_BYTES = 450 << 20  # of the imported packages and of a block of rows; peak memory in `make bench`
