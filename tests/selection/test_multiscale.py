@@ -86,10 +86,10 @@ def test_as_many_regimes_as_asked_for_are_those_of_the_rows_where_fewer_are_foun
 
 
 def test_levels_of_many_channels_are_found_again_in_windows_too_short_for_a_regression():
-    """Visits of 25 rows of 40 channels, whose regressions have 41 columns."""
+    """Visits of 60 rows or more of 40 channels, whose regressions have 41 columns."""
     rng = np.random.default_rng(0)
-    true = np.repeat(np.cumsum(rng.integers(1, 3, size=60)) % 3, 25)
-    values = rng.normal(0, 1.5, (3, 40))[true] + rng.normal(size=(1_500, 40))
+    true = np.repeat(rng.integers(0, 3, 50), 60)
+    values = rng.normal(0, 1.5, (3, 40))[true] + rng.normal(size=(3_000, 40))
     with SeriesData.from_arrays(values) as data:
         task = row_model.fit_task(data, TrainConfig(model=ModelConfig(regimes=3)))
         assert multiscale._is_stable(row_model._fitted(task), task)
