@@ -744,7 +744,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "a folder of results is complete before its files are",
-        "commands/infer.py",
+        "cluster/whole_files.py",
         "if not self.failures and not self.earlier.failed_before:",
         "if True:",
         ["system/test_storage.py::test_a_folder_of_results_ends_with_success"],
@@ -838,7 +838,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "--skip-existing is ignored",
-        "commands/infer.py",
+        "cluster/whole_files.py",
         "        if skip_existing:\n",
         "        if False:\n",
         ["commands/test_cli_infer.py::test_several_files_go_to_a_folder"],

@@ -109,6 +109,7 @@ def infer(
     segments: options.SegmentsToo = None,
     skip_existing: options.SkipExisting = False,
     dry_run: options.DryRun = False,
+    engine: options.Engine,
     display: options.Display,
 ) -> None:
     """Give every row its regime and the probabilities of all regimes."""
@@ -117,7 +118,8 @@ def infer(
         paths.require_models(model)
         if paths.is_one_file(inputs):  # of several, each that is missing is reported and the others are labelled
             paths.require_inputs(inputs)
-            paths.require_outputs(*([] if dry_run else [output, segments]))
+            if engine.is_plain and not dry_run:  # else the output may be a folder of parts
+                paths.require_outputs(output, segments)
         from gmvae_cli.commands import infer
 
         if dry_run:
@@ -125,7 +127,7 @@ def infer(
             report.plan(plan, terminal)
             _exit(plan.failures)
         else:
-            result = infer.infer(inputs, model, output, config, files, segments, skip_existing, terminal)
+            result = infer.infer(inputs, model, output, config, files, segments, skip_existing, terminal, engine)
             report.infer(result, terminal)
             _exit(result.failures, result.missed)
 

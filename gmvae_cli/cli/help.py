@@ -10,7 +10,8 @@ from typer.exceptions import TyperException
 from gmvae_cli.cli import paths
 from gmvae_cli.cli.terminal import width, wrapped
 
-GROUPS = ("files", "model", "search", "output", "expert")  # the most useful first; expert: what hardly anyone needs
+# the most useful first; expert: what hardly anyone needs
+GROUPS = ("files", "model", "search", "output", "cluster", "expert")
 HELP_NAMES = ("-h", "--help")
 
 _NO_BREAK = "\xa0"  # where a line must not break

@@ -24,6 +24,7 @@ from gmvae_cli.config import (
     SimulateConfig,
     TrainConfig,
 )
+from gmvae_cli.engine_config import EngineConfig
 
 
 def _training(**values: Any) -> TrainConfig:
@@ -221,6 +222,24 @@ Evaluation = Annotated[
         tolerance=Option("output", "How far off a predicted change may be.", "ROWS"),
         fail_under=_FAIL_UNDER,
         device=_DEVICE,
+    ),
+]
+
+Engine = Annotated[
+    EngineConfig,
+    options_of(
+        EngineConfig,
+        engine=Option("cluster", "Who does the work: this machine, or the workers of Dask or Ray."),
+        workers=Option("cluster", "Processes of this machine that share the work.", "N"),
+        scheduler=Option("cluster", "Join this Dask scheduler: an address, or its JSON file.", "ADDRESS|FILE"),
+        stretch_rows=Option(
+            "cluster",
+            "Rows of a series that one worker takes; a longer input is cut, and its output is a folder of parts.",
+            "N|auto",
+            number_or_auto,
+            typed="auto",
+        ),
+        trust_network=Option("cluster", "Join a scheduler without TLS: whoever reaches it can run programs on it."),
     ),
 ]
 

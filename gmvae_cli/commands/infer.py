@@ -2,36 +2,32 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from gmvae_cli.checkpoint import Checkpoint, load
+from gmvae_cli.checkpoint import load
+from gmvae_cli.cluster.labelling import DealtLabelling
+from gmvae_cli.cluster.whole_files import FileLabelling
 from gmvae_cli.commands.dry_run import INFER_ROWS_PER_SECOND, READ_ROWS_PER_SECOND, Plan, existing_folder, joined, plan
 from gmvae_cli.commands.gates import missed
 from gmvae_cli.config import InferConfig, SeriesConfig
-from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.engine_config import STRETCH_ROWS, EngineConfig
 from gmvae_cli.errors import ConfigError, GmvaeError, Note
 from gmvae_cli.files import manifest
-from gmvae_cli.files.atomic import atomic, make_folder, require_apart, require_no_input
+from gmvae_cli.files.atomic import atomic, require_apart, require_no_input
 from gmvae_cli.files.inputs import InputFile, expand, is_one_file, suffix_of
 from gmvae_cli.files.series_reader import SeriesReader
-from gmvae_cli.inference import apply, posterior
-from gmvae_cli.inference.earlier_outputs import EarlierOutputs
+from gmvae_cli.inference import posterior
 from gmvae_cli.inference.label_table import (
-    LabelTotals,
-    TableLabels,
-    open_outputs,
-    require_rows_stay,
     scratch_folder,
-    table_labels,
     training_log_likelihood,
 )
 from gmvae_cli.metrics.segments import Ribbon
 from gmvae_cli.system.device import configure_process, device_of
+from gmvae_cli.system.engine import engine_of
 from gmvae_cli.system.progress import Progress, silent
+from gmvae_cli.system.storage import absolute
 from gmvae_cli.system.storage import joined as joined_path
-from gmvae_cli.system.storage import parent
 
 _NOT_IN_MANIFEST = (
     "seconds",
@@ -86,10 +82,14 @@ def infer(
     segments_path: str | None,
     skip_existing: bool,
     progress: Progress,
+    engine: EngineConfig = EngineConfig(),
 ) -> InferResult:
     """Label a file, or each of several files into a folder that mirrors their paths.
 
     A file among several that cannot be labelled is reported in `failures`; the others are labelled.
+
+    Args:
+        engine: says who labels the files, and how long a series is cut.
     """
     started = time.perf_counter()
     configure_process()
@@ -106,26 +106,61 @@ def infer(
     checkpoint = load(model_path)
     if config.posterior == "encoder":
         checkpoint.build_encoder(model_path)
-    labelling = _Labelling(checkpoint, model_path, config, series, progress)
-    if single:
+    labelling = FileLabelling(checkpoint, model_path, config, series, progress)
+    if not single:
+        _require_folder(output, segments_path)
+    if not engine.is_plain:
+        _deal(labelling, files, output, single, segments_path, skip_existing, engine)
+    elif single:
         if skip_existing and labelling.earlier.is_done(files[0].path, output):
             labelling.skipped = 1
         else:
             labelling.label_file(files[0], output, segments_path)
     else:
-        if segments_path is not None:
-            raise ConfigError("--segments goes with a single input; several inputs need one run each")
-        if output == "-" or suffix_of(output) is not None:
-            raise ConfigError(f"--output is '{output}', but several inputs need a folder to write to")
         labelling.label_folder(files, output, skip_existing)
-    result = labelling.result(output, time.perf_counter() - started)
+    result = _result(labelling, output, time.perf_counter() - started)
     if manifest_path is not None and labelling.written:
         with atomic(manifest_path) as temporary:
-            labelling.write_manifest(temporary, result, segments_path)
+            _write_manifest(temporary, labelling, result, segments_path)
         result = replace(result, manifest=manifest_path)
     if labelling.written:
         result = replace(result, segments_file=segments_path)
     return replace(result, missed=missed(config.gates, result) if result.files else ())
+
+
+def _require_folder(output: str, segments_path: str | None) -> None:
+    """Check that the outputs of several inputs can be told apart."""
+    if segments_path is not None:
+        raise ConfigError("--segments goes with a single input; several inputs need one run each")
+    if output == "-" or suffix_of(output) is not None:
+        raise ConfigError(f"--output is '{output}', but several inputs need a folder to write to")
+
+
+def _deal(
+    labelling: FileLabelling,
+    files: Sequence[InputFile],
+    output: str,
+    single: bool,
+    segments_path: str | None,
+    skip_existing: bool,
+    config: EngineConfig,
+) -> None:
+    """Label files by the workers of an engine."""
+    for option, value in (("--segments", segments_path), ("--output", output)):
+        if value == "-" or (option == "--segments" and value is not None):
+            raise ConfigError(f"{option} is '{value}', but files that are dealt out go into files of their own")
+    if files[0].path == "-":
+        raise ConfigError("- (stdin) can be read once only, so it cannot be dealt out; name a file")
+    if config.engine != "local":  # workers may have started elsewhere
+        files, output = [replace(file, path=absolute(file.path)) for file in files], absolute(output)
+    with engine_of(config) as engine:
+        dealt = DealtLabelling(engine, labelling, config.stretch_rows or STRETCH_ROWS)
+        if not single:
+            dealt.label_folder(files, output, skip_existing)
+        elif skip_existing and labelling.earlier.is_done(files[0].path, output):
+            labelling.skipped = 1
+        else:
+            dealt.label_file(files[0], output)
 
 
 def dry_run(
@@ -145,162 +180,50 @@ def dry_run(
     device_of(config.device)
     files = expand(inputs)
     folder = existing_folder(scratch_folder(output) if is_one_file(files, inputs) else output)
-    labelling = _Labelling(checkpoint, model_path, config, series, progress)
+    labelling = FileLabelling(checkpoint, model_path, config, series, progress)
     if len(files) == 1:
         return _plan_table(labelling, labelling.open(files), folder, progress)
     return _plan_folder(labelling, files, folder)
 
 
-class _Labelling:
-    """The work of labelling one table or many with one model.
-
-    Attributes:
-        totals: over all rows labelled. skipped: outputs left as they were. failures: sentences.
-        earlier: outputs of earlier runs.
-        written: (input, output) paths. columns: their roles in the table labelled last.
-    """
-
-    def __init__(
-        self, checkpoint: Checkpoint, model_path: str, config: InferConfig, series: SeriesConfig, progress: Progress
-    ) -> None:
-        self.checkpoint, self.model_path, self.config, self.series = checkpoint, model_path, config, series
-        self.progress = progress
-        self.totals = LabelTotals(checkpoint.model.regimes)
-        self.earlier = EarlierOutputs(model_path)
-        self.skipped = 0
-        self.failures: list[str] = []
-        self.written: list[tuple[str, str]] = []
-        self.columns: list[dict[str, Any]] = []
-
-    def open(self, files: Sequence[InputFile]) -> SeriesReader:
-        """Open the table in some files, with the columns of the model."""
-        return apply.open_for(files, self.series, self.checkpoint, self.model_path)
-
-    # --- labels --------------------------------------------------------------------------------------------------
-
-    def label_file(self, file: InputFile, output: str, segments_path: str | None = None) -> None:
-        """Label a file that is a table of its own."""
-        self._label_table(self.open([file]), file, output, segments_path)
-
-    def label_folder(self, files: Sequence[InputFile], folder: str, skip_existing: bool) -> None:
-        """Label files into a folder.
-
-        Without a series column each file is a table of its own. With one, all files that can be read are one table,
-        so that a series may go on from file to file.
-        """
-        manifest.mark_complete(folder, None)
-        targets = [(file, joined_path(folder, file.relative)) for file in files]
-        if skip_existing:
-            targets = [(file, target) for file, target in targets if not self.earlier.is_done(file.path, target)]
-            self.skipped = len(files) - len(targets)
-            targets = [(file, target) for file, target in targets if not self.earlier.has_failed(file.path, target)]
-        progress, self.progress = self.progress, silent
-        parts: list[tuple[InputFile, str]] = []
-        for done, (file, target) in enumerate(targets):
-            try:
-                make_folder(parent(target))
-                reader = self.open([file])
-                if reader.layout.series is None:
-                    self._label_table(reader, file, target)
-                else:
-                    reader.read_data(None, keep_constant=True).close()  # a file that cannot be read is no part
-                    parts.append((file, target))
-            except GmvaeError as error:
-                self.failures.append(str(error))
-                if skip_existing:  # the next run will ask
-                    self.earlier.keep_failure(target, str(error))
-            else:
-                self.earlier.forget_failure(target)
-            progress("infer", done + 1, len(targets), self.failed())
-        self.progress = progress
-        if parts:
-            try:
-                self._label_parts(parts)
-            except GmvaeError as error:
-                self.failures.append(str(error))
-        if not self.failures and not self.earlier.failed_before:
-            counts = {"files": len(self.written), "rows": self.totals.rows, "skipped": self.skipped}
-            manifest.mark_complete(folder, counts)
-
-    def _label_table(
-        self, reader: SeriesReader, file: InputFile, output: str, segments_path: str | None = None
-    ) -> None:
-        folder = scratch_folder(output)
-        with (
-            open_outputs(reader, output, segments_path, self.series) as outputs,
-            reader.read_data(folder, self.progress, keep_constant=True) as data,
-            self._labels(data, folder) as labels,
-        ):
-            labels.write(reader, outputs)
-            self.columns = reader.columns(data)
-        self.written.append((file.path, output))
-
-    def _label_parts(self, parts: Sequence[tuple[InputFile, str]]) -> None:
-        """Label files that are one table, each into its own output."""
-        folder = scratch_folder(parts[0][1])
-        reader = self.open([file for file, _ in parts])
-        require_rows_stay(reader)
-        with (
-            reader.read_data(folder, self.progress, keep_constant=True) as data,
-            self._labels(data, folder) as labels,
-        ):
-            labels.write_files(reader, [output for _, output in parts], self.series)
-            self.columns = reader.columns(data)
-        self.written += [(file.path, output) for file, output in parts]
-
-    def _labels(self, data: SeriesData, folder: str | None) -> AbstractContextManager[TableLabels]:
-        return table_labels(
-            data,
-            self.checkpoint,
-            self.config,
-            self.totals,
-            model_path=self.model_path,
-            directory=folder,
-            progress=self.progress,
-        )
-
-    def failed(self) -> str:
-        """Count the files that failed, for the progress line; empty if none did."""
-        return f"{len(self.failures)} failed" if self.failures else ""
-
-    # --- results -------------------------------------------------------------------------------------------------
-
-    def result(self, output: str, seconds: float) -> InferResult:
-        """Summarise all rows that were labelled."""
-        mean, training = self.totals.log_likelihood_per_row, training_log_likelihood(self.checkpoint)
-        return InferResult(
-            rows=self.totals.rows,
-            shares=self.totals.shares,
-            expected_dwell=self.checkpoint.expected_dwell,
-            log_likelihood_per_row=mean,
-            training_log_likelihood_per_row=training,
-            log_likelihood_above_training=None if mean is None or training is None else mean - training,
-            segments=self.totals.segments,
-            seconds=seconds,
-            warnings=[*self.totals.notes, *self.totals.notes_on_fit(self.checkpoint)],
-            output=output,
-            columns=self.columns,
-            files=len(self.written),
-            skipped=self.skipped,
-            redone=self.earlier.redone,
-            failures=self.failures,
-            failed_before=self.earlier.failed_before,
-            ribbon=self.totals.ribbon,
-        )
-
-    def write_manifest(self, path: str, result: InferResult, segments_path: str | None) -> None:
-        """Write what was read, the model, the options, what was written, and its figures."""
-        inputs, outputs = zip(*self.written, strict=True)
-        files: dict[str, Sequence[str]] = {"inputs": inputs, "model": [self.model_path], "outputs": outputs}
-        if segments_path is not None:
-            files["segments"] = [segments_path]
-        options = asdict(self.config) | asdict(self.series)
-        figures = {name: value for name, value in vars(result).items() if name not in _NOT_IN_MANIFEST}
-        figures["warnings"] = [note.to_json() for note in result.warnings]
-        manifest.write(path, "infer", files, options, figures)
+def _result(labelling: FileLabelling, output: str, seconds: float) -> InferResult:
+    """Summarise all rows that were labelled."""
+    totals = labelling.totals
+    mean, training = totals.log_likelihood_per_row, training_log_likelihood(labelling.checkpoint)
+    return InferResult(
+        rows=totals.rows,
+        shares=totals.shares,
+        expected_dwell=labelling.checkpoint.expected_dwell,
+        log_likelihood_per_row=mean,
+        training_log_likelihood_per_row=training,
+        log_likelihood_above_training=None if mean is None or training is None else mean - training,
+        segments=totals.segments,
+        seconds=seconds,
+        warnings=[*totals.notes, *totals.notes_on_fit(labelling.checkpoint)],
+        output=output,
+        columns=labelling.columns,
+        files=len({source for source, _ in labelling.written}),
+        skipped=labelling.skipped,
+        redone=labelling.earlier.redone,
+        failures=labelling.failures,
+        failed_before=labelling.earlier.failed_before,
+        ribbon=totals.ribbon,
+    )
 
 
-def _plan_table(labelling: _Labelling, reader: SeriesReader, folder: str | None, progress: Progress) -> Plan:
+def _write_manifest(path: str, labelling: FileLabelling, result: InferResult, segments_path: str | None) -> None:
+    """Write what was read, the model, the options, what was written, and its figures."""
+    inputs, outputs = (list(dict.fromkeys(paths)) for paths in zip(*labelling.written, strict=True))
+    files: dict[str, Sequence[str]] = {"inputs": inputs, "model": [labelling.model_path], "outputs": outputs}
+    if segments_path is not None:
+        files["segments"] = [segments_path]
+    options = asdict(labelling.config) | asdict(labelling.series)
+    figures = {name: value for name, value in vars(result).items() if name not in _NOT_IN_MANIFEST}
+    figures["warnings"] = [note.to_json() for note in result.warnings]
+    manifest.write(path, "infer", files, options, figures)
+
+
+def _plan_table(labelling: FileLabelling, reader: SeriesReader, folder: str | None, progress: Progress) -> Plan:
     with reader.read_data(None, progress, keep_constant=True) as data:
         regimes, kind = labelling.checkpoint.model.regimes, labelling.config.posterior
         needed = posterior.scratch_bytes(data.rows, regimes, kind)
@@ -308,7 +231,7 @@ def _plan_table(labelling: _Labelling, reader: SeriesReader, folder: str | None,
         return plan(data, needed, folder, seconds=seconds, columns=reader.columns(data))
 
 
-def _plan_folder(labelling: _Labelling, files: Sequence[InputFile], folder: str | None) -> Plan:
+def _plan_folder(labelling: FileLabelling, files: Sequence[InputFile], folder: str | None) -> Plan:
     """Plan several files, grouped into tables as in `label_folder`."""
     plans: list[Plan] = []
     parts: list[InputFile] = []

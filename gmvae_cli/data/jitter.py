@@ -53,7 +53,7 @@ def grid_steps(elapsed: _Array, period: float) -> NDArray[np.int64]:
     certain = np.nan_to_num(elapsed) > _CERTAIN * period
     phase = np.cumsum(np.nan_to_num(elapsed, nan=period) - period)
     run = np.cumsum(starts | certain).astype(np.int64)  # rows between which no row is missing for certain
-    rows = np.flatnonzero(np.nan_to_num(elapsed) > _LONG * period).astype(np.int64)
+    rows = 1 + np.flatnonzero(np.nan_to_num(elapsed[1:]) > _LONG * period).astype(np.int64)  # behind a stamp
     shift = np.zeros(n)
     shift[rows] = _mean(phase, run, rows, 1) - _mean(phase, run, rows - 1, -1)
     taken = np.zeros(n, np.int64)
@@ -80,7 +80,7 @@ def snap(scratch: Scratch, period: float, block_rows: int) -> StepCounter:
         before = rows[-GRID_CONTEXT:, -1].copy()
         rows[:, -1] = np.where(np.isnan(rows[:, -1]), np.nan, steps * period)
         scratch.write(start, rows)
-        counter.add(rows[~np.isnan(rows[:, -1]), -1])
+        counter.add(rows[:, -1])
     return counter
 
 

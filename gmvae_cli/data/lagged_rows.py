@@ -127,6 +127,7 @@ class LaggedRows:
         mean, scale: (D,) standardised = (value - mean) / scale.
         dtype, device: of the tensors returned.
         ranges: rows to return, one range after another; the chain restarts at each range. None: all rows.
+        restarts: False: the chain goes on at the first row of a range, if the series does.
     """
 
     data: SeriesData
@@ -136,6 +137,7 @@ class LaggedRows:
     dtype: torch.dtype = torch.float32
     device: torch.device = _CPU
     ranges: Ranges | None = None
+    restarts: bool = True
 
     def __len__(self) -> int:
         return self.data.rows if self.ranges is None else sum(stop - start for start, stop in self.ranges)
@@ -147,8 +149,8 @@ class LaggedRows:
         located = self._located(start, stop)
         parts = [self._lagged(low, high) for low, high in located]
         joined = Rows.joined(parts)
-        if located[0][0] not in {first for first, _ in self.ranges}:
-            joined.steps[0] = parts[0].steps[0]  # a range goes on, and with it the chain
+        if not self.restarts or located[0][0] not in {first for first, _ in self.ranges}:
+            joined.steps[0] = parts[0].steps[0]  # the chain goes on
         return joined
 
     def file_rows(self, start: int, stop: int) -> np.ndarray | None:

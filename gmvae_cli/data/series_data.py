@@ -44,6 +44,7 @@ class SeriesData(Closing):
         edges: (T + 1,) where a row stands for a block of rows: first row of each block, end of the last; else None.
         std_epsilon, blocks_of: (D / 2,) and the rows, where a row is a block, as in `block_features`; else None.
         waveforms: where a row stands for a block, as in `waveform_features`; else None.
+        rule: of holes and breaks. kept: positions of the channels among those read from the table.
     """
 
     def __init__(
@@ -54,22 +55,20 @@ class SeriesData(Closing):
         num_series: int,
         edges: NDArray[np.int64] | None = None,
         std_epsilon: NDArray[np.float64] | None = None,
+        rows: int | None = None,
     ) -> None:
-        D = len(summary.channels)
-        self.name, self.num_series = name, num_series
-        self.rows = scratch.rows
-        self.channels = summary.channels
-        self.mean, self.scale = summary.mean, summary.scale
-        self.observed, self.missing = summary.observed, scratch.rows - summary.observed
+        self.name, self.num_series, self.channels = name, num_series, summary.channels
+        self.rows = scratch.rows if rows is None else rows
+        self.mean, self.scale, self.observed = summary.mean, summary.scale, summary.observed
+        self.missing = self.rows - summary.observed
         self.edges, self.std_epsilon = edges, std_epsilon
         self.waveforms: Waveforms | None = None
         self.blocks_of: SeriesData | None = None
         self.step: float | None = None
-        self.time_unit: TimeUnit | None = None
         self.unit_seconds: float | None = None
-        self.holes = self.breaks = 0
-        self.notes: list[Note] = []
-        self._scratch, self._rule, self._kept = scratch, StepRule(), np.arange(D)
+        self.time_unit: TimeUnit | None = None
+        self.holes, self.breaks, self.notes = 0, 0, list[Note]()
+        self.rule, self.kept, self._scratch = StepRule(), np.arange(len(self.channels)), scratch
 
     @classmethod
     def from_arrays(
@@ -107,12 +106,12 @@ class SeriesData(Closing):
                 across), 1 in the next row, m > 1 where m - 1 rows are missing before this one.
         """
         values, steps = self.read_all(start, stop)
-        return values if self._kept.size == values.shape[1] else values[:, self._kept], steps
+        return values if self.kept.size == values.shape[1] else values[:, self.kept], steps
 
     def read_all(self, start: int, stop: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Read rows [start, stop) of every channel that was read from the table, those left out as well."""
         rows = self._scratch.read(start, stop)
-        return rows[:, :-1], self._rule.steps(rows[:, -1])
+        return rows[:, :-1], self.rule.steps(rows[:, -1])
 
     def pieces(self, ranges: Sequence[tuple[int, int]]) -> "SeriesData":
         """Copy ranges of rows, each of which starts a series, into a series of their own."""
@@ -142,7 +141,7 @@ class SeriesData(Closing):
 
     def keep_only(self, kept: NDArray[Any]) -> None:
         """Leave out all channels except those at the positions `kept`, (D,) in order."""
-        self._kept = kept
+        self.kept = kept
         self.channels = tuple(self.channels[index] for index in kept)
         self.mean, self.scale = self.mean[kept], self.scale[kept]
         self.observed, self.missing = self.observed[kept], self.missing[kept]
@@ -150,16 +149,16 @@ class SeriesData(Closing):
     def set_steps(self, counter: StepCounter, unit: TimeUnit, max_gap: str | None, regular: bool) -> None:
         """Set the usual step and the rule for holes and breaks, from the step lengths of the whole file."""
         self.step, self.time_unit = counter.median(), unit
-        head = self._scratch.read(0, min(self.rows, READ_ROWS))[:, -1]
+        head = self._scratch.read(0, min(self._scratch.rows, READ_ROWS))[:, -1]
         period = None if regular or self.step is None else grid_period(head)
         if period is not None:
             counter, self.step = snap(self._scratch, period, READ_ROWS), period
         gap = math.inf if max_gap is None else duration_rows(max_gap, self.step, self.unit_seconds)
         if self.step is None:
             return
-        self._rule = StepRule(median=self.step, max_gap=gap, regular=regular)
+        self.rule = StepRule(median=self.step, max_gap=gap, regular=regular)
         lengths, counts = counter.lengths()
-        steps = self._rule.steps(lengths)
+        steps = self.rule.steps(lengths)
         if counter.exact:
             self.holes, self.breaks = int(counts[steps > 1].sum()), int(counts[steps == 0].sum())
         else:
@@ -175,9 +174,9 @@ class SeriesData(Closing):
 
     def _count_holes(self) -> None:
         """Count holes and breaks in the rows, where the counter has only a sample of them."""
-        for start in range(0, self.rows, READ_ROWS):
+        for start in range(0, self._scratch.rows, READ_ROWS):
             elapsed = self._scratch.read(start, min(start + READ_ROWS, self.rows))[:, -1]
-            steps = self._rule.steps(elapsed)
+            steps = self.rule.steps(elapsed)
             self.holes += int((steps > 1).sum())
             self.breaks += int(((steps == 0) & ~np.isnan(elapsed)).sum())
 
@@ -206,17 +205,29 @@ class ChannelSummary:
                 values = values[~np.isnan(values)]
             if not values.size:
                 continue
-            before, n = self.observed[index], values.size
-            if not before:
+            if not self.observed[index]:
                 self._origin[index] = values[0]
             differences = values - self._origin[index]
-            mean = differences.mean()
-            gain = mean - self._mean[index]
-            self._squares[index] += n * differences.var() + gain * gain * before * n / (before + n)
-            self._mean[index] += gain * n / (before + n)
-            self.observed[index] += n
-            self._low[index] = min(self._low[index], values.min())
-            self._high[index] = max(self._high[index], values.max())
+            self._add(index, values.size, differences.mean(), differences.var(), values.min(), values.max())
+
+    def merge(self, later: "ChannelSummary") -> None:
+        """Update with the values that another summary has seen."""
+        for index in np.flatnonzero(later.observed).tolist():
+            if not self.observed[index]:
+                self._origin[index] = later._origin[index]
+            n = later.observed[index]
+            mean = later._origin[index] - self._origin[index] + later._mean[index]
+            self._add(index, n, mean, later._squares[index] / n, later._low[index], later._high[index])
+
+    def _add(self, index: int, n: int, mean: float, variance: float, low: float, high: float) -> None:
+        """Update a channel with n values; their mean is from the channel's origin on."""
+        before = self.observed[index]
+        gain = mean - self._mean[index]
+        self._squares[index] += n * variance + gain * gain * before * n / (before + n)
+        self._mean[index] += gain * n / (before + n)
+        self.observed[index] += n
+        self._low[index] = min(self._low[index], low)
+        self._high[index] = max(self._high[index], high)
 
     @property
     def constant(self) -> NDArray[np.bool_]:

@@ -20,39 +20,65 @@ _DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
 class StepCounter:
-    """Counts of the step lengths of a file: all lengths while they are few, else those of an even sample of steps.
+    """Counts of the step lengths of a file: all lengths while they are few, else those of an even sample of rows.
 
+    Args:
+        first: number of the row that is added first.
     Attributes:
-        total: steps so far. exact: whether all lengths are counted.
+        exact: whether all lengths are counted.
     """
 
-    def __init__(self) -> None:
-        self.total = 0
+    def __init__(self, first: int = 0) -> None:
         self.exact = True
+        self._row = first
         self._lengths = np.empty(0)
         self._counts = np.empty(0, np.int64)
-        self._sample: list[NDArray[np.float64]] = []
+        self._sample: list[NDArray[np.float64]] = []  # of the rows whose numbers `_stride` divides
+        self._sampled_rows: list[NDArray[np.int64]] = []
         self._stride = 1
 
-    def add(self, steps: NDArray[np.float64]) -> None:
-        """Count the next steps of the file, (n,) in time units."""
+    def add(self, elapsed: NDArray[np.float64]) -> None:
+        """Count the steps to the next rows of the file, (n,) in time units; NaN where a series starts."""
+        rows = np.flatnonzero(~np.isnan(elapsed))
+        steps = elapsed[rows]
+        rows += self._row
+        self._row += elapsed.size
         if not steps.size:
             return
-        self._add_sample(steps)
-        self.total += steps.size
         if self.exact:
-            lengths, counts = np.unique(steps, return_counts=True) if np.ptp(steps) else (steps[:1], [steps.size])
-            self._lengths, position = np.unique(np.concatenate([self._lengths, lengths]), return_inverse=True)
-            self._counts = np.bincount(position, np.concatenate([self._counts, counts])).astype(np.int64)
-            self.exact = self._lengths.size <= DISTINCT_STEPS
+            self._count(*np.unique(steps, return_counts=True) if np.ptp(steps) else (steps[:1], [steps.size]))
+        self._add_sample(steps, rows)
 
-    def _add_sample(self, steps: NDArray[np.float64]) -> None:
-        """Keep every `_stride`-th step; the stride doubles whenever the sample grows too large."""
-        self._sample.append(steps[-self.total % self._stride :: self._stride])
-        if sum(map(len, self._sample)) > SAMPLED_STEPS:
-            self._sample = [np.concatenate(self._sample)]
-            while self._sample[0].size > SAMPLED_STEPS:
-                self._sample, self._stride = [self._sample[0][::2].copy()], self._stride * 2
+    def merge(self, later: "StepCounter") -> None:
+        """Count what another counter has counted of later rows; the counts are those of one counter of all rows."""
+        self.exact = self.exact and later.exact
+        if self.exact:
+            self._count(later._lengths, later._counts)
+        self._row = later._row
+        self._thin(max(self._stride, later._stride))
+        for steps, rows in zip(later._sample, later._sampled_rows, strict=True):
+            self._add_sample(steps, rows)
+
+    def _count(self, lengths: NDArray[np.float64], counts: NDArray[np.int64] | list[int]) -> None:
+        self._lengths, position = np.unique(np.concatenate([self._lengths, lengths]), return_inverse=True)
+        self._counts = np.bincount(position, np.concatenate([self._counts, counts])).astype(np.int64)
+        self.exact = self._lengths.size <= DISTINCT_STEPS
+
+    def _add_sample(self, steps: NDArray[np.float64], rows: NDArray[np.int64]) -> None:
+        """Keep the steps of every `_stride`-th row; the stride doubles whenever the sample grows too large."""
+        kept = rows % self._stride == 0
+        self._sample.append(steps[kept])
+        self._sampled_rows.append(rows[kept])
+        while sum(map(len, self._sample)) > SAMPLED_STEPS:
+            self._thin(2 * self._stride)
+
+    def _thin(self, stride: int) -> None:
+        """Keep only the steps of every `stride`-th row."""
+        if stride > self._stride and self._sample:
+            rows = np.concatenate(self._sampled_rows)
+            kept = rows % stride == 0
+            self._sample, self._sampled_rows = [np.concatenate(self._sample)[kept]], [rows[kept]]
+        self._stride = stride
 
     def lengths(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the different lengths (L,), shortest first, and their counts (L,), in the sample unless `exact`."""

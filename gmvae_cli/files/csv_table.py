@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -85,19 +85,20 @@ class CsvTable:
             raise SeriesError(f"{self.name}: holds a header but no row")
         return first
 
-    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    def blocks(self, columns: Sequence[str] | None = None, first: int = 0) -> Iterator[Any]:
         """Read the rows as tables of about a megabyte.
 
         Args:
             columns: names, in the order wanted; None takes all. The cells of all columns are parsed in any case, so a
                 row of the wrong length or a cell that is not UTF-8 is found in the first pass, before long work.
+            first: row to begin with, from 0; those before are parsed as well, since only that tells where rows end.
         Raises:
             SeriesError: a row or a byte that cannot be read.
         """
-        layout, row = self._layout, 0
+        layout, row = self._layout, first
         with reading(self.name, layout.lines_above, layout.header), self._source.open_native(self._below) as stream:
             try:
-                for batch in self._batches(stream, pa.string()):
+                for batch in behind(self._batches(stream, pa.string()), first):
                     table = self._checked(pa.Table.from_batches([batch]), row).rename_columns(list(self._own))
                     row += batch.num_rows
                     yield with_folder_columns(table, columns, self.file, self._own)
@@ -190,6 +191,14 @@ def _first_not_utf8(column: Any) -> tuple[int, str]:
     """Return the first row of a column of bytes that is not UTF-8, and its cell."""
     row = first_failure(len(column), lambda stop: _is_utf8(column[:stop]))
     return row, column[row].as_py().decode(errors="replace")
+
+
+def behind(batches: Iterable[Any], rows: int) -> Iterator[Any]:
+    """Yield record batches without so many of their first rows."""
+    for batch in batches:
+        if rows < batch.num_rows:
+            yield batch.slice(rows) if rows else batch
+        rows = max(0, rows - batch.num_rows)
 
 
 def csv_delimiter(path: str, config: SeriesConfig) -> str:

@@ -1,5 +1,6 @@
 """The rows of several files as blocks of one table, as they stand or sorted, with their names in messages."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,20 +40,26 @@ class RowBlock:
     new_file: bool
 
 
-def read_in_order(tables: Tables, columns: Sequence[str] | None) -> Iterator[RowBlock]:
+def read_in_order(
+    tables: Tables, columns: Sequence[str] | None, first: int = 0, count: int | None = None
+) -> Iterator[RowBlock]:
     """Yield the rows of all files as they stand, the next block read in a thread of its own.
 
     Args:
-        columns: names; None takes all.
+        columns: names; None takes all. first: row of the first file to begin with, from 0. count: rows, None: all.
     Raises:
         SeriesError: a file that cannot be read, or without a row.
     """
-    for table in tables:
-        row = 0
-        blocks = table.blocks(columns)
+    left = sys.maxsize if count is None else count
+    for row, table in zip((first, *(0 for _ in tables[1:])), tables, strict=True):
+        blocks = table.blocks(columns, row)
         for rows in blocks if table.is_small else prefetch(blocks):
+            rows = rows.slice(0, left)
             yield RowBlock(table=rows, where=_where(table.name, row), name=table.name, new_file=row == 0)
             row += rows.num_rows
+            left -= rows.num_rows
+            if not left:
+                return
         if not row:
             raise SeriesError(f"{table.name}: holds columns but no row")
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.errors import Note, SeriesError
+from gmvae_cli.errors import SeriesError
 from gmvae_cli.files.cells import NumberFormat, as_text, missing_cells, numbers
 from gmvae_cli.files.inputs import InputFile, expand
 from gmvae_cli.files.row_blocks import BLOCK_ROWS, RowBlock, Tables, aligned, read_in_order, read_sorted
@@ -43,23 +43,23 @@ class SeriesReader:
     """A table of one or several files; it may be read any number of times.
 
     Attributes:
-        name: in messages. files, paths: of the table. layout: the columns' roles.
+        name: in messages. files, paths: of the table. layout: the columns' roles, found where they are not given.
         config: the options it is read with, and the decimal mark of its numbers.
         format: "csv" or "parquet", `delimiter` and Arrow `schema`: those of the first file.
         rows: T, or None until a CSV file has been read.
         notes: about columns that are no channels.
     """
 
-    def __init__(self, tables: Tables, config: SeriesConfig) -> None:
+    def __init__(self, tables: Tables, config: SeriesConfig, layout: Layout | None = None) -> None:
         first = tables[0]
         self.name = first.name if len(tables) == 1 else f"{first.name} and {len(tables) - 1} more"
         self.files = tuple(table.file for table in tables)
         self.paths = tuple(file.path for file in self.files)
         self.format, self.delimiter = first.format, first.delimiter
-        self.notes: list[Note]
-        self.layout, notes = find_layout(first, config)
+        self.layout, notes = find_layout(first, config) if layout is None else (layout, [])
         self.config = replace(config, decimal=self.layout.form.decimal)
         self.notes = [*(note for table in tables for note in table.notes), *notes]
+        self._span: tuple[int, int | None] = (0, None)  # first row, and number of rows
         rows = [table.rows for table in tables if table.rows is not None]
         self.rows = sum(rows) if len(rows) == len(tables) else None
         self.schema = first.schema
@@ -72,6 +72,23 @@ class SeriesReader:
     def using(self, config: SeriesConfig) -> "SeriesReader":
         """Return a reader of the same files with other roles of their columns; stdin is not read again."""
         return SeriesReader(self._tables, config)
+
+    @property
+    def likely_rows(self) -> int:
+        """Number of rows, of CSV files an estimate."""
+        return self.rows or sum(table.likely_rows for table in self._tables)
+
+    def between(self, first: int, count: int) -> "SeriesReader":
+        """Return a reader of some rows, in the order of the files: row `first` of the first file, and those behind."""
+        reader = SeriesReader(self._tables, self.config, self.layout)
+        reader._span = (first, count)
+        return reader
+
+    def blocks_of(self, columns: Sequence[str] | None) -> Iterator[RowBlock]:
+        """Yield the rows with some of their columns, None for all, in blocks as they come from the files."""
+        if self.config.sort:
+            return read_sorted(self._tables, columns, self.layout)
+        return read_in_order(self._tables, columns, *self._span)
 
     def parts(self) -> list["SeriesReader"]:
         """Return a reader of each file, with the same roles of its columns."""
@@ -104,7 +121,7 @@ class SeriesReader:
                 "name channels with --channels"
             )
         # the rows of a CSV file are only estimated, so only a sure lack of space is an error before they are read
-        rows = self.rows or int(_CERTAIN_SHARE * sum(table.likely_rows for table in self._tables))
+        rows = self.rows or int(_CERTAIN_SHARE * self.likely_rows)
         nbytes = rows * 8 * (len(layout.channels) + 1)
         if nbytes > MEMORY_BYTES:
             require_free(directory, nbytes)
@@ -117,12 +134,12 @@ class SeriesReader:
 
     def _build(self, scratch: Scratch, progress: Progress, keep_constant: bool) -> SeriesData:
         config = self.config
-        builder = SeriesBuilder(self.layout, scratch, self._facts)
-        for block in self._blocks(self.layout.used):
+        builder = SeriesBuilder(self.layout, scratch, self.facts)
+        for block in self.blocks_of(self.layout.used):
             builder.add(block.table, block.where, new_file=block.new_file)
             progress("read", scratch.rows, self.rows)
-        self.rows, self._times = scratch.rows, builder.times
-        self.layout = replace(self.layout, time_form=builder.times.time_form)
+        self.rows, self._times = scratch.rows, builder.order.times
+        self.layout = replace(self.layout, time_form=builder.order.times.time_form)
         data = builder.finish(self.name, max_gap=config.max_gap, regular=config.regular, keep_constant=keep_constant)
         data.notes[:0] = self.notes
         return data
@@ -131,7 +148,7 @@ class SeriesReader:
         """Return the roles of all columns in `data`, which this reader has read, as `Layout.described` gives them."""
         return self.layout.described(dict(zip(data.channels, data.missing.tolist(), strict=True)))
 
-    def _facts(self) -> dict[str, ColumnFacts]:
+    def facts(self) -> dict[str, ColumnFacts]:
         """Return the facts about the columns of the first rows, for advice."""
         return facts_of(self._tables[0].first_block, self.layout.form, self.layout.columns)
 
@@ -147,7 +164,7 @@ class SeriesReader:
             SeriesError: a file whose columns differ from those of the first.
         """
         first = self._tables[0]
-        tables = (aligned(block.table, first.schema, block.name, first.name) for block in self._blocks(None))
+        tables = (aligned(block.table, first.schema, block.name, first.name) for block in self.blocks_of(None))
         for table in in_blocks(tables, block_rows):
             yield _typed(table, self.layout, self._times) if typed else table
 
@@ -171,12 +188,7 @@ class SeriesReader:
                 [*(_label_text(block.table[name], self.layout.form) for name in names), ids], [*names, "series"]
             )
 
-        yield from in_blocks(map(spell_out, self._blocks(wanted)), block_rows)
-
-    def _blocks(self, columns: Sequence[str] | None) -> Iterator[RowBlock]:
-        if self.config.sort:
-            return read_sorted(self._tables, columns, self.layout)
-        return read_in_order(self._tables, columns)
+        yield from in_blocks(map(spell_out, self.blocks_of(wanted)), block_rows)
 
 
 def _typed(table: Any, layout: Layout, times: TimeReader) -> Any:

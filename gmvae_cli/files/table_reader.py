@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import Note, SeriesError
-from gmvae_cli.files.csv_table import CsvTable, new_folder_columns, reading, with_folder_columns
+from gmvae_cli.files.csv_table import CsvTable, behind, new_folder_columns, reading, with_folder_columns
 from gmvae_cli.files.inputs import InputFile, require_file, suffix_of
 from gmvae_cli.system.storage import LocalCopy, is_url, open_native
 
@@ -66,8 +67,8 @@ class TypedTable:
         """Return the Arrow schema, and set `rows` where the file says it."""
         raise NotImplementedError
 
-    def _batches(self, columns: Sequence[str] | None) -> Iterator[Any]:
-        """Yield record batches of some of the columns, or of all."""
+    def _batches(self, columns: Sequence[str] | None, first: int) -> Iterator[Any]:
+        """Yield record batches of some of the columns, or of all, from the row `first` on."""
         raise NotImplementedError
 
     @property
@@ -90,17 +91,17 @@ class TypedTable:
             raise SeriesError(f"{self.name}: holds columns but no row")
         return first
 
-    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    def blocks(self, columns: Sequence[str] | None = None, first: int = 0) -> Iterator[Any]:
         """Read the rows as tables.
 
         Args:
-            columns: names, in the order wanted; None takes all.
+            columns: names, in the order wanted; None takes all. first: row to begin with, from 0.
         Raises:
             SeriesError: rows that cannot be read.
         """
         own = None if columns is None else [name for name in columns if name in self._own]
         with reading(self.name):
-            for batch in self._batches(own):
+            for batch in self._batches(own, first):
                 if batch.num_rows:
                     table = self._with_dates(pa.Table.from_batches([batch]))
                     yield with_folder_columns(table, columns, self.file, self._own)
@@ -128,9 +129,13 @@ class ParquetTable(TypedTable):
             self.rows = parquet.metadata.num_rows
             return parquet.schema_arrow
 
-    def _batches(self, columns: Sequence[str] | None) -> Iterator[Any]:
+    def _batches(self, columns: Sequence[str] | None, first: int) -> Iterator[Any]:
         with self._open() as parquet:
-            yield from parquet.iter_batches(BATCH_ROWS, columns=columns)
+            starts = np.cumsum([0, *(parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups))])
+            group = min(int(np.searchsorted(starts, first, side="right")) - 1, parquet.num_row_groups)
+            groups = list(range(group, parquet.num_row_groups))  # those before are not read
+            batches = parquet.iter_batches(BATCH_ROWS, row_groups=groups, columns=columns)
+            yield from behind(batches, first - int(starts[group]))
 
     def _open(self) -> Any:
         # pre_buffer would hold every row group that was read until the file is closed
@@ -145,9 +150,9 @@ class ArrowTable(TypedTable):
         with self._open() as (schema, _):
             return schema
 
-    def _batches(self, columns: Sequence[str] | None) -> Iterator[Any]:
+    def _batches(self, columns: Sequence[str] | None, first: int) -> Iterator[Any]:
         with self._open(columns) as (_, batches):
-            for batch in batches:
+            for batch in behind(batches, first):
                 yield batch if columns is None else batch.select(columns)
 
     @contextmanager
@@ -178,10 +183,10 @@ class JsonLinesTable(TypedTable):
     def _path(self) -> str:
         return self._download.path if is_url(self.file.path) else self.file.path
 
-    def _batches(self, columns: Sequence[str] | None) -> Iterator[Any]:
+    def _batches(self, columns: Sequence[str] | None, first: int) -> Iterator[Any]:
         options = pa.json.ReadOptions(use_threads=False, block_size=_JSON_BYTES)
         with pa.json.open_json(self._path, options) as reader:
-            for batch in reader:
+            for batch in behind(reader, first):
                 yield batch if columns is None else batch.select(columns)
 
 

@@ -4,7 +4,7 @@ import gzip
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import TracebackType
@@ -177,7 +177,7 @@ def rounded(values: NDArray[np.float64], digits: int) -> NDArray[np.float64]:
     return result
 
 
-class _ParquetWriter:
+class ParquetWriter:
     """Writer of Parquet, a row group for each table."""
 
     def __init__(self, path: str) -> None:
@@ -185,11 +185,16 @@ class _ParquetWriter:
         self._writer: Any = None
 
     def write(self, table: Any) -> None:
+        """Append the rows of `table`."""
         if self._writer is None:
             columns = zip(table.column_names, table.columns, strict=True)
             repeating = [name for name, column in columns if _repeats(column)]
             self._writer = pq.ParquetWriter(self._path, table.schema, use_dictionary=repeating)
         self._writer.write_table(table)
+
+    def add_metadata(self, metadata: Mapping[bytes, str]) -> None:
+        """Add keys and texts to those of the file, of which at least one table has been written."""
+        self._writer.add_key_value_metadata(metadata)
 
     def __enter__(self) -> Self:
         return self
@@ -201,7 +206,7 @@ class _ParquetWriter:
             self._writer.close()
 
 
-class _ArrowWriter(_ParquetWriter):
+class _ArrowWriter(ParquetWriter):
     """Writer of Arrow's own format, a record batch for each table."""
 
     def write(self, table: Any) -> None:
@@ -210,7 +215,7 @@ class _ArrowWriter(_ParquetWriter):
         self._writer.write_table(table)
 
 
-class _JsonLinesWriter(_ParquetWriter):
+class _JsonLinesWriter(ParquetWriter):
     """Writer of one JSON object for each row; times as ISO 8601, a null or NaN as null."""
 
     def write(self, table: Any) -> None:
@@ -223,7 +228,7 @@ class _JsonLinesWriter(_ParquetWriter):
 
 
 _TYPED_WRITERS = {
-    ".parquet": _ParquetWriter,
+    ".parquet": ParquetWriter,
     **dict.fromkeys((".arrow", ".feather"), _ArrowWriter),
     **dict.fromkeys((".jsonl", ".ndjson"), _JsonLinesWriter),
 }

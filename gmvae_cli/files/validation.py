@@ -43,81 +43,60 @@ _LISTED_WORDS = 5  # for missing values, the most frequent ones
 _ENOUGH_ROWS = 100  # of a channel, before a value is called far
 
 
-class SeriesBuilder:
-    """Builder of series data: checks the blocks of a table in order and keeps their numbers.
+class RowOrder:
+    """The order of rows: where series start, and how much time passes from row to row.
 
     Args:
-        layout: roles of the columns.
-        scratch: D + 1 columns, the channels and the time since the row before; it becomes the series data's own.
-        facts: computes the facts about the columns of the first rows, for advice on times out of order; None: none.
+        layout, facts, first: as in `SeriesBuilder`.
+    Attributes:
+        times: reader of the time column. unit: of the times. counter: of the steps between rows.
     """
 
-    def __init__(self, layout: Layout, scratch: Scratch, facts: OnFailure | None = None) -> None:
-        self.layout, self.time, self.series, self.channels = layout, layout.time, layout.series, layout.channels
+    def __init__(self, layout: Layout, facts: OnFailure | None, first: int) -> None:
+        self.layout, self.time, self.series = layout, layout.time, layout.series
         self.times = layout.time_reader()
-        self._facts = facts
-        self._scratch = scratch
-        self._summary = ChannelSummary(layout.channels)
-        self._counter = StepCounter()
+        self.unit: TimeUnit = "units"
+        self.counter, self._first, self._facts = StepCounter(first), first, facts
         self._last_times: Times | None = None
         self._last_cell: object = None
         self._last_id: object = None
         self._ids: set[object] = set()
-        self._rounded: set[str] = set()
-        self._missing = _MissingWords()
-        self._num_series = 0
-        self._unit: TimeUnit = "units"
+        self._before: set[object] = set()  # id of the row before the first
 
-    def add(self, table: Any, where: Where, *, new_file: bool) -> None:
-        """Add a block of n rows.
+    def find(
+        self, table: Any, new_file: bool, problems: list[Problem]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Find whether each of the next n rows is the first of its series, (n,), and the time since the row before.
 
-        Args:
-            where: names its rows in messages. new_file: whether its first row starts a file.
-        Raises:
-            SeriesError: names the first row that cannot be used.
+        Returns:
+            starts: (n,). elapsed: (n,) in seconds or units; NaN where a series starts; 1 without a time.
         """
-        problems: list[Problem] = []
         starts = self._find_starts(table, new_file, problems)
-        elapsed = self._find_elapsed(table, starts, problems)
-        columns = [self._find_values(table[name], name, problems) for name in self.channels]
+        return starts, self._find_elapsed(table, starts, problems)
+
+    def follow(self, table: Any, where: Where) -> None:
+        """Take a single row, which does not count, as the one before the rows that will be found."""
+        problems: list[Problem] = []
+        self.find(table, True, problems)
         if problems:
-            row, sentence = min(problems)
-            raise SeriesError(f"{where(row)}: {_if_header(table.select(self.channels), row)}{sentence}")
-        self._summary.add(columns)
-        self._num_series += int(starts.sum())
-        self._scratch.append(np.column_stack([*columns, elapsed]))
+            raise SeriesError(f"{where(0)}: {problems[0].sentence}")
+        self.counter, self._before = StepCounter(self._first), self._ids.copy()
 
-    def finish(self, name: str, *, max_gap: str | None, regular: bool, keep_constant: bool) -> SeriesData:
-        """Return the series data of all blocks.
+    def merge(self, later: "RowOrder", name: str) -> None:
+        """Add what was found in later rows; as in `SeriesBuilder.merge`."""
+        again = (later._ids - later._before) & self._ids
+        if again:
+            sentence = f"series '{min(map(str, again))}' goes on after another one; --sort puts its rows together"
+            raise SeriesError(f"{name}: {sentence}")
+        kinds = self.times.time_form, later.times.time_form
+        if self.unit != later.unit or (kinds[0] != kinds[1] and None not in kinds):
+            sentence = f"column '{self.time}' changes between numbers and dates, or between forms of dates"
+            raise SeriesError(f"{name}: {sentence}; --time-format FORMAT names one")
+        self._ids |= later._ids
+        self.counter.merge(later.counter)
 
-        Args:
-            name: of the data, in messages. max_gap, regular: as of the options.
-            keep_constant: keep constant channels, which are otherwise left out with a note.
-        Raises:
-            SeriesError: no channel varies. ConfigError: an impossible `max_gap`.
-        """
-        data = SeriesData(name, self._scratch, self._summary, self._num_series)
-        if self.time is not None:
-            data.unit_seconds = 1.0 if self._unit == "seconds" else names.unit_seconds(self.time)
-            data.set_steps(self._counter, self._unit, max_gap, regular)
-        elif max_gap is not None:
-            duration_rows(max_gap, None, None)
-        data.notes += [*_notes_on_unit(self.time, max_gap, data), *self._missing.notes(data)]
-        if not keep_constant:
-            self._note_numbers(data)
-            _leave_out_constant(data, self._summary.constant)
-        return data
-
-    def _note_numbers(self, data: SeriesData) -> None:
-        """Add notes about numbers that lost digits, and about values far from all others."""
-        for name in self.channels:
-            if name in self._rounded:
-                sentence = f"channel '{name}' holds whole numbers beyond 2^53, which are rounded; subtract an offset"
-                data.notes.append(Note("rounded_numbers", sentence))
-        for name, farthest, rows in zip(self.channels, self._summary.farthest, self._summary.observed, strict=True):
-            if rows >= _ENOUGH_ROWS and (farthest > _FAR or farthest**2 > rows / 2):
-                sentence = f"channel '{name}' holds a value {farthest:.0f} standard deviations from its mean"
-                data.notes.append(Note("far_value", f"{sentence}; if it is no measurement, empty the cell"))
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_facts": None}
 
     def _find_starts(self, table: Any, new_file: bool, problems: list[Problem]) -> NDArray[np.bool_]:
         """Return (n,) whether a row is the first of its series."""
@@ -167,10 +146,104 @@ class SeriesBuilder:
             step = float(elapsed[row]) / times.per_unit
             sentence = _disorder(self.time, cells[row].as_py(), earlier, step, unit=times.unit, facts=facts)
             problems.append(Problem(row, sentence))
-        self._last_times, self._last_cell, self._unit = times, cells[-1].as_py(), times.unit
+        self._last_times, self._last_cell, self.unit = times, cells[-1].as_py(), times.unit
         elapsed = np.where(starts, np.nan, elapsed / times.per_unit)
-        self._counter.add(elapsed[~starts])
+        self.counter.add(elapsed)
         return elapsed
+
+
+class SeriesBuilder:
+    """Builder of series data: checks the blocks of a table in order and keeps their numbers.
+
+    Args:
+        layout: roles of the columns.
+        scratch: D + 1 columns, the channels and the time since the row before; it becomes the series data's own. None:
+            the numbers are checked and counted, but not kept.
+        facts: computes the facts about the columns of the first rows, for advice on times out of order; None: none.
+        first: number of the row that is added first.
+    Attributes:
+        rows: that were added. order: of the rows in their series and in time. summary: of the channels.
+    """
+
+    def __init__(self, layout: Layout, scratch: Scratch | None, facts: OnFailure | None = None, first: int = 0) -> None:
+        self.layout, self.time, self.channels = layout, layout.time, layout.channels
+        self.order, self._scratch = RowOrder(layout, facts, first), scratch
+        self.summary = ChannelSummary(layout.channels)
+        self.rows = 0
+        self._rounded: set[str] = set()
+        self._missing = _MissingWords()
+        self._num_series = 0
+
+    def add(self, table: Any, where: Where, *, new_file: bool) -> None:
+        """Add a block of n rows.
+
+        Args:
+            where: names its rows in messages. new_file: whether its first row starts a file.
+        Raises:
+            SeriesError: names the first row that cannot be used.
+        """
+        problems: list[Problem] = []
+        starts, elapsed = self.order.find(table, new_file, problems)
+        columns = [self._find_values(table[name], name, problems) for name in self.channels]
+        if problems:
+            row, sentence = min(problems)
+            raise SeriesError(f"{where(row)}: {_if_header(table.select(self.channels), row)}{sentence}")
+        self.summary.add(columns)
+        self._num_series += int(starts.sum())
+        self.rows += table.num_rows
+        if self._scratch is not None:
+            self._scratch.append(np.column_stack([*columns, elapsed]))
+
+    def merge(self, later: "SeriesBuilder", name: str) -> None:
+        """Add what another builder, which follows the last row of this one, has found in later rows.
+
+        Args:
+            name: of the table, for messages.
+        Raises:
+            SeriesError: a series goes on behind another one, or times are of two kinds.
+        """
+        self.order.merge(later.order, name)
+        self._rounded |= later._rounded
+        self._missing.merge(later._missing)
+        self.summary.merge(later.summary)
+        self.rows += later.rows
+        self._num_series += later._num_series
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_scratch": None}
+
+    def finish(self, name: str, *, max_gap: str | None, regular: bool, keep_constant: bool) -> SeriesData:
+        """Return the series data of all blocks.
+
+        Args:
+            name: of the data, in messages. max_gap, regular: as of the options.
+            keep_constant: keep constant channels, which are otherwise left out with a note.
+        Raises:
+            SeriesError: no channel varies. ConfigError: an impossible `max_gap`.
+        """
+        scratch = Scratch(len(self.channels) + 1) if self._scratch is None else self._scratch
+        data = SeriesData(name, scratch, self.summary, self._num_series, rows=self.rows)
+        if self.time is not None:
+            data.unit_seconds = 1.0 if self.order.unit == "seconds" else names.unit_seconds(self.time)
+            data.set_steps(self.order.counter, self.order.unit, max_gap, regular)
+        elif max_gap is not None:
+            duration_rows(max_gap, None, None)
+        data.notes += [*_notes_on_unit(self.time, max_gap, data), *self._missing.notes(data)]
+        if not keep_constant:
+            self._note_numbers(data)
+            _leave_out_constant(data, self.summary.constant)
+        return data
+
+    def _note_numbers(self, data: SeriesData) -> None:
+        """Add notes about numbers that lost digits, and about values far from all others."""
+        for name in self.channels:
+            if name in self._rounded:
+                sentence = f"channel '{name}' holds whole numbers beyond 2^53, which are rounded; subtract an offset"
+                data.notes.append(Note("rounded_numbers", sentence))
+        for name, farthest, rows in zip(self.channels, self.summary.farthest, self.summary.observed, strict=True):
+            if rows >= _ENOUGH_ROWS and (farthest > _FAR or farthest**2 > rows / 2):
+                sentence = f"channel '{name}' holds a value {farthest:.0f} standard deviations from its mean"
+                data.notes.append(Note("far_value", f"{sentence}; if it is no measurement, empty the cell"))
 
     def _find_values(self, column: Any, name: str, problems: list[Problem]) -> NDArray[np.float64]:
         """Return the (n,) numbers of a channel, NaN = missing."""
@@ -267,6 +340,11 @@ class _MissingWords:
         words = words.filter(pc.invert(pc.is_in(words, pa.array(["", "nan", "NaN"]))))
         for entry in pc.value_counts(words).to_pylist():
             self._counts.setdefault(channel, Counter())[entry["values"]] += entry["counts"]
+
+    def merge(self, later: "_MissingWords") -> None:
+        """Add the counts of later rows."""
+        for channel, counts in later._counts.items():
+            self._counts.setdefault(channel, Counter()).update(counts)
 
     def notes(self, data: SeriesData) -> list[Note]:
         """Return a note for each channel that has such cells."""

@@ -39,6 +39,24 @@ class _RowBlock:
     last: np.ndarray
 
 
+@dataclass(frozen=True)
+class Ends:
+    """Messages from the rows before and behind a stretch of a longer series.
+
+    Args:
+        message: (1, K) filtered law of the row before; None: the chain starts with the stretch. exact_message: that of
+            the decoder, where the encoder has its own.
+        beta: (1, K) message from the rows behind, up to a factor.
+        entry, end: regimes of the best path in the row before and in the last row; None where no path is asked for.
+    """
+
+    message: np.ndarray | None = None
+    exact_message: np.ndarray | None = None
+    beta: np.ndarray | None = None
+    entry: int | None = None
+    end: int | None = None
+
+
 class BlockMessages(Closing):
     """Exact messages at both ends of every block of rows.
 
@@ -47,10 +65,11 @@ class BlockMessages(Closing):
 
     Args:
         directory: of the scratch file, K (K + 2) numbers for every block of a lattice; None takes TMPDIR.
+        message: (1, K) filtered law of the row before the first block; None: the chain starts there.
     """
 
-    def __init__(self, chain: Chain, directory: str | None = None) -> None:
-        self.chain = chain
+    def __init__(self, chain: Chain, directory: str | None = None, message: np.ndarray | None = None) -> None:
+        self.chain, self._before = chain, message
         self._K = chain.initial_probs.shape[-1]
         self._scratch = Scratch(self._K * (self._K + 2), np.float64, directory, memory_bytes=_MEMORY_BYTES)
         self._row_blocks: list[_RowBlock] = []
@@ -70,9 +89,9 @@ class BlockMessages(Closing):
         self._row_blocks.append(_RowBlock(first, first + B, transfers.last))
         return lattice.log_scale.sum(dtype=torch.float64) + float(transfers.log_marginal[0])
 
-    def run_backward(self) -> None:
-        """Carry the backward message from the last block to the first."""
-        beta = np.ones((1, self._K))
+    def run_backward(self, beta: np.ndarray | None = None) -> None:
+        """Carry the backward message from the last block to the first; beta (1, K) from the rows behind, None: none."""
+        beta = np.ones((1, self._K)) if beta is None else beta
         betas = []
         for index in range(len(self._row_blocks) - 1, -1, -1):
             betas.append(beta)
@@ -85,7 +104,8 @@ class BlockMessages(Closing):
         Args:
             scores: (n, K) nats, as they were added. steps: (n,) as in a series.
         """
-        message = torch.as_tensor(self._message(index)) if index else None
+        continues = index or self._before is not None
+        message = torch.as_tensor(self._message(index)) if continues else None
         return forward(scores[None], self.chain, steps, message, transfers=self._transfers_of(index))
 
     def predict(self, index: int, filtered_probs: Tensor, steps: np.ndarray) -> Tensor:
@@ -101,6 +121,8 @@ class BlockMessages(Closing):
         """Return (1, K) filtered probabilities before a block, or of the first block the initial ones."""
         if index:
             return self._row_blocks[index - 1].last
+        if self._before is not None:
+            return self._before
         initial: np.ndarray = self.chain.initial_probs.double().cpu().numpy()[None]
         return initial
 

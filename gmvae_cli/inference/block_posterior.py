@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gmvae_cli.config import Posterior
-from gmvae_cli.inference.block_messages import BlockMessages
+from gmvae_cli.inference.block_messages import BlockMessages, Ends
 from gmvae_cli.inference.scored_rows import ScoredRows, scaled
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.evidence_scale import unscaled_marginal
@@ -24,6 +24,7 @@ class BlockPosterior(Closing):
         posterior: smooth, viterbi (its probabilities are smoothed), filter or encoder.
         stands_for_rows: whether a row is itself a block of the file's rows.
         evidence_scale: what the potentials were divided by. directory: of scratch files; None takes TMPDIR.
+        ends: of the rows, where they are a stretch of a longer series.
     """
 
     def __init__(
@@ -34,14 +35,18 @@ class BlockPosterior(Closing):
         stands_for_rows: bool,
         evidence_scale: float,
         directory: str | None,
+        ends: Ends = Ends(),
     ) -> None:
+        self._ends = ends
         self._chain, self._iid_prior, self._posterior = chain, iid_prior, posterior
         self._evidence_scale = evidence_scale
         self._log_initial = chain.initial_probs.clamp_min(1e-300).log()  # finite for a probability of 0
         # a filter labels a row without later rows, so the label of a block must not depend on the block itself
         self._predicts = posterior == "filter" and stands_for_rows
-        self._messages = BlockMessages(chain, directory)
-        self._exact_messages = BlockMessages(chain, directory)  # of the decoder, where the encoder has its own
+        self._messages = BlockMessages(chain, directory, ends.message)
+        self._exact_messages = BlockMessages(
+            chain, directory, ends.exact_message
+        )  # of the decoder, where the encoder has its own
 
     def close(self) -> None:
         """Free the scratch space."""
@@ -72,7 +77,7 @@ class BlockPosterior(Closing):
 
     def run_backward(self) -> None:
         """Carry messages back from the last block, when all have been added."""
-        self._messages.run_backward()
+        self._messages.run_backward(self._ends.beta)
 
     def of(self, index: int, block: ScoredRows) -> tuple[Tensor, Tensor]:
         """Return regime probabilities (n, K), and log p(x_t | past) of each row (n,) nats, standardised units."""
@@ -92,7 +97,8 @@ class BlockPosterior(Closing):
 
     def _lattice(self, index: int, block: ScoredRows, scores: Tensor) -> Lattice:
         """Return the lattice of scores (n, K) of a block."""
-        return Lattice(scores[None], block.rows.steps, self._chain, None, start=not index)
+        start = not index and self._ends.message is None
+        return Lattice(scores[None], block.rows.steps, self._chain, None, start=start)
 
     def _row_marginals(self, scores: Tensor) -> Tensor:
         """Return (n,) log sum_k p(z_t = k) exp(score_tk) of independent rows, nats."""

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -97,6 +98,24 @@ def scratch_folder(output: str) -> str | None:
     return None if output == "-" or is_url(output) else os.path.dirname(os.path.abspath(output))
 
 
+class LabelCounts(NamedTuple):
+    """Counts over some consecutive rows of a table, as plain numbers that travel and can be kept beside the rows.
+
+    Args:
+        counts: (K,) rows of each regime. segments: if a new one begins at the first row. usable_rows, log_likelihood:
+            as in `LabelTotals`. first, last: regimes of the first and the last row.
+        continues: whether the first row goes on with the chain of the row before.
+    """
+
+    counts: list[int]
+    segments: int
+    usable_rows: int
+    log_likelihood: float
+    first: int
+    last: int
+    continues: bool
+
+
 class LabelTotals:
     """Counts over labelled rows, of one table or of many.
 
@@ -113,13 +132,31 @@ class LabelTotals:
         self.ribbon = Ribbon(num_regimes)
         self.notes: list[Note] = []
         self._last_regime = -1
+        self._first: tuple[int, bool] | None = None
 
     def start_table(self) -> None:
         """Begin another table, whose first segment continues none."""
         self._last_regime = -1
 
+    def of_part(self) -> LabelCounts:
+        """Return the counts of the rows that have been added, at least one, as those of a part of a table."""
+        assert self._first is not None
+        regime, continues = self._first
+        counts, last = self.counts.tolist(), self._last_regime
+        return LabelCounts(counts, self.segments, self.usable_rows, self.log_likelihood, regime, last, continues)
+
+    def add_part(self, part: LabelCounts) -> None:
+        """Count the next rows of the table, which were counted elsewhere."""
+        self.counts += np.array(part.counts)
+        self.log_likelihood += part.log_likelihood
+        self.usable_rows += part.usable_rows
+        self.segments += part.segments - (part.continues and part.first == self._last_regime)
+        self._last_regime = part.last
+
     def add(self, block: LabelledRows) -> None:
         """Count the next rows of the table."""
+        if self._first is None and len(block):
+            self._first = int(block.regimes[0]), not bool(block.starts[0])
         self.counts += np.bincount(block.regimes, minlength=len(self.counts))
         self.log_likelihood += float(np.nansum(block.log_likelihood))
         self.usable_rows += int((~np.isnan(block.log_likelihood)).sum())
@@ -197,10 +234,10 @@ def table_labels(
         progress=progress,
     ) as posterior:
         yield TableLabels(data, posterior, config.only_regimes, totals, progress)
-    totals.notes += [*data.notes, *_note_on_step(data, checkpoint)]
+    totals.notes += [*data.notes, *note_on_step(data, checkpoint)]
 
 
-def _note_on_step(data: SeriesData, checkpoint: Checkpoint) -> list[Note]:
+def note_on_step(data: SeriesData, checkpoint: Checkpoint) -> list[Note]:
     """Warn of rows that lie farther apart in time, or closer together, than those that the model was trained on."""
     step, unit = checkpoint.training.get("step"), checkpoint.training.get("time_unit")
     if not step or not data.step or unit != data.time_unit or 1 / _OTHER_STEP < data.step / step < _OTHER_STEP:

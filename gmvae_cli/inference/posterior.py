@@ -14,6 +14,7 @@ from gmvae_cli.config import Posterior
 from gmvae_cli.core import Encoder
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.inference.best_path import BestPath
+from gmvae_cli.inference.block_messages import Ends
 from gmvae_cli.inference.block_posterior import BlockPosterior
 from gmvae_cli.inference.file_rows import rows_of_file
 from gmvae_cli.inference.labelled_rows import LabelledRows
@@ -69,6 +70,7 @@ class Inference(Closing):
         progress: Progress = silent,
         block_rows: int = BLOCK_ROWS,
         evidence_scale: float | None = None,
+        ends: Ends = Ends(),
     ) -> "Inference":
         """Sweep over all rows, so that any block can be labelled afterwards.
 
@@ -77,6 +79,7 @@ class Inference(Closing):
             encoder: of the model, for the posterior "encoder" alone.
             directory: of scratch files; None takes TMPDIR. block_rows: it does not change the posterior.
             evidence_scale: what potentials are divided by; None: the model's own.
+            ends: of the rows, where they are a stretch of a longer series.
         """
         model, parameters, device = checkpoint.model, checkpoint.parameters, lagged_rows.device
         needed = scratch_bytes(len(lagged_rows), model.regimes, posterior)
@@ -86,8 +89,10 @@ class Inference(Closing):
         chain, iid_prior = Chain(*(part.to(device) for part in parameters.chain)), model.prior == "iid"
         inference = cls(
             RowScorer(lagged_rows, checkpoint, encoder, scale, directory, block_rows),
-            BlockPosterior(chain, iid_prior, posterior, lagged_rows.data.edges is not None, scale, directory),
-            BestPath(model.regimes, directory) if posterior == "viterbi" and not iid_prior else None,
+            BlockPosterior(chain, iid_prior, posterior, lagged_rows.data.edges is not None, scale, directory, ends),
+            BestPath(model.regimes, directory, ends.entry, ends.end)
+            if posterior == "viterbi" and not iid_prior
+            else None,
             # in blocks, that which a change lies in passes as well as those whose lags reach it
             model.context_rows + (model.summarize > 1) if model.join_passages and posterior != "filter" else 0,
         )

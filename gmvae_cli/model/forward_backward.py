@@ -107,12 +107,21 @@ def forward_transfers(lattice: Lattice, message: np.ndarray) -> BlockTransfers:
     Args:
         message: (R, K) filtered law of the row before the first; of a lattice that starts the chain any law.
     """
-    matrices, logs = _transfer_matrices(lattice)
-    edges = np.empty((lattice.blocks, *message.shape))
+    return carried_forward(*_transfer_matrices(lattice), message)
+
+
+def carried_forward(matrices: np.ndarray, logs: np.ndarray, message: np.ndarray) -> BlockTransfers:
+    """Pass a message forward through the transfer matrices of blocks, without their rows.
+
+    Args:
+        matrices: (B, R, K, K), rows divided by their sums. logs: (B, R, K) of these sums, nats.
+        message: (R, K) filtered law of the row before the first block; where R is 1 above, any number of laws.
+    """
+    edges = np.empty((len(matrices), *message.shape))
     log_marginal = np.zeros(len(message))
     current = message  # (R, K)
     with np.errstate(divide="ignore"):
-        for block in range(lattice.blocks):
+        for block in range(len(matrices)):
             edges[block] = current
             weights = np.log(current) + logs[block]  # (R, K)
             peak = weights.max(-1, keepdims=True)  # (R, 1)

@@ -83,11 +83,22 @@ def _edges(lattice: Lattice, moves: _Moves, message: Tensor) -> Tensor:
     Args:
         message: (K,) delta of the row before the first.
     """
-    K, B = lattice.regimes, lattice.blocks
-    edges = lattice.scores.new_empty(K, B)
+    edges = lattice.scores.new_empty(lattice.regimes, lattice.blocks)
     edges[:, 0] = message
-    if B == 1:
+    if lattice.blocks == 1:
         return edges
+    transfers = _transfers(lattice, moves)
+    current = message.cpu().numpy()
+    for block in range(lattice.blocks - 1):
+        current = (current[:, None] + transfers[block]).max(0)
+        current = current - current.max()
+        edges[:, block + 1] = torch.as_tensor(current)
+    return edges
+
+
+def _transfers(lattice: Lattice, moves: _Moves) -> np.ndarray:
+    """Compute each block's (max, +) transfer matrix: (B, K from, K to), float64 on the host."""
+    K, B = lattice.regimes, lattice.blocks
     state = torch.full_like(lattice.scores[0, 0], _IMPOSSIBLE)[:, None].repeat(1, K, 1)  # (to, from, B)
     state.diagonal(dim1=0, dim2=1).zero_()
     other, workspace = torch.empty_like(state), state.new_empty(K, K, K, B)
@@ -97,13 +108,48 @@ def _edges(lattice: Lattice, moves: _Moves, message: Tensor) -> Tensor:
         state, other = other, state
         if level % _REDUCE_EVERY == 0:
             offsets += _reduce(state)
-    transfers = (state + offsets).permute(2, 1, 0).cpu().numpy()  # (B, from, to)
-    current = message.cpu().numpy()
-    for block in range(B - 1):
-        current = (current[:, None] + transfers[block]).max(0)
-        current = current - current.max()
-        edges[:, block + 1] = torch.as_tensor(current)
-    return edges
+    return (state + offsets).permute(2, 1, 0).cpu().numpy()
+
+
+def best_transfer(lattice: Lattice, before: np.ndarray | None = None) -> np.ndarray:
+    """Compute the score of the best path through rows, from each regime of the row before to each of the last row.
+
+    Args:
+        lattice: of one restart, float64, not exponentiated. before: the result for the rows before these; None: none.
+    Returns:
+        (K from, K to) nats.
+    """
+    total = np.where(np.eye(lattice.regimes, dtype=np.bool_), 0.0, _IMPOSSIBLE) if before is None else before
+    for transfer in _transfers(lattice, _Moves(lattice)):
+        total = (total[:, :, None] + transfer[None]).max(1)
+    return np.maximum(total, _IMPOSSIBLE)
+
+
+def best_ends(transfers: np.ndarray) -> np.ndarray:
+    """Find the regimes of the best path at the last row of each of several stretches of rows.
+
+    Args:
+        transfers: (S, K from, K to) as `best_transfer` returns them; the first starts the chain.
+    Returns:
+        (S,) int64.
+    """
+    score = transfers[0].max(0)  # a lattice that starts the chain moves alike from every regime
+    predecessors = []
+    for transfer in transfers[1:]:
+        reached = score[:, None] + transfer
+        predecessors.append(reached.argmax(0))
+        score = reached.max(0) - reached.max()
+    ends = [int(score.argmax())]
+    for predecessor in reversed(predecessors):
+        ends.append(int(predecessor[ends[-1]]))
+    return np.array(ends[::-1])
+
+
+def from_regime(num_regimes: int, regime: int) -> Tensor:
+    """Return the message (K,) of a path that has reached this regime, for `best_predecessors`."""
+    message = torch.full((num_regimes,), _IMPOSSIBLE, dtype=torch.float64)
+    message[regime] = 0
+    return message
 
 
 def best_predecessors(lattice: Lattice, message: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, 
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 from gmvae_cli.errors import GmvaeError
 
@@ -35,10 +35,13 @@ class Processes:
 
     Args:
         most: of them, if fewer than this one may use processors.
+    Attributes:
+        workers: processes that there may be.
     """
 
     def __init__(self, most: int | None = None) -> None:
-        self._stack, self._most = ExitStack(), most
+        self.workers = min(most or num_processors(), num_processors())
+        self._stack = ExitStack()
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:
@@ -54,14 +57,16 @@ class Processes:
         if min(len(tasks), num_processors()) <= 1:
             yield from ((index, work(task)) for index, task in enumerate(tasks))
             return
-        if self._pool is None:
-            workers = min(self._most or num_processors(), num_processors())
-            self._pool = self._stack.enter_context(_process_pool(workers))
-        with _interrupts_ignored():  # a submission starts processes
-            submit = self._pool.submit
-            position: dict[Future[Result], int] = {submit(work, task): index for index, task in enumerate(tasks)}
+        position = {self.submit(work, task): index for index, task in enumerate(tasks)}
         for future in as_completed(position):
             yield position[future], future.result()
+
+    def submit(self, work: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        """Begin a task in one of the processes, which the first one starts."""
+        if self._pool is None:
+            self._pool = self._stack.enter_context(_process_pool(self.workers))
+        with _interrupts_ignored():  # a submission starts processes
+            return self._pool.submit(work, *arguments)
 
 
 def in_processes(work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:

@@ -92,6 +92,11 @@ def joined(folder: str, relative: str) -> str:
     return place.url(f"{place.key.rstrip('/')}/{relative}")
 
 
+def absolute(path: str) -> str:
+    """Return the path as a process that started elsewhere finds it."""
+    return path if is_url(path) else os.path.abspath(path)
+
+
 def beside(path: str, suffix: str) -> str:
     """Return the path of a file whose name has a suffix more than that of another."""
     start = without_options(path)
