@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 GMVAE := $(BIN)/gmvae
 
 .DELETE_ON_ERROR:
-.PHONY: install test test-s3 test-slow test-all coverage mutants lint types check demo sample-data docs reference examples dist bench recovery quality fuzz faults clean
+.PHONY: install test test-s3 test-cluster test-slow test-all coverage mutants lint types check demo sample-data docs reference examples dist bench recovery quality fuzz faults clean
 
 # make .venv, with gmvae and its tools at the tested versions
 install: $(INSTALLED)
@@ -21,6 +21,9 @@ TEST_ARGS ?=
 # one process of tests for each core, each of which computes on that core alone
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
+# a prefix that takes loopback alone, as nothing else is there to be listened on; empty where that may not be
+IN_OWN_NETWORK = $(shell unshare --net ip link set lo up 2>/dev/null && echo "unshare --net sh -c 'ip link set lo up && exec \"\$$@\"' sh")
+
 # every test that takes seconds; two minutes in all on two cores
 test: $(INSTALLED)
 	$(PYTEST) $(TEST_ARGS)
@@ -32,6 +35,14 @@ test-s3: $(INSTALLED) .venv-s3/.installed
 .venv-s3/.installed: tests/storage/requirements.txt
 	$(PYTHON) -m venv .venv-s3
 	.venv-s3/bin/python -m pip install --quiet $(PIP_ARGS) --requirement tests/storage/requirements.txt
+	touch $@
+
+# the tests of clusters, Dask's on loopback, Ray's in a network of their own where this may be made
+test-cluster: $(INSTALLED) .venv/.cluster
+	OMP_NUM_THREADS=1 $(IN_OWN_NETWORK) $(BIN)/python -m pytest -q -m cluster
+
+.venv/.cluster: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[dask,ray]'
 	touch $@
 
 # the tests that take longer; the first failure ends them

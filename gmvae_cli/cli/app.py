@@ -83,6 +83,7 @@ def train(
     *,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,
+    engine: options.EngineToTrain,
     display: options.Display,
 ) -> None:
     """Learn the regimes of one or more series, and save a model."""
@@ -95,7 +96,7 @@ def train(
         if dry_run:
             report.plan(train.dry_run(inputs, config, files, terminal), terminal)
         else:
-            report.train(train.train(inputs, model, config, files, resume, terminal), terminal)
+            report.train(train.train(inputs, model, config, files, resume, terminal, engine), terminal)
 
 
 @command
@@ -109,7 +110,7 @@ def infer(
     segments: options.SegmentsToo = None,
     skip_existing: options.SkipExisting = False,
     dry_run: options.DryRun = False,
-    engine: options.Engine,
+    engine: options.EngineToLabel,
     display: options.Display,
 ) -> None:
     """Give every row its regime and the probabilities of all regimes."""
@@ -139,6 +140,7 @@ def select(
     files: options.Files,
     *,
     model: options.ModelOfChoice = None,
+    engine: options.Engine,
     display: options.Display,
 ) -> None:
     """Choose the number of regimes by held-out likelihood."""

@@ -3,6 +3,8 @@
 Every function takes the text and the name of the option, and raises a ConfigError that says what was expected.
 """
 
+import sys
+
 from gmvae_cli.errors import ConfigError
 
 
@@ -19,6 +21,16 @@ def number_or_auto(text: str, option: str) -> int | None:
         return int(text)
     except ValueError:
         raise ConfigError(f"--{option} is '{text}', but must be auto or a whole number") from None
+
+
+def rows_auto_or_all(text: str, option: str) -> int | None:
+    """Read a number of rows: "auto" as None, "all" as more than there can be."""
+    if text == "all":
+        return sys.maxsize
+    try:
+        return None if text == "auto" else int(text)
+    except ValueError:
+        raise ConfigError(f"--{option} is '{text}', but must be auto, all or a whole number") from None
 
 
 def block_rows(text: str, option: str) -> int | None:

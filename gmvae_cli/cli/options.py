@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gmvae_cli.cli.option_values import block_rows, names, number_or_auto, whole_numbers
+from gmvae_cli.cli.option_values import block_rows, names, number_or_auto, rows_auto_or_all, whole_numbers
 from gmvae_cli.cli.splicing import Option, joined, options_of
 from gmvae_cli.cli.terminal import Terminal, show
 from gmvae_cli.config import (
@@ -225,21 +225,40 @@ Evaluation = Annotated[
     ),
 ]
 
-Engine = Annotated[
+_ENGINE = {
+    "engine": Option("cluster", "Who does the work: this machine, or the workers of Dask or Ray."),
+    "workers": Option("cluster", "Processes of this machine that share the work.", "N"),
+    "scheduler": Option("cluster", "Join this Dask scheduler: an address, or its JSON file.", "ADDRESS|FILE"),
+    "trust_network": Option("cluster", "Join a scheduler without TLS, to which anyone near can send programs."),
+}
+_STRETCH_ROWS = Option(
+    "cluster", "Rows of a series that one worker takes at once.", "N|auto", number_or_auto, typed="auto"
+)
+
+Engine = Annotated[EngineConfig, options_of(EngineConfig, **_ENGINE)]
+EngineToLabel = Annotated[
     EngineConfig,
     options_of(
         EngineConfig,
-        engine=Option("cluster", "Who does the work: this machine, or the workers of Dask or Ray."),
-        workers=Option("cluster", "Processes of this machine that share the work.", "N"),
-        scheduler=Option("cluster", "Join this Dask scheduler: an address, or its JSON file.", "ADDRESS|FILE"),
-        stretch_rows=Option(
+        **_ENGINE,
+        stretch_rows=_STRETCH_ROWS._replace(
+            explanation="Rows that one worker takes; a longer input is cut, and its output is a folder of parts."
+        ),
+    ),
+]
+EngineToTrain = Annotated[
+    EngineConfig,
+    options_of(
+        EngineConfig,
+        **_ENGINE,
+        stretch_rows=_STRETCH_ROWS,
+        train_rows=Option(
             "cluster",
-            "Rows of a series that one worker takes; a longer input is cut, and its output is a folder of parts.",
-            "N|auto",
-            number_or_auto,
+            "Workers pass over all of so many rows; of more, a sample decides.",
+            "N|auto|all",
+            rows_auto_or_all,
             typed="auto",
         ),
-        trust_network=Option("cluster", "Join a scheduler without TLS: whoever reaches it can run programs on it."),
     ),
 ]
 

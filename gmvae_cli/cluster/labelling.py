@@ -13,7 +13,7 @@ import torch
 from gmvae_cli.checkpoint import Checkpoint
 from gmvae_cli.cluster.messages import StretchTransfers, ends_of, transfers_of
 from gmvae_cli.cluster.parts import PartFile, PartFolder, PartRecord
-from gmvae_cli.cluster.stored_table import Stretch, SurveyedTable
+from gmvae_cli.cluster.stored_table import StoredSeries, Stretch, SurveyedTable
 from gmvae_cli.cluster.survey import count_rows, rows_beyond, stored, survey
 from gmvae_cli.cluster.whole_files import FileLabelling
 from gmvae_cli.config import InferConfig, SeriesConfig
@@ -215,7 +215,7 @@ def _lagged(job: _StretchJob, stretch: Stretch) -> LaggedRows:
     configure_process()
     checkpoint = job.checkpoint
     # twice: with Student t noise the lags of a row are weighted by how well they were predicted themselves
-    data = job.surveyed.hold([(stretch.start, stretch.stop)], 2 * checkpoint.model.context_rows)
+    data = StoredSeries(job.surveyed, stretch.start, stretch.stop, 2 * checkpoint.model.context_rows)
     return LaggedRows(
         data,
         checkpoint.model,

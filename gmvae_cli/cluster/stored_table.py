@@ -5,7 +5,6 @@ they depend on.
 """
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.data.jitter import GRID_CONTEXT, snap
 from gmvae_cli.data.series_data import READ_ROWS, ChannelSummary, SeriesData
-from gmvae_cli.data.steps import StepRule
+from gmvae_cli.data.steps import StepRule, TimeUnit
 from gmvae_cli.files.inputs import InputFile
 from gmvae_cli.files.row_blocks import Where
 from gmvae_cli.files.series_reader import SeriesReader
@@ -24,6 +23,8 @@ from gmvae_cli.files.table_reader import open_table
 from gmvae_cli.files.validation import SeriesBuilder
 from gmvae_cli.recognition.column_roles import Layout
 from gmvae_cli.system.scratch import Scratch
+
+_READ_AHEAD = 1 << 16  # rows at least that are read at once
 
 
 class Stretch(NamedTuple):
@@ -106,6 +107,7 @@ class SurveyedTable:
     Args:
         rule: of holes and breaks. period: of the grid that stamps jitter about; None: they do not.
         summary: of the channels that are read. kept: (D,) positions of those among them that are modelled.
+        num_series, holes, breaks, step, time_unit, unit_seconds: as of `SeriesData`.
     """
 
     table: StoredTable
@@ -113,47 +115,51 @@ class SurveyedTable:
     period: float | None
     summary: ChannelSummary
     kept: NDArray[Any]
-
-    def hold(self, ranges: Sequence[tuple[int, int]], context_rows: int) -> "HeldRows":
-        """Read some ranges of rows, in order and apart, each with the rows before it that it depends on.
-
-        Args:
-            context_rows: rows before a row that its prediction looks back on.
-        """
-        table, layout = self.table, self.table.layout
-        around = 0 if self.period is None else GRID_CONTEXT
-        scratch = Scratch(len(layout.channels) + 1)
-        held = []
-        for start, stop in ranges:
-            low, high = max(0, start - context_rows - around), min(table.rows, stop + around)
-            table.checked(low, high, layout, scratch)
-            held.append((low, high))
-        if self.period is not None:
-            snap(scratch, self.period, READ_ROWS)
-        return HeldRows(self, scratch, held)
+    num_series: int
+    holes: int
+    breaks: int
+    step: float | None
+    time_unit: TimeUnit | None
+    unit_seconds: float | None
 
 
-class HeldRows(SeriesData):
-    """A series of which only some ranges of rows are held; to read others is a mistake of the caller.
+class StoredSeries(SeriesData):
+    """The rows of a table as series data, read from its files when they are asked for.
 
     Args:
-        scratch: the rows of all ranges, one range after another.
+        start, stop: rows that are read at once, and with them those before that a first row depends on.
+        context_rows: how many those are.
     """
 
-    def __init__(self, surveyed: SurveyedTable, scratch: Scratch, ranges: Sequence[tuple[int, int]]) -> None:
-        super().__init__(surveyed.table.name, scratch, surveyed.summary, 1, rows=surveyed.table.rows)
-        self.rule, self._held = surveyed.rule, np.array(ranges)
-        self._offsets = np.cumsum([0, *(stop - start for start, stop in ranges)])
+    def __init__(self, surveyed: SurveyedTable, start: int = 0, stop: int = 0, context_rows: int = 0) -> None:
+        super().__init__(
+            surveyed.table.name, Scratch(1), surveyed.summary, surveyed.num_series, rows=surveyed.table.rows
+        )
+        self.rule, self.holes, self.breaks = surveyed.rule, surveyed.holes, surveyed.breaks
+        self.step, self.time_unit, self.unit_seconds = surveyed.step, surveyed.time_unit, surveyed.unit_seconds
+        self._surveyed, self._start, self._stop = surveyed, 0, 0
         if len(surveyed.kept) < len(self.channels):
             self.keep_only(surveyed.kept)
+        if stop:
+            self._load(max(0, start - context_rows), stop)
 
     def read_all(self, start: int, stop: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Read rows [start, stop), all of one range, as in `SeriesData`."""
-        index = int(np.searchsorted(self._held[:, 0], start, side="right")) - 1
-        first, end = self._held[index].tolist()
-        assert first <= start <= stop <= end, f"rows {start} to {stop} of {first} to {end}"
-        rows = self._scratch.read(start - first + self._offsets[index], stop - first + self._offsets[index])
+        """Read rows [start, stop), as in `SeriesData`; those of rows behind are read ahead."""
+        if start < self._start or stop > self._stop:
+            self._load(start, max(stop, min(start + _READ_AHEAD, self.rows)))
+        rows = self._scratch.read(start - self._start, stop - self._start)
         return rows[:, :-1], self.rule.steps(rows[:, -1])
+
+    def _load(self, start: int, stop: int) -> None:
+        """Read rows from the files, with those around them that their steps depend on."""
+        table, period = self._surveyed.table, self._surveyed.period
+        around = 0 if period is None else GRID_CONTEXT
+        self._start, self._stop = max(0, start - around), stop
+        self._scratch.close()
+        self._scratch = Scratch(len(table.layout.channels) + 1)
+        table.checked(self._start, min(table.rows, stop + around), table.layout, self._scratch)
+        if period is not None:
+            snap(self._scratch, period, READ_ROWS)
 
 
 def _behind(where: Where) -> Where:

@@ -106,7 +106,20 @@ def survey(
     )
     summary = builder.summary if with_channels else ChannelSummary(table.layout.channels)
     kept = data.kept if with_channels else np.arange(len(summary.channels))
-    return Survey(SurveyedTable(table, data.rule, period, summary, kept), data)
+    surveyed = SurveyedTable(
+        table=table,
+        rule=data.rule,
+        period=period,
+        summary=summary,
+        kept=kept,
+        num_series=data.num_series,
+        holes=data.holes,
+        breaks=data.breaks,
+        step=data.step,
+        time_unit=data.time_unit,
+        unit_seconds=data.unit_seconds,
+    )
+    return Survey(surveyed, data)
 
 
 def _checked(job: _Job, stretch: Stretch) -> SeriesBuilder:

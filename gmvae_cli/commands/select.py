@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from gmvae_cli.checkpoint import write
 from gmvae_cli.config import ModelConfig, SelectConfig, SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.engine_config import EngineConfig
 from gmvae_cli.errors import Note
 from gmvae_cli.files.atomic import atomic, require_apart
 from gmvae_cli.files.series_reader import open_series
 from gmvae_cli.selection import cross_validation
 from gmvae_cli.system.device import configure_process
+from gmvae_cli.system.engine import engine_of
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.trained_model import Start, train_model
 
@@ -37,12 +39,18 @@ class SelectResult:
 
 
 def select(
-    inputs: Sequence[str], config: SelectConfig, series: SeriesConfig, model_path: str | None, progress: Progress
+    inputs: Sequence[str],
+    config: SelectConfig,
+    series: SeriesConfig,
+    model_path: str | None,
+    progress: Progress,
+    engine: EngineConfig = EngineConfig(),
 ) -> SelectResult:
     """Score every candidate, in parallel processes, and choose.
 
     Args:
         model_path: train the choice on all rows and write it here.
+        engine: says whose processes; this one reads the rows and sends those that are compared to each.
     """
     started = time.perf_counter()
     configure_process()
@@ -58,7 +66,8 @@ def select(
         comparison = cross_validation.ComparisonData(
             data.name, values, steps, data.channels, config.restarts, config.seed, config.device
         )
-        scored = cross_validation.score_all(comparison, candidates, progress)
+        with engine_of(engine) as workers:
+            scored = cross_validation.score_all(workers, comparison, candidates, progress)
         scores = np.stack([candidate.block_scores for candidate in scored])
         sizes = [candidate.num_free_parameters for candidate in scored]
         chosen, best, differences, errors = cross_validation.choose(scores, sizes)

@@ -11,21 +11,23 @@ from typing import Any
 import torch
 
 from gmvae_cli.checkpoint import Checkpoint, load, write
+from gmvae_cli.cluster.fitting import train_dealt
 from gmvae_cli.commands.dry_run import READ_ROWS_PER_SECOND, TRAIN_ROWS_PER_SECOND, TRAIN_SECONDS, Plan, plan
 from gmvae_cli.config import SeriesConfig, TrainConfig
-from gmvae_cli.core import Parameters
 from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.errors import CheckpointError, Note
+from gmvae_cli.engine_config import PASS_ROWS, STRETCH_ROWS, EngineConfig
+from gmvae_cli.errors import ConfigError, Note
 from gmvae_cli.files.atomic import atomic, require_apart
-from gmvae_cli.files.series_reader import open_series
+from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.selection.search import data_notes, make_choices
 from gmvae_cli.system.device import configure_process, device_of
+from gmvae_cli.system.engine import engine_of
 from gmvae_cli.system.progress import Progress
-from gmvae_cli.system.storage import beside, open_binary
+from gmvae_cli.system.storage import absolute, beside, open_binary
 from gmvae_cli.training.resume import ResumeFile
 from gmvae_cli.training.sampling import require_rows
-from gmvae_cli.training.trained_model import PACKAGES, TrainedModel, train_model
+from gmvae_cli.training.trained_model import PACKAGES, TrainedModel, initial_of, require_channels, train_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +69,14 @@ def train(
     series: SeriesConfig,
     resume: bool,
     progress: Progress,
+    engine: EngineConfig = EngineConfig(),
 ) -> TrainResult:
     """Train on one table and write the model, whole or not at all.
 
     Finished work is kept in a resume file beside the model, which is removed at success.
 
     Args:
-        resume: go on from the resume file, if there is one.
+        resume: go on from the resume file, if there is one. engine: says who does the work.
     Raises:
         SeriesError: the table cannot be used. CheckpointError: a model of --init or --align-to does not fit it.
     """
@@ -84,14 +87,16 @@ def train(
     older = load(config.init) if config.init else None
     reference = load(config.align_to) if config.align_to else None
     reader = open_series(inputs, series)
+    if not engine.is_plain:
+        return _deal(reader, model_path, config, engine, resume, (older, reference), progress, started)
     with atomic(model_path) as temporary, reader.read_data(None, progress) as data:
         columns = reader.columns(data)
         resume_log = ResumeFile(beside(model_path, ".resume"), _identity(data, config, series, device))
         config, start = make_choices(config, data, progress)
         if older is not None:
-            start = replace(start, initial=_initial(older, config, data))
+            start = replace(start, initial=initial_of(older, config, data))
         if reference is not None:
-            _require_channels(config.align_to, reference, data.channels)
+            require_channels(config.align_to, reference, data.channels)
         resumed = resume and resume_log.load()
         with resume_log:
             notes = [*data.notes, *data_notes(data, config)]
@@ -112,6 +117,41 @@ def train(
         model=model_path,
         columns=columns,
         resumed=resumed,
+    )
+
+
+def _deal(
+    reader: SeriesReader,
+    model_path: str,
+    config: TrainConfig,
+    options: EngineConfig,
+    resume: bool,
+    others: tuple[Checkpoint | None, Checkpoint | None],
+    progress: Progress,
+    started: float,
+) -> TrainResult:
+    """Train by the workers of an engine; others: the models of --init and --align-to."""
+    if resume:
+        raise ConfigError("--resume goes on with a run in one process; leave it out")
+    if reader.paths == ("-",):
+        raise ConfigError("- (stdin) can be read once only, so it cannot be dealt out; name a file")
+    if options.engine != "local":  # workers may have started elsewhere
+        files = [replace(file, path=absolute(file.path)) for file in reader.files]
+        reader = open_series(files, reader.config)
+    limit, pass_rows = options.stretch_rows or STRETCH_ROWS, options.train_rows or PASS_ROWS
+    with atomic(model_path) as temporary, engine_of(options) as engine:
+        dealt = train_dealt(engine, reader, config, limit, pass_rows, progress, *others)
+        write(temporary, dealt.trained.checkpoint)
+    data, seconds = dealt.data, time.perf_counter() - started
+    return TrainResult(
+        **_facts(data, dealt.config, dealt.trained),
+        agreement=None,
+        seconds=seconds,
+        rows_per_second=data.rows / seconds,
+        warnings=list(dealt.trained.notes),
+        model=model_path,
+        columns=reader.columns(data),
+        resumed=False,
     )
 
 
@@ -172,23 +212,3 @@ def _content(path: str | None) -> str | None:
         return None
     with open_binary(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-
-
-def _initial(older: Checkpoint, config: TrainConfig, data: SeriesData) -> Parameters:
-    """Convert the parameters of an older model to columns standardised as those of this run."""
-    for name in ("regimes", "lags", "stride", "summarize", "prior", "covariance", "noise", "intercept"):
-        was, now = getattr(older.model, name), getattr(config.model, name)
-        if was != now:
-            raise CheckpointError(f"{config.init}: its {name} is {was}, but this run's is {now}; they must agree")
-    _require_channels(config.init, older, data.channels)
-    lagged_rows = training_rows(data, config.model)
-    units = older.mean, older.scale, torch.as_tensor(lagged_rows.mean), torch.as_tensor(lagged_rows.scale)
-    return older.parameters.rescaled(older.model.lags, *units)
-
-
-def _require_channels(path: str | None, older: Checkpoint, channels: tuple[str, ...]) -> None:
-    if older.channels != channels:
-        raise CheckpointError(
-            f"{path}: trained on {len(older.channels)} channels ({', '.join(older.channels)}), but this run has "
-            f"{len(channels)} ({', '.join(channels)})"
-        )

@@ -20,8 +20,8 @@ from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import SeriesError
 from gmvae_cli.metrics.partition import adjusted_rand, contingency
 from gmvae_cli.model.chain import Chain
-from gmvae_cli.system.concurrency import in_processes
 from gmvae_cli.system.device import configure_process, device_of
+from gmvae_cli.system.engine import Engine
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.training.em import EM
 from gmvae_cli.training.expectation import collect, smoothed_labels
@@ -165,8 +165,17 @@ def _fit_all_rows(
 # --- all of them, in parallel ----------------------------------------------------------------------------------------
 
 
-def score_all(comparison: ComparisonData, candidates: Sequence[ModelConfig], progress: Progress) -> list[Scored]:
-    """Score all candidates in parallel processes; return their scores in the given order.
+class _Job(NamedTuple):
+    """Rows that all candidates are compared on, and the gap as in `score`."""
+
+    comparison: ComparisonData
+    gap: int
+
+
+def score_all(
+    engine: Engine, comparison: ComparisonData, candidates: Sequence[ModelConfig], progress: Progress
+) -> list[Scored]:
+    """Score all candidates by the workers of an engine; return their scores in the given order.
 
     The largest, which take longest and need most rows, begin first. The scores do not depend on the number of
     processes.
@@ -182,15 +191,15 @@ def score_all(comparison: ComparisonData, candidates: Sequence[ModelConfig], pro
         )
     largest_first = list(reversed(candidates))
     scores: dict[int, Scored] = {}
-    for index, scored in in_processes(_score, [(comparison, model, gap) for model in largest_first]):
+    for index, scored in engine.run(_score, largest_first, _Job(comparison, gap)):
         scores[index] = scored
         progress("select", len(scores), len(candidates))
     return [scores[index] for index in reversed(range(len(candidates)))]
 
 
-def _score(task: tuple[ComparisonData, ModelConfig, int]) -> Scored:
-    """Score one candidate, in a worker process."""
-    comparison, model, gap = task
+def _score(job: _Job, model: ModelConfig) -> Scored:
+    """Score one candidate, in a worker."""
+    comparison, gap = job
     configure_process()
     device = device_of(comparison.device)
     with SeriesData.from_arrays(comparison.values, comparison.steps, comparison.channels, comparison.name) as data:

@@ -53,7 +53,15 @@ class Processes:
         return self._stack.__exit__(kind, error, trace)
 
     def run(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
-        """Compute every task; as `in_processes`, but its processes stay for the next round."""
+        """Compute every task; yield (position, result) as they finish. With one task this process does all work.
+
+        Tasks start in the given order. No process is left behind, however the iteration ends.
+
+        Args:
+            work: a function at the top of a module; it, the tasks and the results are pickled.
+        Raises:
+            GmvaeError: a worker process was killed. An error in `work` is raised as it is.
+        """
         if min(len(tasks), num_processors()) <= 1:
             yield from ((index, work(task)) for index, task in enumerate(tasks))
             return
@@ -67,21 +75,6 @@ class Processes:
             self._pool = self._stack.enter_context(_process_pool(self.workers))
         with _interrupts_ignored():  # a submission starts processes
             return self._pool.submit(work, *arguments)
-
-
-def in_processes(work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
-    """Compute every task, in as many processes as this one may use processors; yield (position, result) as they finish.
-
-    Tasks start in the given order. No process is left behind, however the iteration ends. With one processor, or one
-    task, all work is done in this process.
-
-    Args:
-        work: a function at the top of a module; it, the tasks and the results are pickled.
-    Raises:
-        GmvaeError: a worker process was killed. An error in `work` is raised as it is.
-    """
-    with Processes(len(tasks)) as processes:
-        yield from processes.run(work, tasks)
 
 
 def num_processors() -> int:

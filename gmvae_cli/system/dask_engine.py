@@ -91,7 +91,7 @@ class DaskEngine:
             address = distributed.utils.json_load_robust(self._address)["address"]
         else:
             where, address = {"address": self._address}, self._address
-        if not (_is_private(address) or self._is_trusted):
+        if not (is_private(address) or self._is_trusted):
             raise ConfigError(
                 f"--scheduler is '{self._address}', which is reached without TLS, so whoever is in its network can run "
                 "programs on its workers; give a tls:// address, or --trust-network"
@@ -142,7 +142,7 @@ def _result_of(future: Any) -> Any:
         ) from None
 
 
-def _is_private(address: str) -> bool:
+def is_private(address: str) -> bool:
     """Return whether an address is encrypted, or is that of this machine alone."""
     parts = re.fullmatch(r"(?:(\w+)://)?\[?([^\]]*?)\]?(?::\d+)?", address)
     if parts is None:

@@ -12,7 +12,7 @@ others. Functions stand at the top of a module; they, tasks and results are pick
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
-from itertools import islice
+from itertools import chain, islice
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
@@ -70,7 +70,7 @@ class LocalEngine:
         remaining = enumerate(tasks)
         first = list(islice(remaining, WAITING * self._processes.workers))
         if self._processes.workers == 1 or len(first) == 1:
-            for index, task in (*first, *remaining):
+            for index, task in chain(first, remaining):
                 yield index, function(shared, task)
             return
         pending = {self._processes.submit(function, shared, task): index for index, task in first}

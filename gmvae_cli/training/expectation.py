@@ -17,6 +17,7 @@ from gmvae_cli.model import ar_density
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.evidence_scale import unscaled_marginal
 from gmvae_cli.model.forward_backward import backward, forward, smooth
+from gmvae_cli.model.lattice import Lattice
 from gmvae_cli.model.moments import completed_moments, weighted_moments
 from gmvae_cli.model.student_t import Weights
 from gmvae_cli.system.progress import Progress
@@ -93,24 +94,25 @@ class _Posterior(NamedTuple):
     message: Tensor | None
 
 
-def collect(rows: Rows, parameters: Parameters, iid_prior: bool, message: Tensor | None = None) -> Expectation:
+def collect(
+    rows: Rows, parameters: Parameters, iid_prior: bool, message: Tensor | None = None, beta: Tensor | None = None
+) -> Expectation:
     """Run the E-step over a block of rows.
 
-    The last rows of a block are smoothed without the rows after it: blocks are far longer than the chain's memory.
+    Without a message from the rows behind a block its last rows are smoothed without these: blocks are far longer than
+    the chain's memory.
 
     Args:
         parameters: with one leading dimension, the restarts (R, ...).
         message: (R, K) filtered law of the row before the block; None: the chain starts here.
+        beta: (R, K) message from the rows behind the block, up to a factor; None: there are none.
     """
     y, usable = rows.y, rows.usable
-    log_likelihoods, weights = ar_density.weighted_log_likelihoods(y, parameters.emission, rows.partial, rows.lag_index)
-    unscaled = torch.where(usable, log_likelihoods, 0)  # (R, K, n)
-    scale = parameters.evidence_scale
-    scores = unscaled if bool((scale == 1).all()) else unscaled / scale[:, None, None].to(y)
+    unscaled, scores, weights = _scores(rows, parameters)
     if iid_prior:
         posterior = _iid_posterior(scores, parameters.chain)
     else:
-        posterior = _chain_posterior(scores, unscaled, parameters.chain, rows.steps, message)
+        posterior = _chain_posterior(scores, unscaled, parameters.chain, rows.steps, message, beta)
     probs = posterior.probs
     starts = torch.as_tensor(rows.steps == 0, device=y.device)
     statistics = Statistics(
@@ -127,6 +129,24 @@ def collect(rows: Rows, parameters: Parameters, iid_prior: bool, message: Tensor
     return Expectation(statistics, posterior.message, probs)
 
 
+def _scores(rows: Rows, parameters: Parameters) -> tuple[Tensor, Tensor, Weights | None]:
+    """Compute log-likelihoods (R, K, n), 0 where a row is not usable, and the same divided by the evidence scale."""
+    log_likelihoods, weights = ar_density.weighted_log_likelihoods(
+        rows.y, parameters.emission, rows.partial, rows.lag_index
+    )
+    unscaled = torch.where(rows.usable, log_likelihoods, 0)
+    scale = parameters.evidence_scale
+    scores = unscaled if bool((scale == 1).all()) else unscaled / scale[:, None, None].to(rows.y)
+    return unscaled, scores, weights
+
+
+def lattice_of(rows: Rows, parameters: Parameters, *, start: bool) -> Lattice:
+    """Lay out a block of rows as `collect` does; parameters have one restart. start: whether the chain starts here."""
+    scores = _scores(rows, parameters)[1]
+    chain = Chain(*(part.to(scores) for part in parameters.chain))
+    return Lattice(scores.mT, rows.steps, chain, None, start=start)
+
+
 def _iid_posterior(scores: Tensor, chain: Chain) -> _Posterior:
     """Compute q_t(k) = p_k exp(score_t(k)) / sum under prior "iid", each row by itself; scores (R, K, n)."""
     joint = scores + chain.initial_probs.log().to(scores)[..., None]  # (R, K, n)
@@ -136,14 +156,19 @@ def _iid_posterior(scores: Tensor, chain: Chain) -> _Posterior:
 
 
 def _chain_posterior(
-    scores: Tensor, unscaled: Tensor, chain: Chain, steps: NDArray[np.int64], message: Tensor | None
+    scores: Tensor,
+    unscaled: Tensor,
+    chain: Chain,
+    steps: NDArray[np.int64],
+    message: Tensor | None,
+    beta: Tensor | None,
 ) -> _Posterior:
     """Run forward-backward under prior "markov"; scores (R, K, n) are `unscaled` divided by the evidence scale."""
     sweep = forward(scores.mT, Chain(*(part.to(scores) for part in chain)), steps, message)
     marginal = predictive = sweep.row_log_likelihoods  # (R, n)
     if scores is not unscaled:
         predictive = unscaled_marginal(marginal, sweep.filtered_probs.mT, unscaled - scores)
-    smoothed, _ = backward(sweep)
+    smoothed, _ = backward(sweep, beta)
     return _Posterior(smoothed.smoothed_probs.mT, smoothed.pair_sums, marginal, predictive, sweep.message)
 
 

@@ -12,8 +12,11 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gmvae_cli.config import TrainConfig
@@ -60,6 +63,43 @@ class Fit:
     labels: RegimeCounts
 
 
+@dataclass(frozen=True)
+class SampleFit:
+    """A model fitted to the sample alone; without its rows it travels.
+
+    Args:
+        model: the encoder, with the parameters `best`. gain: as in `Fit`. steps: of the annealing.
+        rows: of the sample; None: they are drawn again where they are needed. covers_all: whether they are all rows.
+        has_held_out, validation: as in `Sample`. random_state: of the generator behind all this.
+    """
+
+    em: EM
+    model: GMVAE
+    best: Parameters
+    gain: float
+    steps: int
+    rows: Rows | None
+    covers_all: bool
+    has_held_out: bool
+    validation: Ranges
+    random_state: Tensor
+
+
+class Passes(NamedTuple):
+    """Result of the passes over all rows.
+
+    Args:
+        parameters, gain: after them. statistics, labels: of all rows (of a model that fits the sample already: of that)
+            under the parameters. are_new: whether the parameters are others than those of the sample.
+    """
+
+    parameters: Parameters
+    gain: float
+    statistics: Statistics
+    labels: RegimeCounts
+    are_new: bool
+
+
 def fit(
     lagged_rows: LaggedRows,
     config: TrainConfig,
@@ -80,6 +120,27 @@ def fit(
     Raises:
         SeriesError: too few fully observed rows for the model.
     """
+    begun = fit_sample(lagged_rows, config, dwell, progress, initial, resume_log, skip_annealing)
+    iid_prior = begun.em.iid_prior
+
+    def expect(parameters: Parameters, number: int) -> tuple[Statistics, RegimeCounts]:
+        log = NOTHING if number < 0 else resume_log
+        return expect_all(lagged_rows, parameters, iid_prior, progress, log, max(number, 0))
+
+    passes = run_passes(begun, config, expect, lagged_rows.file_rows(0, len(lagged_rows)), resume_log)
+    return finish(begun, passes, config, progress, resume_log)
+
+
+def fit_sample(
+    lagged_rows: LaggedRows,
+    config: TrainConfig,
+    dwell: float | None,
+    progress: Progress,
+    initial: Parameters | None = None,
+    resume_log: ResumeLog = NOTHING,
+    skip_annealing: bool = False,
+) -> SampleFit:
+    """Train on a sample of the rows; as `fit`, but for the last passes."""
     generator = torch.Generator().manual_seed(config.seed)
     sample = draw(lagged_rows, config)
     em = EM.over(sample.rows, config.model, len(lagged_rows.mean), dwell, config.fixed_evidence_scale)
@@ -98,22 +159,69 @@ def fit(
     best, gain = _kept("sample", em, resume_log, lambda: _improved_by_em(em, model, start, sample, config.polish))
     model.set_parameters(best)
     fit_encoder(model, sample.rows, _ENCODER_STEPS, generator, progress, resume_log=resume_log)
-    validated = (_contiguous(best), deepcopy(model.encoder))
-    if config.polish and (sample.held_out is not None or len(sample.rows) < len(lagged_rows)):
-        best, gain, statistics, labels = _last_passes(em, lagged_rows, best, config.polish, progress, resume_log)
-        model.set_parameters(best)
-        steps_left = _ENCODER_STEPS // 3
-        fit_encoder(model, sample.rows, steps_left, generator, progress, _LAST_ENCODER_LR, resume_log, "last encoder")
+    return SampleFit(
+        em=em,
+        model=model,
+        best=best,
+        gain=gain,
+        steps=steps,
+        rows=sample.rows,
+        covers_all=len(sample.rows) == len(lagged_rows),
+        has_held_out=sample.held_out is not None,
+        validation=sample.validation,
+        random_state=generator.get_state(),
+    )
+
+
+def run_passes(
+    begun: SampleFit,
+    config: TrainConfig,
+    expect: Callable[[Parameters, int], tuple[Statistics, RegimeCounts]],
+    file_rows: NDArray[np.int64] | None = None,
+    resume_log: ResumeLog = NOTHING,
+) -> Passes:
+    """Improve a model by EM passes over all rows, if the sample is not all of them; count the labels of all rows.
+
+    Args:
+        expect: runs the E-step over all rows, given parameters and the number of the pass; -1 is none of those that a
+            resume log keeps. file_rows: as in `count_labels`, of all rows.
+    """
+    em, best = begun.em, begun.best
+    if config.polish and (begun.has_held_out or not begun.covers_all):
+        return _last_passes(em, best, config.polish, expect, resume_log)
+    assert begun.rows is not None or not begun.covers_all
+    if begun.rows is not None:
+        statistics, _, probs = collect(begun.rows, best[None], em.iid_prior)
+        labels = count_labels(probs[0], 0, file_rows) if begun.covers_all else expect(best, -1)[1]
     else:
-        statistics, _, probs = collect(sample.rows, best[None], em.iid_prior)
-        if len(sample.rows) == len(lagged_rows):
-            labels = count_labels(probs[0], 0, lagged_rows.file_rows(0, len(lagged_rows)))
-        else:
-            _, labels = expect_all(lagged_rows, best, em.iid_prior, progress)
-    errors = em.standard_errors(statistics, best)
-    converged = gain < TOLERANCE
-    parameters = _contiguous(best)
-    return Fit(parameters, model.encoder, validated, sample.validation, gain, converged, steps, errors, labels)
+        statistics, labels = expect(best, -1)
+    return Passes(best, begun.gain, statistics, labels, are_new=False)
+
+
+def finish(
+    begun: SampleFit, passes: Passes, config: TrainConfig, progress: Progress, resume_log: ResumeLog = NOTHING
+) -> Fit:
+    """Fit the encoder to the parameters of the last passes; begun has its rows."""
+    model = begun.model
+    validated = (_contiguous(begun.best), deepcopy(model.encoder))
+    if passes.are_new:
+        assert begun.rows is not None
+        generator = torch.Generator()
+        generator.set_state(begun.random_state)
+        model.set_parameters(passes.parameters)
+        steps_left = _ENCODER_STEPS // 3
+        fit_encoder(model, begun.rows, steps_left, generator, progress, _LAST_ENCODER_LR, resume_log, "last encoder")
+    return Fit(
+        _contiguous(passes.parameters),
+        model.encoder,
+        validated,
+        begun.validation,
+        passes.gain,
+        passes.gain < TOLERANCE,
+        begun.steps,
+        begun.em.standard_errors(passes.statistics, passes.parameters),
+        passes.labels,
+    )
 
 
 def fit_em_only(rows: Rows, config: TrainConfig, num_channels: int, seed: int, progress: Progress) -> Parameters:
@@ -194,23 +302,23 @@ def _improved_by_em(
 
 
 def _last_passes(
-    em: EM, lagged_rows: LaggedRows, start: Parameters, limit: int, progress: Progress, resume_log: ResumeLog
-) -> tuple[Parameters, float, Statistics, RegimeCounts]:
-    """Run at least two EM passes over all rows, more while they gain.
-
-    Returns:
-        the parameters, the last gain, nats a row, and the statistics and labels of all rows under the parameters.
-    """
+    em: EM,
+    start: Parameters,
+    limit: int,
+    expect: Callable[[Parameters, int], tuple[Statistics, RegimeCounts]],
+    resume_log: ResumeLog,
+) -> Passes:
+    """Run at least two EM passes over all rows, more while they gain."""
     first = _pass_state(start, 0, math.nan, math.inf)
     state = resume_log.recall("all rows", first) or first
     while True:
         state = resume_log.record("all rows", state)
         parameters, done, (before, gain) = parameters_of(state), int(state["done"]), state["figures"].tolist()
-        statistics, labels = expect_all(lagged_rows, parameters, em.iid_prior, progress, resume_log, done)
+        statistics, labels = expect(parameters, done)
         now = float(statistics.log_marginal[0]) / statistics.usable_rows
         gain = gain if math.isnan(before) else abs(now - before)
         if done >= min(_FINAL_PASSES, limit) and (gain < TOLERANCE or done == limit):
-            return parameters, gain, statistics, labels
+            return Passes(parameters, gain, statistics, labels, are_new=True)
         state = _pass_state(em.update(statistics, parameters[None])[0], done + 1, now, gain)
 
 

@@ -13,7 +13,7 @@ from gmvae_cli.config import TrainConfig
 from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.data.lagged_rows import LaggedRows, training_rows
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.errors import Note
+from gmvae_cli.errors import CheckpointError, Note
 from gmvae_cli.inference.posterior import Inference
 from gmvae_cli.recognition.column_roles import Layout
 from gmvae_cli.system.device import device_of
@@ -88,6 +88,21 @@ def train_model(
     result = fit(
         lagged_rows, config, start.dwell, progress, start.initial, resume_log, skip_annealing=start.skip_annealing
     )
+    return summarise(result, lagged_rows, data, layout, config, start, progress, notes, reference)
+
+
+def summarise(
+    result: Fit,
+    lagged_rows: LaggedRows,
+    data: SeriesData,
+    layout: Layout,
+    config: TrainConfig,
+    start: Start,
+    progress: Progress,
+    notes: Sequence[Note],
+    reference: Checkpoint | None = None,
+) -> TrainedModel:
+    """Number, score and judge a model that was fitted to `lagged_rows` of `data`; as `train_model`."""
     trained = checkpoint_of(result.parameters, result.encoder, lagged_rows, data.channels, result.standard_errors)
     trained, counts = number_regimes(trained, result.labels, reference, data, config.device, progress)
     scores = held_out_scores(trained, result, lagged_rows)
@@ -168,3 +183,32 @@ def _origin(layout: Layout, data: SeriesData, config: TrainConfig) -> dict[str, 
         "estimator": config.estimator,
         "versions": {name: version(name) for name in ("gmvae", *PACKAGES)},
     }
+
+
+def initial_of(older: Checkpoint, config: TrainConfig, data: SeriesData) -> Parameters:
+    """Convert the parameters of an older model, the one of --init, to columns standardised as those of this run.
+
+    Raises:
+        CheckpointError: it has another shape, or other channels.
+    """
+    for name in ("regimes", "lags", "stride", "summarize", "prior", "covariance", "noise", "intercept"):
+        was, now = getattr(older.model, name), getattr(config.model, name)
+        if was != now:
+            raise CheckpointError(f"{config.init}: its {name} is {was}, but this run's is {now}; they must agree")
+    require_channels(config.init, older, data.channels)
+    lagged_rows = training_rows(data, config.model)
+    units = older.mean, older.scale, torch.as_tensor(lagged_rows.mean), torch.as_tensor(lagged_rows.scale)
+    return older.parameters.rescaled(older.model.lags, *units)
+
+
+def require_channels(path: str | None, older: Checkpoint, channels: tuple[str, ...]) -> None:
+    """Check that a model has the channels of this run.
+
+    Raises:
+        CheckpointError: it has others.
+    """
+    if older.channels != channels:
+        raise CheckpointError(
+            f"{path}: trained on {len(older.channels)} channels ({', '.join(older.channels)}), but this run has "
+            f"{len(channels)} ({', '.join(channels)})"
+        )

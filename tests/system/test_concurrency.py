@@ -13,7 +13,13 @@ import pytest
 
 from gmvae_cli.errors import GmvaeError, SeriesError
 from gmvae_cli.system import concurrency
-from gmvae_cli.system.concurrency import Processes, in_processes, prefetch
+from gmvae_cli.system.concurrency import Processes, prefetch
+
+
+def in_processes(work, tasks):
+    """Results of tasks that have processes of their own, which end with the iteration."""
+    with Processes(len(tasks)) as processes:
+        yield from processes.run(work, tasks)
 
 
 def square_and_process(number):
