@@ -337,6 +337,45 @@ def large(folder: str) -> Iterator[Figure]:
     yield Figure("  its peak", usage.peak / MIB, "MiB", 1024)
 
 
+def dealt_seconds(path: str, model: str, output: str, engine: str, stretch_rows: int) -> tuple[float, list[float]]:
+    """Wall seconds to start an engine of two workers, and of `infer` by it, the first time and the second."""
+    from gmvae_cli.checkpoint import load
+    from gmvae_cli.cluster.labelling import DealtLabelling
+    from gmvae_cli.cluster.whole_files import FileLabelling
+    from gmvae_cli.config import InferConfig, SeriesConfig
+    from gmvae_cli.engine_config import EngineConfig
+    from gmvae_cli.files.inputs import InputFile
+    from gmvae_cli.system.engine import engine_of
+    from gmvae_cli.system.progress import silent
+
+    started = time.perf_counter()
+    with engine_of(EngineConfig(engine=engine, workers=None if engine == "ray" else 2)) as workers:
+        begun, seconds = time.perf_counter() - started, []
+        for run in range(2):
+            started = time.perf_counter()
+            work = FileLabelling(load(model), model, InferConfig(), SeriesConfig(), silent)
+            dealt = DealtLabelling(workers, work, stretch_rows)
+            dealt.label_file(InputFile(path=path, relative="rows.parquet"), f"{output}{run}")
+            seconds.append(time.perf_counter() - started)
+    return begun, seconds
+
+
+def cluster(folder: str) -> Iterator[Figure]:
+    """2,000,000 rows by two workers in four stretches, beside the plain command; Ray if RAY_ADDRESS names a cluster."""
+    path = persistent(folder, MEDIUM_ROWS)
+    plain = [
+        command("infer", path, "--model", f"{path}.truth", "--output", f"{path}.out.parquet", "--quiet").seconds
+        for _ in range(3)
+    ]
+    yield Figure("infer, 2,000,000 rows, the plain command", median(plain), "s wall")
+    for engine in ("local", "dask", *(["ray"] if "RAY_ADDRESS" in os.environ else [])):
+        output = os.path.join(folder, f"{engine} parts ")
+        begun, seconds = in_child(dealt_seconds, path, f"{path}.truth", output, engine, MEDIUM_ROWS // 4)
+        yield Figure(f"  start of two workers, {engine}", begun, "s wall")
+        for name, value in zip(("first", "second"), seconds, strict=True):
+            yield Figure(f"  the same by them, {name} time", value / median(plain), "times", 1.5)
+
+
 PARTS = {
     "help": help_text,
     "train-iid": train_iid,
@@ -347,6 +386,7 @@ PARTS = {
     "many-files": many_files,
     "segment": segment,
     "dry-run": dry_run,
+    "cluster": cluster,
     "large": large,
 }
 
@@ -355,9 +395,13 @@ def main() -> None:
     """Print the table, a line as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=PARTS, help="run this part; may be given several times")
-    parser.add_argument("--large", action="store_true", help="also dry-run and 20,000,000 rows, about 4 GB of disk")
+    parser.add_argument(
+        "--large", action="store_true", help="also dry-run, cluster and 20,000,000 rows, about 4 GB of disk"
+    )
     arguments = parser.parse_args()
-    chosen = arguments.only or [name for name in PARTS if name not in ("large", "dry-run") or arguments.large]
+    chosen = arguments.only or [
+        name for name in PARTS if name not in ("large", "dry-run", "cluster") or arguments.large
+    ]
     with tempfile.TemporaryDirectory() as folder:
         for name in chosen:
             for figure in PARTS[name](folder):
