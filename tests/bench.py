@@ -390,13 +390,15 @@ PARTS = {
     "large": large,
 }
 
+LONG = ("dry-run", "cluster", "large")
+
 
 def main() -> None:
     """Print the table, a line as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=PARTS, help="run this part; may be given several times")
     parser.add_argument(
-        "--large", action="store_true", help="also dry-run, cluster and 20,000,000 rows, about 4 GB of disk"
+        "--large", action="store_true", help="also those that take long; 20,000,000 rows, 4 GB of disk"
     )
     arguments = parser.parse_args()
     chosen = arguments.only or [
