@@ -14,6 +14,7 @@ from gmvae_cli.errors import Note
 from gmvae_cli.system.scratch import Closing, Scratch
 
 READ_ROWS = 1 << 18  # at once; 2 MiB a channel
+_WEEKEND = 3 * 86400.0  # seconds from Friday to Monday
 SMALLEST_RANGE = 1e-140  # its square is still a float64 above 0
 
 
@@ -167,9 +168,11 @@ class SeriesData(Closing):
         rows, position = np.unique(steps, return_inverse=True)
         shares = np.where(rows > 1, np.bincount(position, counts), 0) / counts.sum()
         if shares.max() > BUSINESS_DAY_SHARE:
+            long = rows[shares.argmax()]
+            is_weekend = self.time_unit == "seconds" and long * self.step == _WEEKEND
             sentence = (
-                f"{100 * shares.max():.1f} % of the time steps are {rows[shares.argmax()]} usual steps long, as over "
-                "weekends; --regular takes the rows as equally spaced"
+                f"{100 * shares.max():.1f} % of the time steps are {long} usual steps long"
+                f"{', as over weekends' if is_weekend else ''}; --regular takes the rows as equally spaced"
             )
             self.notes.append(Note("equal_holes", sentence))
 
