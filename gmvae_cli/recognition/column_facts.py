@@ -145,14 +145,6 @@ class ColumnFacts:
         return bool((self._times.ticks % (86400 * self._times.per_unit) == 0).all())
 
     @property
-    def holds_short_days(self) -> bool:
-        """Whether it holds days of six digits, such as 040324; few other numbers are days of one month and year."""
-        text = self.cells
-        if not pa.types.is_string(text.type) or not pc.all(pc.match_substring_regex(text, r"^\d{6}$")).as_py():
-            return False
-        return parse(text, "%d%m%y") is not None or parse(text, "%y%m%d") is not None
-
-    @property
     def holds_clocks(self) -> bool:
         """Whether it holds times of day without a date."""
         kind = self.cells.type
@@ -178,11 +170,6 @@ class ColumnFacts:
         return self.is_whole and values is not None and bool(np.nanmin(values) >= low and np.nanmax(values) <= high)
 
     @property
-    def is_flag(self) -> bool:
-        """Whether its cells are true or false."""
-        return bool(pa.types.is_boolean(self.cells.type))
-
-    @property
     def is_beyond_doubles(self) -> bool:
         """Whether its whole numbers are too large for a double to tell neighbours apart."""
         values = numbers(self.cells, self.form) if self.is_whole else None
@@ -196,6 +183,19 @@ class ColumnFacts:
         codes = self.cells.dictionary_encode().indices.fill_null(-1).to_numpy() + 1
         distinct = len(np.unique(codes))
         return codes.astype(np.int64) if 2 <= distinct <= len(codes) / _FEW else None
+
+
+def is_flag(column: ColumnFacts) -> bool:
+    """Return whether the cells are true or false."""
+    return bool(pa.types.is_boolean(column.cells.type))
+
+
+def holds_short_days(column: ColumnFacts) -> bool:
+    """Return whether text holds days of six digits, such as 040324; few other numbers are days of one month and year."""
+    text = column.cells
+    if not pa.types.is_string(text.type) or not pc.all(pc.match_substring_regex(text, r"^\d{6}$")).as_py():
+        return False
+    return parse(text, "%d%m%y") is not None or parse(text, "%y%m%d") is not None
 
 
 def ascends_mostly(column: ColumnFacts) -> bool:

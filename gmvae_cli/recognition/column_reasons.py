@@ -14,6 +14,8 @@ from gmvae_cli.recognition.column_facts import (
     counts,
     counts_rows,
     cycle,
+    holds_short_days,
+    is_flag,
     is_ramp,
 )
 from gmvae_cli.recognition.time_choice import calendar_columns
@@ -93,12 +95,12 @@ def _description(facts: ColumnFacts) -> str:
         return "clock times or durations"
     if facts.kind != "other":
         return facts.kind
-    return "neither numbers nor text" if facts.is_flag else "nested; write its fields as columns to model them"
+    return "neither numbers nor text" if is_flag(facts) else "nested; write its fields as columns to model them"
 
 
 def _taken_for(name: str, facts: ColumnFacts, *, is_timed: bool) -> Reason | None:
     """Return what a column of numbers is taken for instead of a channel; None if it is one."""
-    if (names.is_clock(name) and ascends_mostly(facts)) or (names.is_date(name) and facts.holds_short_days):
+    if (names.is_clock(name) and ascends_mostly(facts)) or (names.is_date(name) and holds_short_days(facts)):
         return Reason.OTHER_CLOCK if is_timed else Reason.CLOCK
     if facts.is_whole and names.is_identity(name):
         return Reason.ID

@@ -278,7 +278,7 @@ def _lines_of_words(records: Records) -> range:
     widths = (width, width + has_remarks)
 
     def found(record: Record) -> list[bool]:
-        """Whether each cell that is not missing, of the columns of values, is of their kind."""
+        """Return whether each cell that is not missing, of the columns of values, is of their kind."""
         shown = {index: kind_of(record.cells[index]) for index in kinds} if len(record.cells) in widths else {}
         return [kind in kinds[index] for index, kind in shown.items() if kind]
 
