@@ -191,7 +191,7 @@ def is_flag(column: ColumnFacts) -> bool:
 
 
 def holds_short_days(column: ColumnFacts) -> bool:
-    """Return whether text holds days of six digits, such as 040324; few other numbers are days of one month and year."""
+    """Return whether text holds days of six digits, such as 040324; few other numbers are days of one year."""
     text = column.cells
     if not pa.types.is_string(text.type) or not pc.all(pc.match_substring_regex(text, r"^\d{6}$")).as_py():
         return False
