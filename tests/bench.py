@@ -397,9 +397,7 @@ def main() -> None:
     """Print the table, a line as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=PARTS, help="run this part; may be given several times")
-    parser.add_argument(
-        "--large", action="store_true", help="also those that take long; 20,000,000 rows, 4 GB of disk"
-    )
+    parser.add_argument("--large", action="store_true", help="also those that take long; 20,000,000 rows, 4 GB of disk")
     arguments = parser.parse_args()
     chosen = arguments.only or [
         name for name in PARTS if name not in ("large", "dry-run", "cluster") or arguments.large

@@ -14,6 +14,7 @@ from gmvae_cli.errors import Note
 from gmvae_cli.system.scratch import Closing, Scratch
 
 READ_ROWS = 1 << 18  # at once; 2 MiB a channel
+_WEEKEND = 3 * 86400.0  # seconds from Friday to Monday
 SMALLEST_RANGE = 1e-140  # its square is still a float64 above 0
 
 
@@ -166,11 +167,9 @@ class SeriesData(Closing):
         rows, position = np.unique(steps, return_inverse=True)
         shares = np.where(rows > 1, np.bincount(position, counts), 0) / counts.sum()
         if shares.max() > BUSINESS_DAY_SHARE:
-            sentence = (
-                f"{100 * shares.max():.1f} % of the time steps are {rows[shares.argmax()]} usual steps long, as over "
-                "weekends; --regular takes the rows as equally spaced"
-            )
-            self.notes.append(Note("equal_holes", sentence))
+            long = int(rows[shares.argmax()])
+            is_weekend = self.time_unit == "seconds" and long * self.step == _WEEKEND
+            self.notes.append(_note_on_holes(float(shares.max()), long, is_weekend=is_weekend))
 
     def _count_holes(self) -> None:
         """Count holes and breaks in the rows, where the counter has only a sample of them."""
@@ -179,6 +178,12 @@ class SeriesData(Closing):
             steps = self.rule.steps(elapsed)
             self.holes += int((steps > 1).sum())
             self.breaks += int(((steps == 0) & ~np.isnan(elapsed)).sum())
+
+
+def _note_on_holes(share: float, steps: int, *, is_weekend: bool) -> Note:
+    weekends = ", as over weekends" if is_weekend else ""
+    sentence = f"{100 * share:.1f} % of the time steps are {steps} usual steps long{weekends}"
+    return Note("equal_holes", f"{sentence}; --regular takes the rows as equally spaced")
 
 
 class ChannelSummary:

@@ -4,7 +4,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from gmvae_cli.errors import Note, SeriesError
 from gmvae_cli.files.cells import first_failure, first_true, shorten, spell
 from gmvae_cli.files.inputs import InputFile, TextSource
 from gmvae_cli.recognition.drawn_tables import drawn_table
-from gmvae_cli.recognition.text_layout import footer_bytes, text_layout
+from gmvae_cli.recognition.text_footer import footer_bytes
+from gmvae_cli.recognition.text_layout import text_layout
 from gmvae_cli.system.storage import is_url, problem, without_options
 
 CSV_BLOCK_BYTES = 1 << 20
@@ -50,6 +51,8 @@ class CsvTable:
                 sentence = f"the columns of {self.name} are set apart by {drawn.how}; --delimiter names a character"
                 self.notes.append(Note("delimiter", sentence))
             layout = text_layout(self.name, head, delimiter, csv_delimiter(file.path, config), config.skip_rows)
+            if layout.lacks_remarks:
+                self._source.rewrite(partial(_with_last_cells, delimiter=layout.delimiter, width=len(layout.names)))
             below, line = footer_bytes(self._source.tail(), layout.delimiter, layout.names)
         self.delimiter, self._own, self._layout, self._below = layout.delimiter, layout.names, layout, below
         if self._source.encoding_note is not None:
@@ -153,7 +156,7 @@ class CsvTable:
             if table.column(extra).null_count < len(table):
                 where = row + first_true(pc.is_valid(table.column(extra))) + 1
                 raise SeriesError(
-                    f"{self.name}: row {where}: {table.num_columns} cells, but the header names {len(self._own)} "
+                    f"{self.name}: row {where}: {_cells(table.num_columns)}, but the header names {len(self._own)} "
                     f"columns ('{shorten(self._layout.header)}')"
                 )
         for index, column in enumerate(table.columns[: len(self._own)] if len(self._own) > 1 else ()):
@@ -171,6 +174,16 @@ class CsvTable:
                 f"{self.name}: row {row + 1}: column '{self._own[index]}' holds a line break and what looks like rows "
                 "behind it; is a quote left open?"
             )
+
+
+def _with_last_cells(text: str, *, delimiter: str, width: int) -> str:
+    """Return lines of text with an empty last cell wherever just that is lacking."""
+    lines = text.splitlines(keepends=True)
+    is_short = [line.count(delimiter) == width - 2 and '"' not in line for line in lines]
+    pattern = re.compile(r"(?=\r?\n?$)")
+    return "".join(
+        pattern.sub(delimiter, line, count=1) if short else line for line, short in zip(lines, is_short, strict=True)
+    )
 
 
 def _holds_line_break(column: Any) -> bool:
@@ -252,21 +265,27 @@ def reading(name: str, header_lines: int = 0, header: str = "") -> Iterator[None
         raise SeriesError(f"{name}: cannot be read ({shorten(reason, 120)})") from error
 
 
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count} cells"
+
+
 def _invalid_content(message: str, header_lines: int, header: str) -> str:
     wrong_length = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)(?:: (.*))?", message, re.DOTALL)
     if wrong_length:
         row, expected, actual = map(int, wrong_length.groups()[:3])
         row, line = row - header_lines, wrong_length[4] or ""
-        sentence = f"row {row}: {actual} cells, but the header names {expected} columns; "
+        sentence = f"row {row}: {_cells(actual)}, but the header names {expected} columns; "
         if expected == 1 and re.fullmatch(r"\s*[+-]?\d*,\d+\s*", line):
             return f"{sentence}if '{line.strip()}' is a number with a decimal comma, give --decimal ,"
-        if re.match(r"\W", line) and line[0] not in "\"'+-.,;\t":
+        if re.match(r"[^\w\s]", line) and line[0] not in "\"'+-.,;":
             return f"{sentence}if '{shorten(line)}' is a comment, give --comment '{line[0]}'"
         is_doubtful = actual >= 2 * expected  # the header itself, which may be a line above it
         if line.count('"') % 2 and not is_doubtful:
             return f"{sentence}is a quote left open?"
         if row == 1 or is_doubtful:
             return f"{sentence}if '{shorten(header)}' is no header, give --skip-rows N, the lines above the header"
+        if line and not re.search(r"\d", line):
+            return f"{sentence}if '{shorten(line)}' begins another table, split the file; a file holds one"
         return f"{sentence}is there a stray or an unquoted separator?"
     if "straddl" in message or "block size" in message:
         return "a row is longer than a megabyte; is a quote left open?"

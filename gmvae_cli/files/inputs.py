@@ -116,7 +116,10 @@ def require_file(file: InputFile) -> None:
     if os.path.isdir(file.path):
         raise SeriesError(f"{file.path}: is a folder, not a file")
     if suffix_of(file.path) is None:
-        raise SeriesError(f"{file.path}: the name ends in none of {', '.join(SUFFIXES)}; rename or convert the file")
+        raise SeriesError(
+            f"{file.path}: the name ends in none of {', '.join(SUFFIXES)}; rename a table of text to .csv, whatever "
+            "separates its cells; convert other files"
+        )
 
 
 def _expand_input(text: str) -> tuple[str, list[str]]:

@@ -14,7 +14,8 @@ from gmvae_cli.files.cells import Problem, plain
 from gmvae_cli.files.csv_table import CsvTable
 from gmvae_cli.files.table_reader import TypedTable
 from gmvae_cli.files.time_column import find_times
-from gmvae_cli.recognition.column_roles import Layout, listed
+from gmvae_cli.recognition.column_reasons import listed
+from gmvae_cli.recognition.column_roles import Layout
 from gmvae_cli.system.concurrency import prefetch
 
 BLOCK_ROWS = 1 << 16

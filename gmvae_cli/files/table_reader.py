@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import Note, SeriesError
+from gmvae_cli.files.cells import shorten, spell
 from gmvae_cli.files.csv_table import CsvTable, behind, new_folder_columns, reading, with_folder_columns
 from gmvae_cli.files.inputs import InputFile, require_file, suffix_of
 from gmvae_cli.system.storage import LocalCopy, is_url, open_native
@@ -24,6 +25,10 @@ BATCH_ROWS = 1 << 16
 _SMALL_BYTES = 1 << 16
 _DATE = pa.timestamp("us")
 _JSON_BYTES = 1 << 20  # parsed at once; no line is longer
+_JSON_KINDS: dict[type, str] = {
+    **{int: "a number", float: "a number", bool: "true or false"},
+    **{str: "text", list: "a list", dict: "an object"},
+}
 PARQUET_BUFFER_BYTES = 1 << 20  # pages are read through a buffer of this size, so a large row group costs no memory
 
 
@@ -176,8 +181,12 @@ class JsonLinesTable(TypedTable):
     def _describe(self) -> Any:
         if is_url(self.file.path):
             self._download = LocalCopy(self.file.path)
-        with pa.json.open_json(self._path) as reader:
-            return reader.schema
+        try:
+            with pa.json.open_json(self._path) as reader:
+                return reader.schema
+        except pa.ArrowInvalid:
+            self._require_lines()
+            raise
 
     @property
     def _path(self) -> str:
@@ -185,9 +194,38 @@ class JsonLinesTable(TypedTable):
 
     def _batches(self, columns: Sequence[str] | None, first: int) -> Iterator[Any]:
         options = pa.json.ReadOptions(use_threads=False, block_size=_JSON_BYTES)
-        with pa.json.open_json(self._path, options) as reader:
-            for batch in behind(reader, first):
-                yield batch if columns is None else batch.select(columns)
+        try:
+            with pa.json.open_json(self._path, options) as reader:
+                for batch in behind(reader, first):
+                    yield batch if columns is None else batch.select(columns)
+        except pa.ArrowInvalid:
+            self._require_lines()
+            raise
+
+    def _require_lines(self) -> None:
+        """Reject the first line that is no JSON object, or whose values are of other kinds than those before."""
+        kinds: dict[str, tuple[str, int]] = {}
+        with open(self._path, encoding="utf-8", errors="replace") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                try:
+                    cells = json.loads(line)
+                except ValueError:
+                    cells = None
+                if not isinstance(cells, dict):
+                    sentence = f"line {number} ('{shorten(line)}') is not one JSON object"
+                    raise SeriesError(
+                        f'{self.name}: {sentence}; expected one such as {{"t": 1, "x": 2.5}} in each line'
+                    )
+                for name, cell in cells.items():
+                    kind = _JSON_KINDS.get(type(cell))
+                    known, first = kinds.setdefault(name, (kind, number)) if kind is not None else ("", 0)
+                    if kind is not None and kind != known:
+                        sentence = (
+                            f"line {number}: '{name}' holds {kind} ('{spell(cell)}'), but {known} in line {first}"
+                        )
+                        raise SeriesError(f"{self.name}: {sentence}; write null where a value is missing")
 
 
 _TYPED = {

@@ -1,6 +1,7 @@
 """Time columns: cells as numbers that subtract exactly, of the same type in every block of a file."""
 
 import copy
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,6 @@ _TEXT_TYPES = (
     pa.timestamp("ns", "UTC"),
 )
 _END_OF_DAY = r"([ T])24:00"
-_AMBIGUOUS = "in which day and month may be exchanged; say which with --time-format, for example %d/%m/%Y"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,8 @@ class TimeReader:
     Attributes:
         type: Arrow type of the cells last parsed; None before the first block.
         time_form: where times are neither plain numbers nor in ISO 8601; else None.
-        is_ambiguous: whether the cells last read could be day/month and month/day, so that they were not parsed.
+        ambiguous_forms: those that the cells last read could have, with day and month exchanged, so that they were not
+            parsed; else empty.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class TimeReader:
         self._text_types: tuple[Any, ...] = _TEXT_TYPES
         self._last_clock, self._days = 0, 0
         self.type: Any = None
-        self.is_ambiguous = False
+        self.ambiguous_forms: tuple[str, ...] = ()
 
     def cells(self, column: Any) -> Any | None:
         """Parse a column to whole numbers, floats, timestamps or durations; None where a cell is not of its kind."""
@@ -158,7 +159,7 @@ class TimeReader:
                 if form not in fitting and (cells := parse(text, name)) is not None:
                     fitting[name] = cells
         chosen = self._usual if len(fitting) > 1 and self._usual in fitting else chosen_form(fitting)
-        self.is_ambiguous = len(fitting) > 1 and chosen is None
+        self.ambiguous_forms = tuple(fitting) if chosen is None and len(fitting) > 1 else ()
         if chosen is None:
             return None
         self.time_form, parsed = chosen, fitting[chosen]
@@ -262,7 +263,12 @@ def _failure(column: Any, name: str, reader: TimeReader) -> Problem:
         row = first_true(missing)
         sentence = f"column '{name}' holds '{spell(column[row].as_py())}', which means missing; every row needs a time"
         return Problem(row, f"{sentence} (--no-time takes the rows as they come)")
-    row, reason = (0, _AMBIGUOUS) if reader.is_ambiguous else _find_failure(column, reader)
+    if reader.ambiguous_forms:
+        example = max(reader.ambiguous_forms, key=lambda form: form.startswith("%d"))
+        hint = f"say which with --time-format, for example {shlex.quote(example) if ' ' in example else example}"
+        row, reason = 0, f"in which day and month may be exchanged; {hint}"
+    else:
+        row, reason = _find_failure(column, reader)
     sentence = f"column '{name}' holds '{spell(column[row].as_py())}', {reason}"
     return Problem(row, f"{sentence}; --no-time takes the rows as they come")
 
@@ -272,7 +278,7 @@ def _find_failure(column: Any, reader: TimeReader) -> tuple[int, str]:
 
     def succeeds(stop: int) -> bool:
         trial = copy.copy(reader)
-        return trial.read(column[:stop]) is not None or trial.is_ambiguous
+        return trial.read(column[:stop]) is not None or bool(trial.ambiguous_forms)
 
     row = first_failure(len(column), succeeds)
     trial = copy.copy(reader)

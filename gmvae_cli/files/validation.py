@@ -22,6 +22,7 @@ from gmvae_cli.files.cells import (
     grouped_digits,
     numbers,
     plain,
+    shorten,
     spell,
 )
 from gmvae_cli.files.row_blocks import Where
@@ -29,8 +30,8 @@ from gmvae_cli.files.time_column import Times, find_times
 from gmvae_cli.recognition import names
 from gmvae_cli.recognition.column_facts import ColumnFacts
 from gmvae_cli.recognition.column_roles import Layout
-from gmvae_cli.recognition.number_forms import is_quantity
-from gmvae_cli.recognition.order_advice import options_for_disorder, options_for_repeats
+from gmvae_cli.recognition.number_forms import is_quantity, kind_of
+from gmvae_cli.recognition.time_choice import options_for_disorder, options_for_repeats
 from gmvae_cli.system.scratch import Scratch
 
 OnFailure = Callable[[], Mapping[str, ColumnFacts]]
@@ -187,7 +188,7 @@ class SeriesBuilder:
         columns = [self._find_values(table[name], name, problems) for name in self.channels]
         if problems:
             row, sentence = min(problems)
-            raise SeriesError(f"{where(row)}: {_if_header(table.select(self.channels), row)}{sentence}")
+            raise SeriesError(f"{where(row)}: {_if_header(table, row, sentence, is_first=new_file and row == 0)}")
         self.summary.add(columns)
         self._num_series += int(starts.sum())
         self.rows += table.num_rows
@@ -298,12 +299,19 @@ def _disorder(
     return f"column '{time}' goes back from '{earlier}' to '{cell}'; {options}"
 
 
-def _if_header(table: Any, row: int) -> str:
-    """Return the beginning of a message about a row whose cells are the names of its columns; empty for others."""
-    columns = list(zip(table.column_names, table.columns, strict=True))
-    is_text = all(pa.types.is_string(column.type) for _, column in columns)
-    is_header = is_text and all(column[row].as_py() == name for name, column in columns)
-    return "the header stands here again, remove this line: " if is_header else ""
+def _if_header(table: Any, row: int, sentence: str, *, is_first: bool) -> str:
+    """Return the message about a row that cannot be used; another one where its cells are words, as in a header."""
+    cells = [column[row].as_py() if pa.types.is_string(column.type) else None for column in table.columns]
+    if cells == table.column_names:
+        return "the header stands here again, remove this line"
+    kinds = {"" if cell is None else kind_of(cell) for cell in cells}
+    if is_first:
+        return (
+            f"{sentence}; if the header stands further below, give --skip-rows N" if kinds <= {"", "word"} else sentence
+        )
+    if len(cells) < 2 or kinds != {"word"}:
+        return sentence
+    return f"'{shorten(','.join(map(str, cells)))}' looks like the header of another table; a file holds one, split it"
 
 
 def _hint_on_number(cell: str, form: NumberFormat) -> str:

@@ -21,7 +21,8 @@ from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.metrics import partition
 from gmvae_cli.metrics.segments import runs
 from gmvae_cli.plotting.downsampling import Array, Columns, Reduction, SpanList, Spans
-from gmvae_cli.recognition.column_roles import Layout, listed
+from gmvae_cli.recognition.column_reasons import listed
+from gmvae_cli.recognition.column_roles import Layout
 from gmvae_cli.system.progress import Progress
 
 # Limits of legibility: panels and channels on a page of 12 inches, and labels that a legend could tell apart

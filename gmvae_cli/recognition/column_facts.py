@@ -30,6 +30,7 @@ _ROUNDING = 0.05  # of a step at most is the last digit: what rises slowly by it
 _MOST_DIGITS = 12  # behind the point
 _HABIT = 0.9  # of the steps of a counter have one length, though rows are lost
 _OFTEN = 0.2  # of the steps are falls, and as many rises, in what is measured
+_MOST_WORDS = 5  # beside numbers, that may mean missing
 _EXACT = 2.0**53  # up to here every whole number is a double
 _FEW = 3  # values that are so many times fewer than rows tell things apart
 
@@ -41,7 +42,8 @@ class ColumnFacts:
         column: (n,) cells as they were read. form: of numbers, as the options say.
     Attributes:
         cells: (n,) as one array. kind: of them. form: of its numbers, if they are text. rows: n.
-        units: different ones, of text that holds numbers with them.
+        units: different ones, of text that holds numbers with them. words: different ones, of text that stand beside
+            numbers.
     """
 
     def __init__(self, column: Any, form: NumberFormat) -> None:
@@ -50,6 +52,7 @@ class ColumnFacts:
         self._reader = TimeReader(form)
         self._times: Times | None = None
         self.units: list[str] = []
+        self.words: list[str] = []
         self.kind: Kind = self._kind()
 
     def _kind(self) -> Kind:
@@ -79,13 +82,16 @@ class ColumnFacts:
         if _DATE.fullmatch(cells[0].as_py()) and self._ticks(cells) is not None:
             return "dates"
         self.units = different_units(sample.to_pylist())
+        if share > 0 and not self.units:
+            words = pc.unique(cells.filter(pc.invert(pc.match_substring_regex(cells, _NUMBER)))).to_pylist()
+            self.words = words if len(words) <= _MOST_WORDS else []
         return "text"
 
     def _ticks(self, cells: Any) -> NDArray[Any] | None:
         """Return the times of cells as numbers (n,); None where a cell is no time."""
         self._reader = TimeReader(self.form)
         self._times = self._reader.read(cells)
-        if self._reader.is_ambiguous:  # as to which is the day and which the month: a date all the same
+        if self._reader.ambiguous_forms:  # as to which is the day and which the month: a date all the same
             return np.arange(len(cells))
         return None if self._times is None else self._times.ticks
 
@@ -132,6 +138,8 @@ class ColumnFacts:
     @property
     def holds_days(self) -> bool:
         """Whether it holds dates without a time of day."""
+        if self.kind == "dates" and self._reader.ambiguous_forms:
+            return not any("%H" in form or "%I" in form for form in self._reader.ambiguous_forms)
         if self.kind != "dates" or self._times is None or self._times.unit != "seconds":
             return self.is_whole and self.order is not None and _is_form(self.order, "%Y%m%d")
         return bool((self._times.ticks % (86400 * self._times.per_unit) == 0).all())
@@ -177,9 +185,27 @@ class ColumnFacts:
         return codes.astype(np.int64) if 2 <= distinct <= len(codes) / _FEW else None
 
 
+def is_flag(column: ColumnFacts) -> bool:
+    """Return whether the cells are true or false."""
+    return bool(pa.types.is_boolean(column.cells.type))
+
+
+def holds_short_days(column: ColumnFacts) -> bool:
+    """Return whether text holds days of six digits, such as 040324; few other numbers are days of one year."""
+    text = column.cells
+    if not pa.types.is_string(text.type) or not pc.all(pc.match_substring_regex(text, r"^\d{6}$")).as_py():
+        return False
+    return parse(text, "%d%m%y") is not None or parse(text, "%y%m%d") is not None
+
+
 def ascends_mostly(column: ColumnFacts) -> bool:
     """Return whether numbers or times ascend, but for few steps back or none at all, as a clock that starts again."""
     return _share_of_steps(column, 1) >= _HABIT
+
+
+def goes_one_way(column: ColumnFacts) -> bool:
+    """Return whether nearly all numbers or times ascend, or nearly all descend."""
+    return max(_share_of_steps(column, 1), _share_of_steps(column, -1)) >= _HABIT
 
 
 def wavers(column: ColumnFacts) -> bool:
@@ -261,9 +287,10 @@ def cycle(order: NDArray[Any] | None) -> float:
 
 
 def counts(order: NDArray[Any] | None) -> bool:
-    """Return whether whole numbers (n,) ascend or go around, or do so but for rows that are lost."""
+    """Return whether whole numbers (n,) ascend or go around, perhaps but for rows that are lost, or ascend by one."""
     if order is None or len(order) < 2 or (order % 1).any():
         return False
     steps, times = np.unique(np.diff(order), return_counts=True)
     is_habit = steps[times.argmax()] > 0 and times.max() >= _HABIT * times.sum() and len(order) >= RAMP_ROWS
-    return bool(steps[0] > 0 or is_habit or cycle(order) > 2)
+    is_staying = steps.tolist() == [0, 1]
+    return bool(steps[0] > 0 or is_staying or is_habit or cycle(order) > 2)

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import pyarrow.compute as pc
 
@@ -16,37 +16,26 @@ from gmvae_cli.files.time_column import TimeReader
 from gmvae_cli.recognition import names
 from gmvae_cli.recognition.column_facts import (
     HEAD_ROWS,
-    RAMP_ROWS,
     ColumnFacts,
-    ascends_mostly,
     comes_in_turn,
-    counts,
-    counts_rows,
-    cycle,
     facts_of,
-    is_ramp,
+)
+from gmvae_cli.recognition.column_reasons import (
+    TIME_NAMES,
+    ColumnRole,
+    Reason,
+    Role,
+    enumerated,
+    is_reserved,
+    listed,
+    notes_on_unused,
+    shown_reason,
+    why_no_channel,
 )
 from gmvae_cli.recognition.number_forms import decimal_mark
-from gmvae_cli.recognition.time_choice import calendar_columns, choose_time, form_of_time, is_measured
+from gmvae_cli.recognition.time_choice import choose_time, form_of_time, is_measured
 
-TIME_NAMES = ("time", "timestamp", "date", "t")
-RESERVED = ("series", "regime", "true_regime", "segment", "log_likelihood")
-_UNNAMED = ("", "__index_level_0__")  # a data frame's row numbers, saved by habit
-_LISTED_COLUMNS = 20  # more names than that make no message clearer
-_TAKEN_FOR = (
-    *("a row number", "a counter", "a counter that goes around", "a ramp of equal steps"),
-    *("a clock", "another clock", "an id", "a part of the calendar"),
-)
-
-Role = Literal["time", "series", "channel", "unused"]
-
-
-class ColumnRole(NamedTuple):
-    """Role of a column, and why it is not used where it is not."""
-
-    name: str
-    role: Role
-    reason: str
+_MARKS = {"week": "W", "quarter": "Q"}  # between a year and its parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +86,7 @@ class Layout:
     @property
     def listed(self) -> str:
         """The columns as messages list them, with the reason why one is not used, unless it is plain text."""
-        reasons = {role.name: _shown_reason(role.name, role.reason) for role in self.roles}
+        reasons = {role.name: shown_reason(role.name, role.reason) for role in self.roles}
         return listed(
             [f"{name} ({reason})" if reason not in ("", "text") else name for name, reason in reasons.items()]
         )
@@ -143,22 +132,18 @@ def joined_cells(parts: Sequence[Any], columns: Sequence[str]) -> Any:
     if "hour" in kinds[1:]:
         days = kinds.index("hour")
     elif len(texts) == 2:
-        days = 2 if kinds[1] in ("month", "day of the year") else 1
+        days = 2 if kinds[1] in ("month", "day of the year", *_MARKS) else 1
     else:
         days = 3
     if kinds[1] == "day of the year":
         texts[1] = pc.utf8_lpad(texts[1], 3, "0")
+    elif kinds[1] in _MARKS:
+        texts[1] = pc.binary_join_element_wise(_MARKS[kinds[1]], texts[1], "")
     date, clock = pc.binary_join_element_wise(*texts[:days], "-"), texts[days:]
     if not clock:
         return date
     clock = [pc.replace_substring_regex(clock[0], r"^(\d{1,2})$", r"\1:00")] if len(clock) == 1 else clock
     return pc.binary_join_element_wise(date, pc.binary_join_element_wise(*clock, ":"), " ")
-
-
-def is_reserved(name: str) -> bool:
-    """Return whether a column of this name is a channel only if the user says so."""
-    lower = name.strip().lower()
-    return lower in TIME_NAMES or lower.replace(" ", "_") in RESERVED or lower.startswith("prob_")
 
 
 def find_layout(table: CsvTable | TypedTable, config: SeriesConfig) -> tuple[Layout, list[Note]]:
@@ -194,7 +179,7 @@ def find_layout(table: CsvTable | TypedTable, config: SeriesConfig) -> tuple[Lay
             raise ConfigError(f"--channels names '{name}', which is the time or series column; a column has one role")
     roles = _roles(table, chosen, series, config, facts)
     if config.channels is None:
-        notes += _notes_on_unused(roles)
+        notes += notes_on_unused(roles)
     channels = config.channels or tuple(role.name for role in roles if role.role == "channel")
     if series is None and chosen:
         notes += [_note_on_series(name) for name in columns if name not in named and comes_in_turn(name, facts[name])]
@@ -225,12 +210,6 @@ def require_column(file: str, columns: Sequence[str], name: str) -> None:
         raise SeriesError(f"{file}: {columns.count(name)} columns are named '{name}'; rename all but one")
 
 
-def listed(columns: Sequence[str]) -> str:
-    """Return the names of columns as messages list them."""
-    more = len(columns) - _LISTED_COLUMNS
-    return ", ".join(columns[:_LISTED_COLUMNS]) + (f" and {more} more" if more > 0 else "")
-
-
 def _decimal(table: CsvTable | TypedTable, config: SeriesConfig, notes: list[Note]) -> str:
     """Return the decimal mark of text that no option names; adds a note where it is a comma."""
     if config.thousands in (".", ","):
@@ -240,11 +219,6 @@ def _decimal(table: CsvTable | TypedTable, config: SeriesConfig, notes: list[Not
         sentence = f"numbers of {table.name} have a decimal comma; --decimal . says that they have a point"
         notes.append(Note("decimal", sentence))
     return found or config.usual_decimal or "."
-
-
-def _enumerated(columns: Sequence[str]) -> str:
-    """Return the names of two columns or more, quoted, as a sentence enumerates them."""
-    return ", ".join(f"'{name}'" for name in columns[:-1]) + f" and '{columns[-1]}'"
 
 
 def _default_time(
@@ -264,7 +238,7 @@ def _default_time(
         sentence = f"column '{time}' is taken as the time; --time names another one, --no-time none"
         parts = time_columns(time, table.columns)
         if len(parts) > 1:
-            sentence = f"columns {_enumerated(parts)} are taken as date and time; --time names others, --no-time none"
+            sentence = f"columns {enumerated(parts)} are taken as date and time; --time names others, --no-time none"
         notes.append(Note("time_column", sentence))
     return time
 
@@ -285,97 +259,16 @@ def _roles(
         elif name == series:
             role = ("series", "")
         elif config.channels is not None:
-            role = ("channel", "") if name in config.channels else ("unused", "not named by --channels")
+            role = ("channel", "") if name in config.channels else ("unused", Reason.NOT_NAMED)
         elif name in folders and position >= len(table.columns) - len(folders):
-            role = ("unused", "from the name of a folder")
+            role = ("unused", Reason.FOLDER)
         elif table.columns.count(name) > 1:
-            role = ("unused", "its name occurs more than once")
+            role = ("unused", Reason.REPEATED)
         else:
-            reason = _why_no_channel(name, facts[name], time)
+            reason = why_no_channel(name, facts[name], time)
             role = ("channel", "") if reason is None else ("unused", reason)
         roles.append(ColumnRole(name, *role))
     return roles
-
-
-def _why_no_channel(name: str, facts: ColumnFacts, time: Sequence[str]) -> str | None:
-    """Return the reason why a column is no channel; None if it is one."""
-    if is_reserved(name):
-        return "reserved"
-    if facts.kind == "empty":
-        return "empty at the start"
-    if facts.kind != "numbers":
-        kind = "clock times or durations" if facts.holds_clocks else str(facts.kind)
-        kind = "durations" if facts.holds_durations else kind
-        if facts.units:
-            return f"numbers with different units: {', '.join(facts.units)}"
-        return "neither numbers nor text" if kind == "other" else kind
-    if name in _UNNAMED:
-        return "without a name"
-    if name.lower().startswith("unnamed:"):
-        return "a row number"
-    if names.is_clock(name) and ascends_mostly(facts):
-        return "another clock" if time else "a clock"
-    if facts.is_whole and names.is_identity(name):
-        return "an id"
-    if (names.is_counter(name) or names.is_position(name)) and counts(facts.order):
-        return "a counter"
-    if counts_rows(facts.order):
-        return "a row number"
-    if is_ramp(facts.order):
-        return "a ramp of equal steps"
-    if cycle(facts.order) >= RAMP_ROWS and names.calendar_range(name) is None:
-        return "a counter that goes around"
-    if facts.groups is not None and (names.is_group(name) or facts.is_beyond_doubles):
-        return "an id"
-    span = names.calendar_range(name)
-    if span is not None and facts.is_within(*span):
-        return "a part of the calendar"
-    return None
-
-
-def _notes_on_unused(roles: Sequence[ColumnRole]) -> list[Note]:
-    """Return a note for each column that might be thought a channel, and one for all others that are not used.
-
-    Columns that this program writes are no surprise to anybody, and are left out.
-    """
-    notes: dict[str, Note] = {}
-    others = []
-    is_timed = any(role.role == "time" for role in roles)
-    parts = [] if is_timed else [role.name for role in roles if role.reason == "a part of the calendar"]
-    date = calendar_columns(parts)
-    for name, role, reason in roles:
-        if reason == "its name occurs more than once":
-            sentence = f"the name '{name}' occurs more than once, so it is no channel; rename all but one"
-            notes.setdefault(name, Note("duplicate_column", sentence))
-        elif reason == "empty at the start" and name.strip():
-            sentence = f"column '{name}' is empty at the start, so it is no channel unless --channels names it"
-            notes[name] = Note("empty_column", sentence)
-        elif reason == "without a name":
-            sentence = "a column without a name, perhaps row numbers, is no channel; if it is one, name it"
-            notes[name] = Note("unnamed_column", sentence)
-        elif name in date:
-            sentence = f"columns {_enumerated(date)} are taken for parts of the calendar, so they are no channels"
-            notes[date[0]] = Note(
-                "not_a_channel", f"{sentence}; --time {shlex.quote(','.join(date))} makes them the time"
-            )
-        elif reason in _TAKEN_FOR:
-            series = ", and --series a column that tells series apart" if reason == "an id" else ""
-            sentence = f"column '{name}' is taken for {reason}, so it is no channel; --channels makes it one{series}"
-            notes[name] = Note("not_a_channel", sentence)
-        elif role == "unused" and (shown := _shown_reason(name, reason)) and name.strip():
-            others.append(f"'{name}' ({shown})")
-    if not others:
-        return list(notes.values())
-    verb = "is no channel" if len(others) == 1 else "are no channels"
-    sentence = f"{listed(others)} {verb}; --channels names columns to model"
-    return [*notes.values(), Note("unused_columns", sentence)]
-
-
-def _shown_reason(name: str, reason: str) -> str:
-    """Return the reason why a column is not used as messages tell it; empty for columns that surprise nobody."""
-    if reason == "reserved":
-        return "a name of times" if name.strip().lower() in TIME_NAMES else ""
-    return "" if reason == "from the name of a folder" else reason
 
 
 def _note_on_series(name: str) -> Note:

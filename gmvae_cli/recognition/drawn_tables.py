@@ -7,13 +7,18 @@ from functools import partial
 from typing import NamedTuple
 
 from gmvae_cli.files.cells import MISSING
-from gmvae_cli.recognition.number_forms import is_quantity
-from gmvae_cli.recognition.text_layout import COMMENTS, is_value
+from gmvae_cli.recognition.number_forms import is_quantity, is_value
+from gmvae_cli.recognition.text_footer import COMMENTS
 
 _LINES = 60  # of the first ones that show the columns
 _FEWEST_ROWS = 2
 _FEWEST_VALUES = 0.6  # share of cells that are numbers, dates or missing; a label such as "state 1" has half
-_RULE = re.compile(r"^[ \t]*[|+]?[-=:]{2,}[-=:+| \t]*[|+]?[ \t]*\r?$\n?", re.MULTILINE)
+_RULE = re.compile(r"^[ \t]*[|+]?[ \t]*[-=:]{2,}[-=:+| \t]*[|+]?[ \t]*\r?$\n?", re.MULTILINE)
+_BOX = str.maketrans(  # characters that draw boxes, as their counterparts in ASCII
+    dict.fromkeys("│┃┆┊║", "|") | dict.fromkeys("─━═╌", "-") | dict.fromkeys("┌┐└┘├┤┬┴┼╞╡╪╔╗╚╝╠╣╦╩╬╭╮╰╯", "+")
+)
+_SHAPE = re.compile(r"^shape: \(.*\)\s*$\n?", re.MULTILINE)  # that Polars writes above
+_COUNT = re.compile(r"^\(\d+ rows?\b.*\)\s*$\n?", re.MULTILINE)  # that databases write below
 _OUTER_BARS = re.compile(r"^[ \t]*\|[ \t]*|[ \t]*\|[ \t\r]*$", re.MULTILINE)
 _OUTER_BLANKS = re.compile(r"^[ \t]+|[ \t\r]+$", re.MULTILINE)
 _INNER_BARS = re.compile(r"[ \t]*\|[ \t]*")
@@ -39,7 +44,7 @@ def drawn_table(text: str) -> DrawnTable | None:
     Args:
         text: the first lines, whole ones.
     """
-    lines = [line for line in text.splitlines() if line.strip()][:_LINES]
+    lines = [line for line in _SHAPE.sub("", text).translate(_BOX).splitlines() if line.strip()][:_LINES]
     rules = [line for line in lines if _RULE.match(line)]
     rows = [line for line in lines if not line.startswith(COMMENTS)]
     if rules and any(mark in rules[0] for mark in "|+"):
@@ -54,14 +59,14 @@ def drawn_table(text: str) -> DrawnTable | None:
 
 
 def _without_bars(text: str, *, has_outer_bars: bool) -> str:
-    text = _RULE.sub("", text)
+    text = _RULE.sub("", _SHAPE.sub("", text).translate(_BOX))
     text = (_OUTER_BARS if has_outer_bars else _OUTER_BLANKS).sub("", text)
     return _INNER_BARS.sub("\t", text)
 
 
 def _without_blanks(text: str, *, blanks: str) -> str:
     """Put a tab in place of blanks that fit a pattern, apart from those in quotes."""
-    text = _BEHIND_MARK.sub(r"\1", _OUTER_BLANKS.sub("", text))
+    text = _BEHIND_MARK.sub(r"\1", _OUTER_BLANKS.sub("", _COUNT.sub("", text)))
     return re.sub(rf'("[^"\n]*")|{blanks}', lambda match: match[1] or "\t", text)
 
 

@@ -30,8 +30,10 @@ _COUNTER = _names(
     "riga"
 )
 _IDENTITY = _names(
-    "id ids uid uuid guid pid serial serialnumber serialno sn imei mac mmsi imo icao barcode zip postcode plz phone"
+    "id ids numericid uid uuid guid pid serial serialnumber serialno sn imei mac mmsi imo icao barcode zip postcode "
+    "plz phone"
 )
+_QUALITY = _names("quality qc qualitycode qualityflag validity")
 _LABELS = _COUNTER | _IDENTITY | _names("name code key label tag")  # behind the name of a thing, they tell it apart
 _GROUP = _names(
     "subject subj participant patient person user animal mouse rat bird fish individual machine device unit "
@@ -118,6 +120,11 @@ def is_identity(name: str) -> bool:
     joined = "".join(found)  # deviceid
     is_in_front = found[0] in _IDENTITY and found[-1] in _GROUP  # id_machine
     return _is_named(name, _IDENTITY) or is_in_front or (joined[-2:] == "id" and joined[:-2] in _GROUP)
+
+
+def is_quality(name: str) -> bool:
+    """Return whether whole numbers under this name say how far a measurement can be trusted."""
+    return _is_named(name, _QUALITY) or words(name)[0] == "qc"
 
 
 def is_group(name: str) -> bool:

@@ -1,15 +1,14 @@
-"""Numbers with more than digits: decimal commas, groups of thousands, a unit behind, a currency in front."""
+"""Cells that are numbers, dates or words, and numbers with more than digits: decimal commas, thousands, units."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gmvae_cli.files.cells import MINUS, NumberFormat, grouped_digits, plain
-from gmvae_cli.recognition.multiples import multiples
+from gmvae_cli.files.cells import MINUS, MISSING, NumberFormat, grouped_digits, plain
 
 _CURRENCIES = r"[$\u20AC\u00A3\u00A5\u20B9]|(?:USD|EUR|GBP|JPY|CHF|CNY|INR|SEK|NOK|DKK|PLN|AUD|CAD|BRL)(?=[\s\d])"
 _GROUPS = "'\u2019\u00a0\u202f\u2009_ "  # characters that divide no number, so they group its digits
@@ -24,13 +23,25 @@ _QUANTITY = re.compile(
 )
 NUMBER = r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?"
 _NUMBER = re.compile(rf"\s*{NUMBER}\s*(?:%\s*)?")
-_COMMA = r"\d*,\d+|\d{1,3}(?:\.\d{3})+(?:,\d+)?"  # divides, and points group
-_POINT = r"[\d,]*\.\d+|\d{1,3}(?:,\d{2,3}){2,}"  # divides, or commas group
+_COMMA = rf"\d*,\d+|\d{{1,3}}(?:[.{_GROUPS}]\d{{3}})+(?:,\d+)?"  # divides, and points or blanks group
+_POINT = rf"[\d,{_GROUPS}]*\.\d+|\d{{1,3}}(?:,\d{{2,3}}){{2,}}"  # divides, or commas group
 _SURE_COMMA, _SURE_POINT = (  # that cannot group digits, by what stands before and behind
-    rf"\d*{mark}(?:\d\d?|\d{{4,}})|(?:|0\d*|\d{{4,}}){mark}\d+|\d{{1,3}}(?:{other}\d{{3}})+{mark}\d+"
-    for mark, other in ((",", r"\."), (r"\.", ","))
+    rf"(?:0|[1-9]\d*)?{mark}(?:\d\d?|\d{{4,}})|(?:|0|[1-9]\d{{3,}}){mark}\d+|\d{{1,3}}(?:[{other}{_GROUPS}]\d{{3}})+{mark}\d+"
+    for mark, other in ((",", "."), (r"\.", ","))
 )
+_STAMP = re.compile(r"\s*(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T_]\d.*)?|\d{1,2}:\d\d(:\d\d.*)?)\s*")
 _IN_PARENTHESES = re.compile(r"\(\s*([^()+\-]+?)\s*\)")  # a negative number, as accountants write it
+# units that are multiples of one another
+_SI = {"p": 1e-12, "n": 1e-9, "u": 1e-6, "\u00b5": 1e-6, "\u03bc": 1e-6, "m": 1e-3, "c": 1e-2} | {
+    "k": 1e3,
+    "K": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+}
+_BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
+_COUNTS = {"k": 1e3, "K": 1e3, "M": 1e6}  # behind a number without a unit
+_BILLIONS = ({"B": 1e9, "T": 1e12}, {"G": 1e9, "T": 1e12})
 _MOST_UNITS = 5  # that a message lists
 _SHARE = 0.5  # a column with more numbers than that is a channel; other cells are errors
 
@@ -43,6 +54,27 @@ def is_number(cell: str) -> bool:
 def is_quantity(cell: str) -> bool:
     """Return whether a cell is a number, with a unit or a currency or without."""
     return _QUANTITY.fullmatch(cell.strip()) is not None
+
+
+def is_value(cell: object) -> bool:
+    """Return whether a cell is a number or a date."""
+    text = str(cell)
+    return is_number(text) or _STAMP.fullmatch(text) is not None
+
+
+def kind_of(cell: str) -> str:
+    """Return whether a cell is a number, a stamp, a quantity with a unit, or a word; empty if it is missing."""
+    if not cell.strip() or is_missing(cell):
+        return ""
+    if is_number(cell):
+        return "number"
+    return "stamp" if _STAMP.fullmatch(cell) else "quantity" if is_quantity(cell) else "word"
+
+
+def is_missing(cell: str) -> bool:
+    """Return whether a cell is a word that means missing; what stands for no unit is none."""
+    word = cell.strip().lower()
+    return word in MISSING and word not in ("", "-", "--", ".")  # a column without a unit
 
 
 def decimal_mark(columns: Sequence[Any]) -> str | None:
@@ -137,3 +169,30 @@ def _grouping(digits: Sequence[str], decimal: str) -> str | None:
         if char in _GROUPS or any(text.count(char) > 1 or decimal in text for text in grouped):
             return char
     return None
+
+
+def multiples(suffixes: Sequence[str]) -> dict[str, float] | None:
+    """Return the factor of each unit behind numbers; None where they are no multiples of one unit.
+
+    Args:
+        suffixes: different ones; an empty one stands for numbers without a unit.
+    """
+    units = [suffix for suffix in suffixes if suffix]
+    if not units:
+        return None
+    shortest = min(units, key=len)
+    bases = [""] if len(units) < len(suffixes) else [shortest, shortest[2:], shortest[1:], ""]
+    tables: list[tuple[str, Mapping[str, float]]] = [(base, _BINARY) for base in bases]
+    tables += [(base, _SI) for base in bases if base]
+    tables += [("", _COUNTS | large) for large in _BILLIONS]
+    for base, table in tables:
+        factors = _factors(units, base, table)
+        if factors is not None:
+            return factors
+    return None
+
+
+def _factors(units: Sequence[str], base: str, prefixes: Mapping[str, float]) -> dict[str, float] | None:
+    """Return the factor of each unit that is a prefix and the base; None if some unit is not."""
+    known = {prefix + base: factor for prefix, factor in prefixes.items()} | ({base: 1.0} if base else {})
+    return {unit: known[unit] for unit in units} if known.keys() >= set(units) else None

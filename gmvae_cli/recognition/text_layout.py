@@ -5,28 +5,34 @@ import io
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gmvae_cli.errors import Note, SeriesError
-from gmvae_cli.files.cells import MISSING, shorten
-from gmvae_cli.recognition.number_forms import is_number, is_quantity
+from gmvae_cli.files.cells import shorten
+from gmvae_cli.recognition.number_forms import is_number, is_quantity, is_value, kind_of
+from gmvae_cli.recognition.text_footer import COMMENTS
 
 _RECORDS = 60  # of the first lines that show the layout
 _DELIMITERS = (";", "\t", ",", "|")  # the likelier ones first
 _FLAGS = {"\t": "$'\\t'"}  # how a shell takes a delimiter; others stand in quotes
-COMMENTS = ("#", "%", "//", "!")  # that begin lines above a header
+_REMARKS = ("comment", "comments", "remark", "remarks", "note", "notes", "kommentar", "bemerkung", "commentaire")
 _COMPARED_ROWS = 5  # with a first line that may be a row as well
-_FEWEST_VALUES = 3  # of a column, below lines of units
+_FEWEST_VALUES = 3  # of a column, before it is one of values
+_LAST_ROWS = 10  # of the first lines, or half of them, that show which columns hold values
 _MOST_UNITS = 3  # rows below a header that hold units, kinds of values, or names of another level
-_STAMP = re.compile(r"\s*(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T_]\d.*)?|\d{1,2}:\d\d(:\d\d.*)?)\s*")
-_TOTAL = re.compile(
-    r"\W*(grand )?(total|totals|sum|summe|gesamt|average|avg|mean|mittelwert|min|minimum|max|maximum|count|anzahl|end|"
-    r"eof|std|stddev|median)\b.*",
-    re.IGNORECASE | re.DOTALL,
-)
 
-Records = list[tuple[list[str], int]]  # cells, and number of the line of text behind them
+
+class Record(NamedTuple):
+    """A line of a table: its cells, the number of lines of text up to its end, whether an empty line is above it."""
+
+    cells: list[str]
+    line: int
+    is_behind_gap: bool = False
+
+
+Records = list[Record]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +42,8 @@ class TextLayout:
     Args:
         names: of the columns. delimiter: between cells. lines_above: of text before the first row, the header's among
             them. header: the line that was taken for it.
-        extra_cells: empty ones behind the last column in each row. notes: about what was recognised.
+        extra_cells: empty ones behind the last column in each row. lacks_remarks: whether rows lack the cell of the
+            last column, which holds remarks. notes: about what was recognised.
     """
 
     names: tuple[str, ...]
@@ -44,6 +51,7 @@ class TextLayout:
     lines_above: int
     header: str
     extra_cells: int = 0
+    lacks_remarks: bool = False
     notes: tuple[Note, ...] = ()
 
 
@@ -76,7 +84,7 @@ def text_layout(name: str, text: str, delimiter: str | None, usual: str, skip_ro
         raise SeriesError(f"{name}: is empty; expected a header line and rows")
     if comment is not None and _is_header_of(comment[1], records, delimiter):
         names = next(csv.reader([comment[1]], delimiter=delimiter))
-        layout = _Table(name, delimiter, [(names, 0), *records], begin, notes)
+        layout = _Table(name, delimiter, [Record(names, 0), *records], begin, notes)
         notes.append(Note("header", f"the header is the line '{shorten(comment[0])}'; --skip-rows N leaves lines out"))
     else:
         if comment is not None:
@@ -95,62 +103,58 @@ class _Table:
     """
 
     def __init__(self, name: str, delimiter: str, records: Records, first_line: int, notes: list[Note]) -> None:
-        self.name, self.delimiter, self.records, self.first_line, self.notes = (
-            name,
-            delimiter,
-            records,
-            first_line,
-            notes,
-        )
+        self.name, self.delimiter, self.notes = name, delimiter, notes
+        self.records, self.first_line = records, first_line
 
     def skip_preamble(self) -> None:
-        """Leave out lines above the header that are of another width than the table, if the header is beyond doubt."""
-        widths = [len(cells) for cells, _ in self.records]
-        body = Counter(widths[len(widths) // 2 :]).most_common(1)[0][0]
-        first = max((index + 1 for index, width in enumerate(widths) if width != body), default=0)
-        if first == 0 or body < 2 or len(widths) - first < 2:
+        """Leave out lines above the header, if the header is beyond doubt."""
+        first = _lines_of_words(self.records).start
+        if first == 0:
             return
-        headers = itertools.takewhile(_is_header, (cells for cells, _ in self.records[first:]))
-        first += next((row for row, cells in enumerate(headers) if all(map(str.strip, cells))), 0)
-        cells, below = self.records[first][0], self.records[first + 1 :]
-        if not _is_header(cells) or not any(map(is_value, below[-1][0])):
-            return
-        lines, header = f"{first} {'line' if first == 1 else 'lines'}", shorten(self.delimiter.join(cells))
+        lines = f"{first} {'line' if first == 1 else 'lines'}"
+        header = shorten(self.delimiter.join(self.records[first].cells))
         sentence = f"{lines} above the header '{header}' left out; --skip-rows N says where the header stands"
         self.notes.append(Note("lines_above", sentence))
         self.records = self.records[first:]
 
     def recognised(self, text: str) -> TextLayout:
         """Return the layout, after checking the header."""
-        header = self.records[0][0]
+        words = _lines_of_words(self.records)
+        units = len(words) - 1 if words.start == 0 else 0
+        header, *levels = [cells for cells, *_ in self.records[: units + 1]]
         names, extra_cells = [_bare(cell) for cell in header], 0
-        rows = self.records[1:]
-        units = _units(rows)
-        body = [cells for cells, _ in rows[units:]]
+        body = [cells for cells, *_ in self.records[units + 1 :]]
         self._require_header(header, body)
         if units:
-            self._note_units(rows[:units])
-            if len(set(names)) < len(names) and all(len(cells) == len(names) for cells, _ in rows[:units]):
-                levels = [names, *([_bare(cell) for cell in cells] for cells, _ in rows[:units])]
-                names = [" ".join(dict.fromkeys(filter(None, parts))) for parts in zip(*levels, strict=True)]
+            self._note_units(levels)
+            index = _bare(levels.pop()[0]) if units > 1 and not any(levels[-1][1:]) else ""
+            if len(set(names)) < len(names):
+                rows = [names, *(map(_bare, cells) for cells in levels)]
+                names = [" ".join(dict.fromkeys(filter(None, parts))) for parts in zip(*rows, strict=True)]
+            names[0] = index or names[0]  # as pandas writes it, below the names of columns
         widths = {len(cells) for cells in body}
         if widths == {len(names) + 1} and not any(cells[-1].strip() for cells in body):
             extra_cells = 1
-        elif widths == {len(names) + 1} and _are_row_names([cells[0] for cells in body]):
+        elif widths == {len(names) + 1} and _are_row_names([cells[0] for cells in body], self.delimiter):
             names.insert(0, "")
         elif widths == {len(names) - 1} and not names[-1]:
             names.pop()
+        lacks_remarks = _ends_in_remarks(names) and {len(names) - 1} <= widths <= {len(names) - 1, len(names)}
+        if lacks_remarks:
+            sentence = f"rows of {self.name} lack the cell of the last column '{names[-1]}', which is taken as empty"
+            self.notes.append(Note("short_rows", sentence))
         return TextLayout(
             names=tuple(names),
             delimiter=self.delimiter,
-            lines_above=self.first_line + self.records[units][1],
+            lines_above=self.first_line + self.records[units].line,
             header=self.delimiter.join(header),
             extra_cells=extra_cells,
+            lacks_remarks=lacks_remarks,
             notes=tuple(self.notes),
         )
 
-    def _note_units(self, rows: Records) -> None:
-        shown = shorten(self.delimiter.join(rows[0][0]))
+    def _note_units(self, rows: Sequence[Sequence[str]]) -> None:
+        shown = shorten(self.delimiter.join(rows[0]))
         lines = "the line" if len(rows) == 1 else f"{len(rows)} lines"
         sentence = f"{lines} below the header ('{shown}') {'is' if len(rows) == 1 else 'are'} left out as units"
         self.notes.append(Note("units_row", f"{sentence}; remove what is no unit"))
@@ -158,7 +162,9 @@ class _Table:
     def _require_header(self, header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
         """Reject a first line that is no header, or one that another delimiter separates."""
         if any("\0" in column for column in header):
-            raise SeriesError(f"{self.name}: the header holds null bytes; is it text?")
+            raise SeriesError(
+                f"{self.name}: the header holds null bytes; if it is text, name its encoding with --encoding"
+            )
         other = next((mark for mark in _DELIMITERS if len(header) == 1 and mark in header[0]), self.delimiter)
         if other != self.delimiter:
             raise SeriesError(
@@ -181,35 +187,6 @@ class _Table:
                 f"{self.name}: the first line holds data ('{line}'), not column names; add a header line, or give "
                 "--skip-rows if the header stands below"
             )
-
-
-def footer_bytes(tail: bytes, delimiter: str, names: Sequence[str]) -> tuple[int, str]:
-    """Return the length of the lines below a table, in bytes, and the first of them; a total, or a comment.
-
-    Args:
-        tail: the last bytes of the file, UTF-8.
-    """
-    lines = tail.splitlines(keepends=True)[1:]  # the first may be cut
-    length, found = 0, ""
-    for line, before in zip(reversed(lines), reversed(lines[:-1]), strict=False):
-        text, above = line.decode(errors="replace").rstrip("\r\n"), before.decode(errors="replace")
-        if text.count('"') % 2 or not (not text or _is_footer(text, above, delimiter, names)):
-            break
-        length, found = length + len(line), text or found
-    return (length, found) if found else (0, "")
-
-
-def _is_footer(line: str, above: str, delimiter: str, names: Sequence[str]) -> bool:
-    """Return whether a last line is no row: a comment, a total below numbers or dates, a sentence in a single cell."""
-    if len(names) < 2:
-        return False
-    cells = next(csv.reader([line], delimiter=delimiter), [""])
-    if len(cells) == len(names) and cells[0].strip().lower() in MISSING:  # such as #N/A
-        return False
-    if line.startswith(COMMENTS) or (len(cells) == 1 and not is_value(line)):
-        return True
-    first = above.split(delimiter)[0]
-    return bool(_TOTAL.fullmatch(cells[0].strip())) and (bool(is_value(first)) or _TOTAL.fullmatch(first) is not None)
 
 
 def _behind_comments(lines: Sequence[str], start: int) -> tuple[int, tuple[str, str] | None]:
@@ -243,7 +220,7 @@ def _delimiter(lines: Sequence[str], usual: str) -> str:
     """
     even: dict[str, list[list[str]]] = {}
     for candidate in dict.fromkeys((usual, *_DELIMITERS)):
-        records = [cells for cells, _ in _records(lines, candidate)]
+        records = [cells for cells, *_ in _records(lines, candidate)]
         if not records:
             return usual
         widths = {len(cells) for cells in records[1:]} or {len(records[0])}
@@ -260,7 +237,7 @@ def _delimiter(lines: Sequence[str], usual: str) -> str:
 def _is_even_below(lines: Sequence[str], delimiter: str) -> bool:
     """Return whether the second half of the first records, below what a program writes above, has cells in columns."""
     records = _records(lines, delimiter)
-    below = [cells for cells, _ in records[len(records) // 2 :]]
+    below = [cells for cells, *_ in records[len(records) // 2 :]]
     widths = {len(cells) for cells in below}
     return len(widths) == 1 and min(widths) > 1 and all(any(map(is_value, cells)) for cells in below)
 
@@ -273,43 +250,72 @@ def _share_of_values(rows: Sequence[Sequence[str]]) -> float:
 def _records(lines: Sequence[str], delimiter: str) -> Records:
     """Return the first records that are not empty; a broken quote ends them."""
     reader = csv.reader(lines, delimiter=delimiter)
-    records: Records = []
+    records, is_behind_gap = Records(), False
     try:
         for cells in itertools.islice(reader, _RECORDS):
             if cells:
-                records.append((cells, reader.line_num))
+                records.append(Record(cells, reader.line_num, is_behind_gap))
+            is_behind_gap = not cells
     except csv.Error:
         if not records:
             raise
     return records
 
 
-def _units(rows: Records) -> int:
-    """Return the number of rows below a header that hold no value, where values stand below them."""
-    filled = {index for cells, _ in rows[_MOST_UNITS:] for index, cell in enumerate(cells) if cell.strip()}
-    count = next((index for index, (cells, _) in enumerate(rows) if not _may_be_units(cells, filled)), len(rows))
-    if not 0 < count <= _MOST_UNITS or count == len(rows):
-        return 0
-    below = [cells for cells, _ in rows[count:] if len(cells) == len(rows[count][0])]
-    values = [index for index, column in enumerate(zip(*below, strict=True)) if _holds_values(column)]
-    for cells, _ in rows[:count]:
-        beside = [cells[index] for index in values if index < len(cells)]
-        if len(cells) != len(below[0]) or not any(map(_is_word, beside)) or any(map(_is_missing, beside)):
-            return 0
-    return count
+def _lines_of_words(records: Records) -> range:
+    """Return which records hold the header and units: lines of words right above the rows of values.
 
+    It is the first record alone where that is not certain: where no column shows values, where rows of values stand
+    above the lines of words as well, where these are many, or go on upwards as names beside values.
+    """
+    num_last = max(_FEWEST_VALUES, min(_LAST_ROWS, len(records) // 2))
+    width = Counter(len(record.cells) for record in records[len(records) // 2 :]).most_common(1)[0][0]
+    last = [record.cells for record in records if len(record.cells) == width][-num_last:]
+    kinds = {index: kinds for index, column in enumerate(zip(*last, strict=True)) if (kinds := _kinds(column))}
+    above = records[: -len(last)]
 
-def _holds_values(cells: Sequence[str]) -> bool:
-    """Return whether cells are numbers, with a unit or without, or dates; some may be missing."""
-    present = [cell for cell in cells if cell.strip().lower() not in MISSING]
-    return len(present) >= _FEWEST_VALUES and all(map(_is_measured, present))
+    has_remarks = any(len(record.cells) == width + 1 and _ends_in_remarks(record.cells) for record in above)
+    widths = (width, width + has_remarks)
 
+    def found(record: Record) -> list[bool]:
+        """Return whether each cell that is not missing, of the columns of values, is of their kind."""
+        shown = {index: kind_of(record.cells[index]) for index in kinds} if len(record.cells) in widths else {}
+        return [kind in kinds[index] for index, kind in shown.items() if kind]
 
-def _may_be_units(cells: Sequence[str], filled: Set[int]) -> bool:
-    """Return whether a row holds words, and values only in columns that are empty below, such as a start and a step."""
-    return any(map(_is_word, cells)) and not any(
-        index in filled and _is_measured(cell) for index, cell in enumerate(cells)
+    is_words = [bool(fits) and not any(fits) for fits in map(found, above)]
+    stop = max(
+        (row + 1 for row, record in enumerate(above) if is_words[row] or len(record.cells) not in widths), default=0
     )
+    start = stop
+    while start and is_words[start - 1] and (start == stop or not records[start].is_behind_gap):
+        start -= 1
+    is_table = [bool(fits) and all(fits) for fits in map(found, above[:start])]
+    num_rows = sum(_is_row(record.cells) for record in above[:start])
+    if is_table == [False] and len(records[0].cells) == width:  # names that are numbers, such as those of channels
+        start = 0
+    if stop - start > _MOST_UNITS + 1 or start == stop or any(is_table) or num_rows > 1 or (start and width < 2):
+        return range(1)
+    if start:
+        start = next((row for row in range(start, stop) if all(map(str.strip, records[row].cells))), start)
+        name_and_value = records[start - 1].cells
+        is_apart = records[start].is_behind_gap or len(name_and_value) != width
+        if not is_apart and (width == 2 or all(map(str.strip, name_and_value))):
+            return range(1)
+    return range(start, stop)
+
+
+def _ends_in_remarks(cells: Sequence[str]) -> bool:
+    return cells[-1].strip().lower() in _REMARKS
+
+
+def _is_row(cells: Sequence[str]) -> bool:
+    return len(cells) > 1 and all(map(is_value, cells))
+
+
+def _kinds(cells: Sequence[str]) -> set[str]:
+    """Return the kinds of values that cells are, some of which may be missing; none where some are words."""
+    present = [kind for cell in cells if (kind := kind_of(cell))]
+    return set() if "word" in present or len(present) < _FEWEST_VALUES else set(present)
 
 
 def _bare(cell: str) -> str:
@@ -318,23 +324,8 @@ def _bare(cell: str) -> str:
     return name[1:-1] if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'" else name
 
 
-def is_value(cell: object) -> bool:
-    """Return whether a cell is a number or a date."""
-    text = str(cell)
-    return is_number(text) or _STAMP.fullmatch(text) is not None
-
-
 def _is_measured(cell: str) -> bool:
     return is_value(cell) or is_quantity(cell)
-
-
-def _is_word(cell: str) -> bool:
-    return bool(cell.strip()) and not is_value(cell)
-
-
-def _is_missing(cell: str) -> bool:
-    word = cell.strip().lower()
-    return word in MISSING and word not in ("", "-", "--", ".")  # a column without a unit
 
 
 def _is_header(cells: Sequence[str]) -> bool:
@@ -356,20 +347,18 @@ def _is_alike(header: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
     rows = [cells for cells in body if len(cells) == len(header)][:_COMPARED_ROWS]
     if not rows:
         return False
-    below = [{_kind(cell) for cell in column} - {""} for column in zip(*rows, strict=True)]
-    valued = [(_kind(cell), kinds) for cell, kinds in zip(header, below, strict=True) if kinds and "word" not in kinds]
+    below = [{kind_of(cell) for cell in column} - {""} for column in zip(*rows, strict=True)]
+    valued = [
+        (kind_of(cell), kinds) for cell, kinds in zip(header, below, strict=True) if kinds and "word" not in kinds
+    ]
     return bool(valued) and all(kind in kinds for kind, kinds in valued)
 
 
-def _kind(cell: str) -> str:
-    if not cell.strip() or _is_missing(cell):
-        return ""
-    return "number" if is_number(cell) else "stamp" if _STAMP.fullmatch(cell) else "word"
-
-
-def _are_row_names(cells: Sequence[str]) -> bool:
-    """Return whether first cells, for which the header has no name, are names or numbers of rows."""
+def _are_row_names(cells: Sequence[str], delimiter: str) -> bool:
+    """Return whether first cells, for which the header has no name, are names, numbers or times of rows."""
     if not any(map(is_value, cells)):
+        return True
+    if delimiter != "," and {kind_of(cell) for cell in cells} == {"stamp"}:  # a decimal comma makes cells, too
         return True
     return cells[0].isdigit() and cells == [str(int(cells[0]) + row) for row in range(len(cells))]
 

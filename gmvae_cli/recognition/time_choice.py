@@ -1,7 +1,9 @@
-"""The choice of the time column, and of the form of its cells, by name and content."""
+"""The choice of the time column and of the form of its cells, by name and content; advice where its order is wrong."""
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,7 @@ from gmvae_cli.config import SeriesConfig
 from gmvae_cli.data.steps import HOLE
 from gmvae_cli.errors import Note, SeriesError
 from gmvae_cli.recognition import names
-from gmvae_cli.recognition.column_facts import ColumnFacts, ascends_mostly, counts_rows, is_even, is_ramp, wavers
+from gmvae_cli.recognition.column_facts import ColumnFacts, ascends_mostly, counts_rows, goes_one_way, is_ramp, wavers
 from gmvae_cli.recognition.time_forms import CLOCK, MONTH, WEEK, date_form, parse
 from gmvae_cli.recognition.time_spellings import with_beginnings
 
@@ -20,13 +22,21 @@ _COMPACT_CLOCK = r"^\s*\d{6}(\.\d*)?\s*$"  # 080000.00
 # text that a message about times can quote
 _LIKE_TIMES = r"\d[:h]\d|\d\D+\d+\D+\d|\d\W+\pL{3,}\W+\d\d|\d{9}|^(\d{4}\W\d{1,2}|\d{1,2}\W\d{4})$"
 _HALF_DAY = 43200.0
+_HOUR = 3600.0  # by which clocks are set back in autumn
+_YEAR_AND_WEEK = r"^\s*(\d{4}[-/ ]\d{1,2}|\d{1,2}[-/ ]\d{4})\s*$"  # in a column of that name; months elsewhere
+_DAY_OF_EIGHT_DIGITS = r"^\d{8}$"  # 04032024
 _MONTHS = r"^\d{4}\.(0[1-9]|1[0-2]|1)$"
 _DISTINCT = 0.9  # of the rows have cells of their own, where nearly all differ
 _CLOCK_PARTS = ("hour", "minute", "second")
-_CALENDARS = ("year", "month", "day", *_CLOCK_PARTS), ("year", "day of the year", *_CLOCK_PARTS)
+_CALENDARS = (
+    ("year", "month", "day", *_CLOCK_PARTS),
+    ("year", "day of the year", *_CLOCK_PARTS),
+    ("year", "week"),
+    ("year", "quarter"),
+)
 _UNSURE = (CLOCK, WEEK)  # forms of numbers that few rows may not show, so that an earlier file's holds
 _SHOWN = {MONTH: "dates of the form YYYY.MM", WEEK: "weeks (YYYYWW)", CLOCK: "clock times (hhmmss)"}
-_RAMP_ROWS = 10  # that ascend, dates in any column or numbers evenly in the first, before they are times by any name
+_FEWEST_DATES = 10  # that ascend in a column of any name, before they are its times
 
 
 def choose_time(
@@ -49,10 +59,17 @@ def choose_time(
         return pair
     if reserved:
         return reserved[0]
-    kinds: list[Callable[[str, Mapping[str, ColumnFacts]], bool]]
-    kinds = [_is_clock, _is_position, lambda name, facts: name == columns[0] and _is_first_ramp(name, facts), _is_ramp]
-    for is_likely in [*kinds, _is_unread_clock]:
-        likely = [name for name in free if is_likely(name, facts)]
+    first = [name for name in free if name == columns[0]]
+    ways: list[tuple[Callable[[str, Mapping[str, ColumnFacts]], bool], Sequence[str]]]
+    ways = [
+        (_is_clock, free),
+        (_is_position, free),
+        (partial(_is_ramp, is_first=True), first),
+        (_is_ramp, free),
+        (_is_unread_clock, free),
+    ]
+    for is_likely, columns_of_kind in ways:
+        likely = [name for name in columns_of_kind if is_likely(name, facts)]
         if len(likely) > 1 and not _are_ranges(likely, facts):
             raise SeriesError(f"{file}: {_several_times(likely, facts)}")
         if likely:
@@ -119,7 +136,7 @@ def _date_and_clock(free: Sequence[str], reserved: Sequence[str], facts: Mapping
     named = [name for name in free if name in reserved or names.is_clock(name) or names.calendar_part(name) == "day"]
     days = [name for name in named if facts[name].holds_days]
     clocks = [name for name in named if facts[name].holds_clocks or _is_compact(name, facts[name])]
-    if len(days) != 1 or facts[days[0]].ascends:
+    if len(days) != 1 or len(facts[days[0]].cells.unique()) == facts[days[0]].rows:
         return None
     if len(clocks) == 1 or _are_ranges(clocks, facts):
         return f"{days[0]},{clocks[0]}"
@@ -131,7 +148,8 @@ def _is_clock(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
     column = facts[name]
     if not names.is_clock(name):
         is_weeks = names.is_week(name) and column.kind == "numbers" and _form_of_numbers(name, column) is not None
-        return column.ascends and (is_weeks or (column.kind == "dates" and column.rows >= _RAMP_ROWS))
+        is_dates = column.kind == "dates" and column.rows >= _FEWEST_DATES
+        return (column.ascends and (is_weeks or is_dates)) or (is_dates and _ascends_apart(name, facts))
     is_ascending = column.ascends or (column.kind == "dates" and column.descends_nowhere) or _is_compact(name, column)
     return column.kind in ("dates", "numbers") and (is_ascending or _ascends_apart(name, facts))
 
@@ -165,19 +183,17 @@ def _is_position(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
     return is_named and (column.ascends or _ascends_apart(name, facts))
 
 
-def _is_first_ramp(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
-    column = facts[name]
-    if column.kind != "numbers" or names.is_counter(name) or names.is_identity(name):
-        return False
-    if not column.ascends or column.order is None or column.rows < _RAMP_ROWS:
-        return False
-    return is_even(column.order) or date_form(column.order, column.is_whole, is_date_name=False) is not None
+def _is_ramp(name: str, facts: Mapping[str, ColumnFacts], *, is_first: bool = False) -> bool:
+    """Return whether numbers ascend in equal steps, or stand for dates.
 
-
-def _is_ramp(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
+    Steps of one may be row numbers, unless a name that is none of a counter stands above the first column.
+    """
     column = facts[name]
-    is_number = names.is_counter(name) or names.is_identity(name) or counts_rows(column.order)
-    return column.kind == "numbers" and is_ramp(column.order) and not is_number
+    if column.kind != "numbers" or column.order is None or names.is_identity(name) or not column.ascends:
+        return False
+    if column.rows >= _FEWEST_DATES and date_form(column.order, column.is_whole, is_date_name=False) is not None:
+        return True
+    return is_ramp(column.order) and not names.is_counter(name) and (is_first or not counts_rows(column.order))
 
 
 def _is_unread_clock(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
@@ -193,7 +209,7 @@ def _is_clock_with_faults(name: str, facts: Mapping[str, ColumnFacts]) -> bool:
     """Return whether a clock starts again or stands still, or lacks few rows of its dates; a message has to name it."""
     column = facts[name]
     if not names.is_clock(name):
-        return False
+        return column.kind == "dates" and column.rows >= _FEWEST_DATES and goes_one_way(column)
     if column.kind == "numbers":
         return column.descends_nowhere or ascends_mostly(column)
     if column.kind != "dates" or not column.cells.null_count:
@@ -238,12 +254,16 @@ def form_of_time(name: str, column: ColumnFacts, config: SeriesConfig, notes: li
         sentence = f"the cells of column '{name}' are ranges of times, of which the beginnings are taken"
         notes.append(Note("time_format", f"{sentence}; --no-time takes the rows as they come"))
     form = _form_of_numbers(name, column) if column.kind == "numbers" else None
+    if names.is_week(name) and _follows(column, _YEAR_AND_WEEK):
+        form = WEEK
     usual = config.usual_time_format
     if form != usual and usual in _UNSURE and column.kind == "numbers" and parse(column.cells, usual) is not None:
         form = usual
     if form is not None:
         shown = _SHOWN.get(form, f"dates ({form})")
-        sentence = f"the numbers of column '{name}' are read as {shown}; --time-format number takes them as numbers"
+        sentence = f"the cells of column '{name}' are read as {shown}; --time-format names another form"
+        if column.kind == "numbers":
+            sentence = f"the numbers of column '{name}' are read as {shown}; --time-format number takes them as numbers"
         notes.append(Note("time_format", sentence))
     return form
 
@@ -252,11 +272,20 @@ def _form_of_numbers(name: str, column: ColumnFacts) -> str | None:
     """Return the form of numbers that stand for dates, weeks or clock times; None where they are plain numbers."""
     if _is_compact(name, column):
         return CLOCK
+    if names.is_date(name) and _follows(column, _DAY_OF_EIGHT_DIGITS):
+        found = {form: parse(column.cells, form) for form in ("%d%m%Y", "%m%d%Y")}
+        fitting = [form for form, days in found.items() if days is not None and _descends_nowhere(days)]
+        if len(fitting) == 1:
+            return fitting[0]
     if column.order is None or not column.descends_nowhere:
         return None
     is_date, is_week = names.is_date(name), names.is_week(name)
     form = date_form(column.order, column.is_whole, is_date_name=is_date, is_week_name=is_week)
     return MONTH if form is None and _holds_months(column) else form
+
+
+def _descends_nowhere(stamps: Any) -> bool:
+    return bool((np.diff(np.asarray(pc.cast(stamps, pa.int64()))) >= 0).all())
 
 
 def _follows(column: ColumnFacts, pattern: str) -> bool:
@@ -286,3 +315,39 @@ def _holds_months(column: ColumnFacts) -> bool:
         return False
     steps = np.diff(np.asarray(pc.cast(months, pa.int64())))
     return bool((steps > 0).all() and np.median(steps) < 32 * 86400 * 10**9)
+
+
+def options_for_repeats(time: str, facts: Mapping[str, ColumnFacts]) -> list[str]:
+    """Return what each option would do that reads a time which comes twice."""
+    hours = [name for name in facts if names.calendar_part(name) == "hour"] if time in facts else []
+    joined = [f"--time {shlex.quote(f'{time},{name}')} joins it with '{name}'" for name in hours[:1]]
+    return [*_apart(time, facts), *joined, "--no-time ignores times"]
+
+
+def options_for_disorder(time: str, facts: Mapping[str, ColumnFacts], back: float | None) -> list[str]:
+    """Return what each option would do that reads times which go back.
+
+    Args:
+        back: seconds from one row back to the next; None where the times are numbers.
+    """
+    options = _apart(time, facts)
+    is_span = time in facts and (facts[time].holds_durations or facts[time].holds_clocks)
+    if not options and back is not None and 0 < back <= _HOUR and not is_span:
+        options = ["--timezone ZONE reads local times whose clock was set back"]
+    if not options:
+        order = facts[time].order if time in facts else None
+        if order is None or len(np.unique(order)) == len(order):
+            options = ["--sort sorts"]
+    return [*options, "--no-time ignores times"]
+
+
+def _apart(time: str, facts: Mapping[str, ColumnFacts]) -> list[str]:
+    """Name the column that tells series apart, if the times of each ascend."""
+    if time not in facts:
+        return []
+    for name in columns_apart(time, facts)[:1]:
+        groups = facts[name].groups
+        assert groups is not None, "it tells series apart"
+        comes_back = int((np.diff(groups) != 0).sum()) + 1 > len(np.unique(groups))
+        return [f"--series {shlex.quote(name)} {'with --sort ' if comes_back else ''}reads a series for each '{name}'"]
+    return []

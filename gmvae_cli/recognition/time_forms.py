@@ -18,6 +18,7 @@ UNIX = {"unix-s": 1, "unix-ms": 10**3, "unix-us": 10**6, "unix-ns": 10**9}  # ti
 EXCEL = "excel"  # days since 1899-12-30, the fraction is the time of day
 NUMERIC_FORMS = (*UNIX, EXCEL)  # whose cells nobody can read as dates
 WEEK, QUARTER = "week", "quarter"  # 2024-W01 of ISO 8601, or 202401; 2024-Q1
+HALF_YEAR = "half-year"  # 2024-H1, S2 2024
 MONTH = "year.month"  # 1920.01 to 1920.12; a data frame writes 1920.1 for October
 CLOCK = "clock"  # 08:00:00, or 080000.00 of a satellite receiver, and on past midnight
 ELAPSED = "elapsed"  # 0 days 00:01:00, 27:15:00
@@ -36,6 +37,7 @@ _FORMATS = (
 )
 _WORDS = {
     WEEK: re.compile(r"\d{4}[-/ ]?(W|KW ?)\d{1,2}(-?[1-7])?|(W|KW ?)\d{1,2}[-/ ]\d{4}", re.IGNORECASE),
+    HALF_YEAR: re.compile(r"\d{4}[-/ .]?[HS][12]|[HS][12][-/ .]?\d{4}|[12]\. ?Halbjahr \d{4}", re.IGNORECASE),
     QUARTER: re.compile(r"\d{4}[-/ .]?Q[1-4]|(Q[1-4]|[1-4]Q)[-/ .]?\d{4}", re.IGNORECASE),
     CLOCK: re.compile(r"([01]?\d|2[0-4]):[0-5]\d(:[0-5]\d([.,]\d+)?)?(\s*[ap]m)?", re.IGNORECASE),
     ELAPSED: re.compile(
@@ -45,11 +47,11 @@ _WORDS = {
     ),
 }
 _DIGITS = {  # digits of whole numbers that are dates -> the format
-    6: ("%Y%m", WEEK),
+    6: ("%Y%m", WEEK, "%y%m%d"),
     7: ("%Y%j",),
     8: ("%Y%m%d",),
-    10: ("%Y%m%d%H",),
-    12: ("%Y%m%d%H%M",),
+    10: ("%Y%m%d%H", "%y%m%d%H%M"),
+    12: ("%Y%m%d%H%M", "%y%m%d%H%M%S"),
     14: ("%Y%m%d%H%M%S",),
 }
 _EPOCH_YEARS = 1990, 2100  # of stamps that are taken for seconds, ms, us or ns since 1970
@@ -136,11 +138,11 @@ def date_form(
         return None
     if is_whole and low > 0 and high < 2.0**53:
         forms = _DIGITS.get(len(f"{low:.0f}"), ()) if len(f"{low:.0f}") == len(f"{high:.0f}") else ()
+        whole = pa.array(values.astype(np.int64))
         for form in reversed(forms) if is_week_name else forms:
-            if parse(pa.array(values.astype(np.int64)), form) is not None and _in_years(low, high, len(f"{low:.0f}")):
+            is_certain = is_date_name if form.startswith("%y") else _in_years(low, high, len(f"{low:.0f}"))
+            if is_certain and parse(whole, form) is not None:
                 return form
-        if is_date_name and len(f"{high:.0f}") == 6 and parse(pa.array(values.astype(np.int64)), "%y%m%d") is not None:
-            return "%y%m%d"
     for form, ticks in UNIX.items():
         first, last = (_seconds(year) * ticks for year in _EPOCH_YEARS)
         if form == "unix-ns":  # smaller ones are ticks of 100 ns since the year 1
@@ -165,7 +167,7 @@ def _seconds(year: int) -> float:
 
 def _fits(cell: str, date_format: str) -> bool:
     try:
-        datetime.datetime.strptime(cell, date_format)
+        datetime.datetime.strptime(re.sub(r"(\.\d{6})\d+", r"\1", cell), date_format)
     except ValueError:
         return False
     return "%j" not in date_format or re.match(r"\d{4}.\d{3}(\D|$)", cell) is not None  # 2024-064, but not 2024-06
@@ -200,6 +202,11 @@ def _parse_text(text: Any, form: str) -> Any | None:
         text = pc.replace_substring_regex(text, r"(?i)^Q?(\d)Q?[-/ .]?(\d{4})$", r"\2-Q\1")
         for quarter in range(1, 5):
             text = pc.replace_substring_regex(text, rf"(?i)^(\d{{4}})[-/ .]?Q{quarter}$", rf"\1-{3 * quarter - 2:02d}")
+        return parse_dates(text, "%Y-%m")
+    if form == HALF_YEAR:
+        text = pc.replace_substring_regex(text, r"(?i)^[HS]?(\d)(?:\. ?Halbjahr)?[-/ .]?(\d{4})$", r"\2-H\1")
+        for half in (1, 2):
+            text = pc.replace_substring_regex(text, rf"(?i)^(\d{{4}})[-/ .]?[HS]{half}$", rf"\1-{6 * half - 5:02d}")
         return parse_dates(text, "%Y-%m")
     if form == MONTH:
         text = pc.replace_substring_regex(text, r"^(\d{4})\.1$", r"\1.10")

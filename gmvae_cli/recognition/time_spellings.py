@@ -43,7 +43,12 @@ _USUAL = {  # pattern -> what is written in its place
     r"(?i)\s*([ap])\.\s?m\.?$": r" \1m",
     r"(?i)(:\d\d)\s*([ap])$": r"\1 \2m",
     r"\b(\d{1,2})h(\d{2})$": r"\1:\2",
-    r"^(\S*\d\S*\s+\d{1,2})\.(\d{2})\.(\d{2})$": r"\1:\2:\3",
+    r"(?i)^(\S*\d\S*\s+\d{1,2})\.(\d{2})\.(\d{2}(?:\.\d+)?(?: [ap]m)?)$": r"\1:\2:\3",
+    r"^(\d{4})\.(\d\d)\.(\d\d)D(\d)": r"\1-\2-\3 \4",  # kdb+
+    # the date of Unix and Java
+    r"^(?:\pL{3}\s+)?(\pL{3})\s+(\d{1,2})\s+([\d:]+)(?:\s+\pL{3,4})?(?:\s+(?:GMT|UTC)?([+-]\d\d:?\d\d))?\s+(\d{4})$": (
+        r"\2 \1 \5 \3\4"
+    ),
     r"^(\S*\d\S*\s+\d{1,2})\.(\d{2})$": r"\1:\2",
     r"(\d:\d{2}:\d{2}):(\d{3})$": r"\1.\2",
     **{rf"(?i)\b(?:{names.replace(' ', '|')})\b": month for month, names in _MONTHS.items()},
@@ -62,7 +67,12 @@ def with_offsets(text: Any) -> Any:
 
 def with_beginnings(text: Any) -> Any:
     """Return text with ranges of times turned into their beginnings: 08:00 of 08:00 - 09:00."""
-    text = pc.replace_substring_regex(text, r"^(\S+T\S+)/(\S+T\S+)$", r"\1 - \2")
+    text = pc.replace_substring_regex(text, r"^(\S+T\S+|\d{4}-\d\d-\d\d)/(\S+T\S+|\d{4}-\d\d-\d\d)$", r"\1 - \2")
+    seasons = pc.extract_regex(text, r"^(?P<first>\d{4})[-/](?P<last>\d{2}|\d{4})$")
+    if not seasons.null_count and len(text):  # 1980/81: the year in which it begins
+        years = [(int(year["first"]), int(year["last"])) for year in seasons.to_pylist()]
+        if all((last - first) % 100 == 1 for first, last in years):
+            return pc.replace_substring_regex(text, r"^(\d{4})[-/]\d+$", r"\1-01-01")
     if not pc.all(pc.match_substring_regex(text, RANGE)).as_py():
         return text
     shapes = pc.replace_substring_regex(pc.replace_substring_regex(text, r"\d+", "9"), r"\pL+", "a")

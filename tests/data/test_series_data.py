@@ -145,6 +145,12 @@ def test_dates_step_in_seconds_and_business_days_are_noted():
     assert steps_of(pd.bdate_range("2024-01-01", periods=20).values, max_gap="2d")[1].breaks == 3
 
 
+def test_holes_of_one_length_are_weekends_where_they_last_as_long():
+    ((code, sentence),) = steps_of(np.arange(40) + 2 * (np.arange(40) // 5))[1].notes
+    assert code == "equal_holes"
+    assert sentence == "17.9 % of the time steps are 3 usual steps long; --regular takes the rows as equally spaced"
+
+
 def test_many_different_steps_have_a_sampled_median_and_exact_holes(monkeypatch):
     monkeypatch.setattr(series_data, "READ_ROWS", 999)
     steps = np.random.default_rng(0).uniform(0.9, 1.1, 200_000)

@@ -3,8 +3,7 @@ import pyarrow as pa
 import pytest
 
 from gmvae_cli.files.cells import NumberFormat, numbers
-from gmvae_cli.recognition.multiples import multiples
-from gmvae_cli.recognition.number_forms import different_units, number_form
+from gmvae_cli.recognition.number_forms import different_units, multiples, number_form
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ MESSAGES = {
     "not_parquet.parquet": "cannot be read (Parquet magic bytes not found in footer. Either the file is corrupted or "
     "this is not a parquet file.)",
     "null_byte.csv": "row 2: column 'x0' holds '\\02', not a number; an empty cell means missing",
-    "null_byte_header.csv": "the header holds null bytes; is it text?",
+    "null_byte_header.csv": "the header holds null bytes; if it is text, name its encoding with --encoding",
     "null_time.parquet": "row 3: column 't' is empty; every row needs a time (--no-time takes the rows as they come)",
     "open_quote.csv": "row 4: column 'x0' holds a line break and what looks like rows behind it; is a quote left open?",
     "ragged_long.csv": "row 3: 4 cells, but the header names 3 columns; is there a stray or an unquoted separator?",

@@ -372,13 +372,13 @@ CASES |= {
         Y,
         expected=Read(time="Date,Hour", step=3600, unit="seconds"),
     ),
-    "a day of which the month may be exchanged, and hours": csv(
+    "a day whose month only the hours show": csv(
         "Date,Hour,x,y",
         stamped("%d/%m/%Y", "hours"),
         stamped("%-H", "hours"),
         X,
         Y,
-        expected=Refused(("row 1", "'04/03/2024'", "--time-format")),
+        expected=Read(time="Date,Hour", step=3600),
     ),
     "a day that repeats, and hours of several series": csv(
         "Date,Hour,x,y",
@@ -575,8 +575,8 @@ CASES |= {
     "numbers: decimal commas and a clock of seconds": csv(
         "Zeit;x;y",
         lambda row: f"{row / 50:.2f}".replace(".", ","),
-        range(ROWS, 0, -1),
-        range(2 * ROWS, ROWS, -1),
+        lambda row: row * row % 37,
+        lambda row: row * row % 29,
         delimiter=";",
         expected=Read(time="Zeit", step=0.02, notes=("decimal",)),
     ),
@@ -882,13 +882,13 @@ CASES |= {
         )
     },
     "weeks that look like months": timed(
-        "week", lambda row: f"2024-{row + 1:02d}", Refused(("row 13", "'2024-13'", "--time-format"))
+        "week", lambda row: f"2024-{row + 1:02d}", Read(time="week", step=7 * DAY, notes=("time_format",))
     ),
     "weeks that look like months, by the option": timed(
         "week", lambda row: f"2024-{row + 1:02d}", Read(time="week", step=7 * DAY), time="week", time_format="week"
     ),
     "weeks in front of a year": timed(
-        "Woche", lambda row: f"{row + 1}/2024", Refused(("row 13", "'13/2024'", "--time-format"))
+        "Woche", lambda row: f"{row + 1}/2024", Read(time="Woche", step=7 * DAY, notes=("time_format",))
     ),
     "weeks in front of a year, by the option": timed(
         "Woche", lambda row: f"{row + 1}/2024", Read(time="Woche", step=7 * DAY), time_format="week"

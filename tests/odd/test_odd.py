@@ -1,15 +1,19 @@
-"""Every file of `cases` is read as it says, or refused in one line that helps."""
+"""Every file of `cases` and `exports` is read as it says, or refused in one line that helps."""
 
 import pytest
-from cases import CASES, Refused
+from cases import CASES as KINDS
+from cases import Refused
+from exports import CASES as EXPORTS
 
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import GmvaeError
 from gmvae_cli.files.series_reader import open_series
 
+CASES = KINDS | EXPORTS
+
 
 def test_there_are_cases_enough():
-    assert len(CASES) >= 120
+    assert len(CASES) == len(KINDS) + len(EXPORTS) >= 120
 
 
 @pytest.mark.parametrize("name", CASES)
