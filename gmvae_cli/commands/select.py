@@ -49,8 +49,7 @@ def select(
     """Score every candidate, in parallel processes, and choose.
 
     Args:
-        model_path: train the choice on all rows and write it here.
-        engine: says whose processes; this one reads the rows and sends those that are compared to each.
+        model_path: train the choice on all rows and write it here. engine: says whose processes score.
     """
     started = time.perf_counter()
     configure_process()

@@ -1,6 +1,7 @@
 """The boundary: however a command ends, the status says so and nothing half-written stays."""
 
 import os
+import re
 import pty
 import signal
 import subprocess
@@ -62,7 +63,9 @@ def test_a_closed_pipe_is_no_error(arguments, tmp_path):
         [*GMVAE, *arguments], stdout=write, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=buffered
     )
     os.close(write)
-    assert (done.returncode, done.stderr) == (0, "")
+    progress = re.compile(r"[a-z ]+, \d+ s")  # of a machine so slow that it says what it is at
+    problems = [line for line in done.stderr.splitlines() if not progress.fullmatch(line)]
+    assert (done.returncode, problems) == (0, [])
 
 
 def test_rows_go_through_a_pipe(tmp_path):
