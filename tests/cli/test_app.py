@@ -1,8 +1,8 @@
 """The boundary: however a command ends, the status says so and nothing half-written stays."""
 
 import os
-import re
 import pty
+import re
 import signal
 import subprocess
 import sys
