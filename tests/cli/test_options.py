@@ -1,6 +1,7 @@
 """Options as typed -> the configs that commands get, without doing the work."""
 
 import importlib
+import sys
 from dataclasses import fields
 
 import pytest
@@ -9,6 +10,7 @@ import typer
 from gmvae_cli import cli
 from gmvae_cli.cli import options
 from gmvae_cli.cli.help import GROUPS
+from gmvae_cli.cli.terminal import Terminal
 from gmvae_cli.config import (
     EvaluateConfig,
     InferConfig,
@@ -18,6 +20,7 @@ from gmvae_cli.config import (
     SimulateConfig,
     TrainConfig,
 )
+from gmvae_cli.engine_config import EngineConfig
 
 COMMANDS = [[], *([name] for name in typer.main.get_command(cli.app).commands)]
 
@@ -48,7 +51,10 @@ def received(run, monkeypatch, tmp_path):
         module = importlib.import_module(f"gmvae_cli.commands.{command}")
 
         def note(*values):
-            calls.append(values[:-1])
+            # a terminal is no option, and who does the work is asked for by its own test
+            calls.append(
+                tuple(value for value in values if not isinstance(value, Terminal) and value != EngineConfig())
+            )
             raise typer.Exit(0)
 
         monkeypatch.setattr(module, command, note)
@@ -149,6 +155,28 @@ def test_infer(received):
     config = InferConfig(posterior="viterbi", only_regimes=True, device="auto")
     expected = (["a.csv"], "m", "o", config, SeriesConfig(**READ, no_time=True), "s", True)
     assert received("infer", *arguments, *how, *FILES, "--no-time") == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["--workers", "3", "--stretch-rows", "500"], EngineConfig(workers=3, stretch_rows=500)),
+        (
+            ["--engine", "dask", "--scheduler", "tcp://a:1", "--trust-network"],
+            EngineConfig(engine="dask", scheduler="tcp://a:1", trust_network=True),
+        ),
+        (["--engine", "ray", "--stretch-rows", "auto"], EngineConfig(engine="ray")),
+    ],
+)
+def test_who_does_the_work(received, typed, expected):
+    assert received("infer", "a.csv", "--model", "m", "--output", "o", *typed)[-1] == expected
+
+
+@pytest.mark.parametrize(("typed", "rows"), [("auto", None), ("all", sys.maxsize), ("7000", 7000)])
+def test_rows_that_training_passes_over(received, typed, rows):
+    assert received("train", "a.csv", "--model", "m", "--workers", "2", "--train-rows", typed)[-1] == EngineConfig(
+        workers=2, train_rows=rows
+    )
 
 
 def test_evaluate(received):
@@ -278,7 +306,9 @@ def test_help_breaks_lines_between_words(run, monkeypatch, command, columns):
 
 def test_help_lists_the_most_useful_first(run):
     lines = run("train", "--help").stdout.splitlines()
-    assert [line for line in lines if line.endswith(":")] == ["Files:", "Model:", "Search:", "Output:", "Expert:"]
+    assert [line for line in lines if line.endswith(":")] == [
+        *("Files:", "Model:", "Search:", "Output:", "Cluster:", "Expert:")
+    ]
     groups = {line.split()[0]: heading for heading, line in by_heading(lines)}
     assert [groups[name] for name in ("INPUT...", "--regimes", "--restarts", "--model", "--lr")] == [
         "Files:",
