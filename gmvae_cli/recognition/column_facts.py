@@ -86,9 +86,7 @@ class ColumnFacts:
         if _DATE.fullmatch(texts[0]) and self._ticks(cells) is not None:
             return "dates"
         self.units = different_units(sample)
-        if share > 0 and not self.units:
-            words = pc.unique(cells.filter(pc.invert(pc.match_substring_regex(cells, _NUMBER)))).to_pylist()
-            self.words = words if len(words) <= _MOST_WORDS else []
+        self.words = _words_beside_numbers(cells) if share > 0 and not self.units else []
         return "text"
 
     def _ticks(self, cells: Any) -> NDArray[Any] | None:
@@ -187,6 +185,12 @@ class ColumnFacts:
         codes = as_numpy(self.cells.dictionary_encode().indices.fill_null(-1), pa.int64()) + 1
         distinct = len(np.unique(codes))
         return codes if 2 <= distinct <= len(codes) / _FEW else None
+
+
+def _words_beside_numbers(cells: Any) -> list[str]:
+    """Return the different cells of text that are no numbers, if they are few."""
+    words: list[str] = pc.unique(cells.filter(pc.invert(pc.match_substring_regex(cells, _NUMBER)))).to_pylist()
+    return words if len(words) <= _MOST_WORDS else []
 
 
 def is_flag(column: ColumnFacts) -> bool:
