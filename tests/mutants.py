@@ -209,8 +209,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "a switch that has nothing to do with the regimes hides them",
         "model/moments.py",
-        "0.5, 1 / 12, 0.3",
-        "0.5, 1 / 12, 1.0",
+        "0.75, 1 / 12, 0.3",
+        "0.75, 1 / 12, 1.0",
         ["training/test_fit.py::test_channels_that_jump_at_other_times_hide_no_regime"],
     ),
     Mutation(
