@@ -127,6 +127,7 @@ faults: $(INSTALLED)
 QUALITY_ARGS ?=
 # how well segment finds known regimes, of generated series and of the recordings in DATA, a folder of folders; hours
 quality: $(INSTALLED)
+	-$(BIN)/python -m pip install --quiet --only-binary :all: $(PIP_ARGS) --requirement tests/quality/requirements.txt
 	$(BIN)/python tests/quality/quality.py $(DATA) $(QUALITY_ARGS)
 
 # remove all that the other targets made

@@ -209,8 +209,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "a switch that has nothing to do with the regimes hides them",
         "model/moments.py",
-        "0.5, 1 / 12, 0.3",
-        "0.5, 1 / 12, 1.0",
+        "0.75, 1 / 12, 0.3",
+        "0.75, 1 / 12, 1.0",
         ["training/test_fit.py::test_channels_that_jump_at_other_times_hide_no_regime"],
     ),
     Mutation(
@@ -244,9 +244,23 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "levels are compared in units of the whole spread",
         "training/initialization.py",
-        "(squares.sum(0) / counts.sum()).maximum(_LEAST_NOISE * total)",
+        "noise.maximum(_LEAST_NOISE * total)",
         "total.new_ones(total.shape)",
         ["training/test_initialization.py::test_windows_are_clustered_by_their_levels_in_units_of_the_noise"],
+    ),
+    Mutation(
+        "levels of a switch are compared without its rounding",
+        "training/initialization.py",
+        " + em.rounding.diagonal()[:D]  #",
+        "  #",
+        ["training/test_initialization.py::test_a_switch_within_whose_windows_nothing_moves_is_not_all_that_counts"],
+    ),
+    Mutation(
+        "the usual jump is the geometric mean of all",
+        "model/moments.py",
+        "usual = jumps[channel][jumps[channel] > 0].quantile(_USUAL_JUMP)",
+        "usual = jumps[channel][jumps[channel] > 0].log().mean().exp()",
+        ["training/test_fit.py::test_the_longest_jumps_of_unrelated_set_points_hide_no_regime"],
     ),
     Mutation(
         "starts see all correlations of channels",
@@ -394,6 +408,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         "return [fit for fit in ranked if fit.bic <= ranked[0].bic + 2 * _ABOUT_AS_WELL * len(fit.labels)]",
         "return ranked",
         ["selection/test_row_model.py::test_models_that_explain_the_rows_clearly_worse_are_left_out"],
+    ),
+    Mutation(
+        "no more regimes are tried than at first",
+        "selection/row_model.py",
+        "_BESIDE = (1, -1, -2)",
+        "_BESIDE = (-1, -2)",
+        ["selection/test_row_model.py::test_the_number_of_regimes_is_followed_as_far_as_it_leads"],
     ),
     Mutation(
         "every regime pays for a covariance of its own",

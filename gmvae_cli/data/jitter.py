@@ -25,7 +25,7 @@ def grid_period(elapsed: _Array) -> float | None:
         elapsed: (n,) time since the row before; NaN where a series starts.
     """
     steps = elapsed[~np.isnan(elapsed)]
-    if len(steps) < 4 * _LAG or len(np.unique(steps)) < _LENGTHS:
+    if len(steps) < 4 * _LAG or steps.min() == steps.max() or len(np.unique(steps)) < _LENGTHS:
         return None
     low, median, high = np.percentile(steps, (25, 50, 75))
     of_median = steps / median

@@ -49,10 +49,11 @@ def _identity(path: str) -> tuple[int, int] | str:
     local = storage.local_name(path)
     if local is None:
         return storage.decoded(path)
+    place = os.path.realpath(local)  # new/../a.csv is a.csv, though there is no folder "new" yet
     try:
-        status = os.stat(local)
+        status = os.stat(place)
     except OSError:
-        return os.path.realpath(local)
+        return place
     return status.st_dev, status.st_ino
 
 

@@ -285,7 +285,7 @@ def _invalid_content(message: str, header_lines: int, header: str) -> str:
         if row == 1 or is_doubtful:
             return f"{sentence}if '{shorten(header)}' is no header, give --skip-rows N, the lines above the header"
         if line and not re.search(r"\d", line):
-            return f"{sentence}if '{shorten(line)}' begins another table, split the file; a file holds one"
+            return f"{sentence}if '{shorten(line)}' begins another table, split the file, or give --skip-rows N"
         return f"{sentence}is there a stray or an unquoted separator?"
     if "straddl" in message or "block size" in message:
         return "a row is longer than a megabyte; is a quote left open?"

@@ -309,9 +309,10 @@ def _if_header(table: Any, row: int, sentence: str, *, is_first: bool) -> str:
         return (
             f"{sentence}; if the header stands further below, give --skip-rows N" if kinds <= {"", "word"} else sentence
         )
-    if len(cells) < 2 or kinds != {"word"}:
+    if len(cells) < 2 or kinds != {"word"} or len(set(cells)) < len(cells):
         return sentence
-    return f"'{shorten(','.join(map(str, cells)))}' looks like the header of another table; a file holds one, split it"
+    header = shorten(",".join(map(str, cells)))
+    return f"'{header}' looks like the header of another table; split the file, or read from there with --skip-rows N"
 
 
 def _hint_on_number(cell: str, form: NumberFormat) -> str:
@@ -324,8 +325,10 @@ def _hint_on_number(cell: str, form: NumberFormat) -> str:
     if re.fullmatch(r"\s*(\d+ days? )?\d+(:\d\d){1,2}([.,]\d+)?\s*", cell):
         return "write durations in seconds to model them"
     units = [form.suffix] if form.suffix else [unit for unit, _ in form.multiples]
-    if units and is_quantity(cell):
+    if units and is_quantity(cell) and not any(unit in cell for unit in units):
         return f"the first rows have {' and '.join(units)} behind their numbers; write all in these units"
+    if other in cell and is_quantity(cell):
+        return f"if '{other}' is a {mark}, give --decimal {other}"
     word = cell.strip()
     if re.fullmatch(r"""(?![+-]?\d)[^,"\n\0]+""", word):
         value = word if word.replace("_", "").isalnum() else f'"{word}"'

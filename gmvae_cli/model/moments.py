@@ -23,7 +23,7 @@ _ROBUST_PASSES, _ROBUST_DEGREES = 10, 3.0
 # values are rounded to its usual jump q, and rounding to q has the variance q^2 / 12. With so small a share of that in
 # the lags, switches of the regimes and switches that have nothing to do with them do no harm: with 1 an unrelated one
 # hides loads (ARI 0.0 in place of 0.98), with 0 a regime does not know its own position of a switch; docs/design.md.
-_STANDING_SHARE, _ROUNDING, _LAG_SHARE = 0.5, 1 / 12, 0.3
+_STANDING_SHARE, _USUAL_JUMP, _ROUNDING, _LAG_SHARE = 0.5, 0.75, 1 / 12, 0.3
 _OUTLIER_WEIGHT = 0.1  # below it a row is an outlier; 1 is the mean weight
 
 
@@ -160,7 +160,7 @@ def rounding_variance(y: Tensor, usable: Tensor, num_channels: int, num_lags: in
     moves = (jumps > 0).sum(1)
     standing = ((moves > 0) & (moves <= (1 - _STANDING_SHARE) * jumps.shape[1])).nonzero()[:, 0]
     for channel in standing.tolist():
-        usual = jumps[channel][jumps[channel] > 0].log().mean().exp()
+        usual = jumps[channel][jumps[channel] > 0].quantile(_USUAL_JUMP)
         lags = torch.arange(1, num_lags + 1, device=y.device) * D + channel
         variance[lags] = _LAG_SHARE * _ROUNDING * usual.square()
         variance[channel] = len(standing) * _ROUNDING * usual.square()

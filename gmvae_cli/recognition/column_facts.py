@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gmvae_cli.files.cells import NumberFormat, is_numeric, missing_cells, numbers, plain
+from gmvae_cli.files.cells import NumberFormat, as_numpy, is_numeric, missing_cells, numbers, plain
 from gmvae_cli.files.time_column import TimeReader, Times
 from gmvae_cli.recognition import names
 from gmvae_cli.recognition.number_forms import NUMBER, different_units, number_form
@@ -71,20 +71,22 @@ class ColumnFacts:
         if not len(cells):
             return "empty"
         share = pc.mean(pc.match_substring_regex(cells, _NUMBER)).as_py()
-        sample = cells.take(np.linspace(0, len(cells) - 1, min(len(cells), _SAMPLED_CELLS)).astype(np.int64))
-        if share < 1:
-            found = number_form(sample.to_pylist(), self.form)
-            if found is not None:
-                self.form = found
-                return "numbers"
+        if share == 1:
+            return "numbers"
+        texts = cells.to_pylist()
+        sample = [
+            texts[row] for row in np.linspace(0, len(texts) - 1, min(len(texts), _SAMPLED_CELLS)).astype(np.int64)
+        ]
+        found = number_form(sample, self.form)
+        if found is not None:
+            self.form = found
+            return "numbers"
         if share > _NUMERIC_SHARE:
             return "numbers"
-        if _DATE.fullmatch(cells[0].as_py()) and self._ticks(cells) is not None:
+        if _DATE.fullmatch(texts[0]) and self._ticks(cells) is not None:
             return "dates"
-        self.units = different_units(sample.to_pylist())
-        if share > 0 and not self.units:
-            words = pc.unique(cells.filter(pc.invert(pc.match_substring_regex(cells, _NUMBER)))).to_pylist()
-            self.words = words if len(words) <= _MOST_WORDS else []
+        self.units = different_units(sample)
+        self.words = _words_beside_numbers(cells) if share > 0 and not self.units else []
         return "text"
 
     def _ticks(self, cells: Any) -> NDArray[Any] | None:
@@ -141,7 +143,7 @@ class ColumnFacts:
         if self.kind == "dates" and self._reader.ambiguous_forms:
             return not any("%H" in form or "%I" in form for form in self._reader.ambiguous_forms)
         if self.kind != "dates" or self._times is None or self._times.unit != "seconds":
-            return self.is_whole and self.order is not None and _is_form(self.order, "%Y%m%d")
+            return self.is_whole and self.order is not None and _are_days(self.order)
         return bool((self._times.ticks % (86400 * self._times.per_unit) == 0).all())
 
     @property
@@ -180,9 +182,15 @@ class ColumnFacts:
         """(n,) number of each row's value, where the values are few beside the rows; else None."""
         if self.kind not in ("text", "numbers") or (self.kind == "numbers" and not self.is_whole):
             return None
-        codes = self.cells.dictionary_encode().indices.fill_null(-1).to_numpy() + 1
+        codes = as_numpy(self.cells.dictionary_encode().indices.fill_null(-1), pa.int64()) + 1
         distinct = len(np.unique(codes))
-        return codes.astype(np.int64) if 2 <= distinct <= len(codes) / _FEW else None
+        return codes if 2 <= distinct <= len(codes) / _FEW else None
+
+
+def _words_beside_numbers(cells: Any) -> list[str]:
+    """Return the different cells of text that are no numbers, if they are few."""
+    words: list[str] = pc.unique(cells.filter(pc.invert(pc.match_substring_regex(cells, _NUMBER)))).to_pylist()
+    return words if len(words) <= _MOST_WORDS else []
 
 
 def is_flag(column: ColumnFacts) -> bool:
@@ -228,8 +236,10 @@ def comes_in_turn(name: str, column: ColumnFacts) -> bool:
     return codes is not None and int((np.diff(codes) != 0).sum()) + 1 > len(np.unique(codes))
 
 
-def _is_form(values: NDArray[Any], form: str) -> bool:
-    return bool(np.abs(values).max() < _EXACT) and parse(pa.array(values.astype(np.int64)), form) is not None
+def _are_days(values: NDArray[Any]) -> bool:
+    if values.min() < 1e7 or values.max() >= 1e8:  # other than eight digits; parsing loads pandas, 0.3 s of CPU
+        return False
+    return parse(pa.array(values.astype(np.int64)), "%Y%m%d") is not None
 
 
 def facts_of(table: Any, form: NumberFormat, columns: Sequence[str]) -> dict[str, ColumnFacts]:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from gmvae_cli.errors import Note
 from gmvae_cli.recognition import names
 from gmvae_cli.recognition.column_facts import (
@@ -22,6 +24,7 @@ from gmvae_cli.recognition.time_choice import calendar_columns
 
 TIME_NAMES = ("time", "timestamp", "date", "t")
 RESERVED = ("series", "regime", "true_regime", "segment", "log_likelihood")
+_MOST_CODES = 5  # such as 0, 64 and 192; more values are a measured quality
 _UNNAMED = ("", "__index_level_0__")  # a data frame's row numbers, saved by habit
 _LISTED_COLUMNS = 20  # more names than that make no message clearer
 
@@ -116,7 +119,7 @@ def _taken_for(name: str, facts: ColumnFacts, *, is_timed: bool) -> Reason | Non
         return Reason.CYCLE
     if facts.groups is not None and (names.is_group(name) or facts.is_beyond_doubles):
         return Reason.ID
-    if facts.groups is not None and names.is_quality(name):
+    if facts.groups is not None and names.is_quality(name) and len(np.unique(facts.groups)) <= _MOST_CODES:
         return Reason.CODE
     span = names.calendar_range(name)
     return Reason.CALENDAR if span is not None and facts.is_within(*span) else None

@@ -19,7 +19,7 @@ _DIGITS = (
 # a sign, a currency in front, digits with what may group and divide them, an exponent, a unit behind
 _QUANTITY = re.compile(
     rf"[+\-{MINUS}]?\s*(?:(?P<prefix>{_CURRENCIES})\s*)?[+\-{MINUS}]?(?P<digits>(?:{_DIGITS})(?:[eE][+-]?\d+)?)"
-    r"(?:\s*(?P<suffix>[^\d\s+\-.,:/][^\d]{0,11}))?"
+    r"(?:\s*(?P<suffix>[^\d\s+\-.,:/#][^\d]{0,11}))?"
 )
 NUMBER = r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?"
 _NUMBER = re.compile(rf"\s*{NUMBER}\s*(?:%\s*)?")

@@ -228,18 +228,20 @@ def _delimiter(lines: Sequence[str], usual: str) -> str:
             even[candidate] = records
     if not even:
         others = [mark for mark in _DELIMITERS if (usual, mark) != (";", ",")]  # a decimal comma
-        return next((mark for mark in (usual, *others) if _is_even_below(lines, mark)), usual)
+        below = {mark: rows for mark in dict.fromkeys((usual, *others)) if (rows := _rows_below(lines, mark))}
+        return max(below, key=lambda mark: _share_of_values(below[mark]), default=usual)
     if len(even) < 2:
         return next(iter(even))
     return max(even, key=lambda candidate: _share_of_values(even[candidate][1:]))
 
 
-def _is_even_below(lines: Sequence[str], delimiter: str) -> bool:
-    """Return whether the second half of the first records, below what a program writes above, has cells in columns."""
+def _rows_below(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+    """Return the second half of the first records, below what a program writes above, if it has cells in columns."""
     records = _records(lines, delimiter)
     below = [cells for cells, *_ in records[len(records) // 2 :]]
     widths = {len(cells) for cells in below}
-    return len(widths) == 1 and min(widths) > 1 and all(any(map(is_value, cells)) for cells in below)
+    is_even = len(widths) == 1 and min(widths) > 1 and all(any(map(is_value, cells)) for cells in below)
+    return below if is_even else []
 
 
 def _share_of_values(rows: Sequence[Sequence[str]]) -> float:

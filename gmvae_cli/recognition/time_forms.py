@@ -38,7 +38,7 @@ _FORMATS = (
 _WORDS = {
     WEEK: re.compile(r"\d{4}[-/ ]?(W|KW ?)\d{1,2}(-?[1-7])?|(W|KW ?)\d{1,2}[-/ ]\d{4}", re.IGNORECASE),
     HALF_YEAR: re.compile(r"\d{4}[-/ .]?[HS][12]|[HS][12][-/ .]?\d{4}|[12]\. ?Halbjahr \d{4}", re.IGNORECASE),
-    QUARTER: re.compile(r"\d{4}[-/ .]?Q[1-4]|(Q[1-4]|[1-4]Q)[-/ .]?\d{4}", re.IGNORECASE),
+    QUARTER: re.compile(r"\d{4}[-/ .]?[QT][1-4]|([QT][1-4]|[1-4][QT]|[1-4]\. ?Quartal)[-/ .]?\d{4}", re.IGNORECASE),
     CLOCK: re.compile(r"([01]?\d|2[0-4]):[0-5]\d(:[0-5]\d([.,]\d+)?)?(\s*[ap]m)?", re.IGNORECASE),
     ELAPSED: re.compile(
         r"-?\d+ days?,? .*|\d+:[0-5]\d:[0-5]\d([.,]\d+)?|\d+:[0-5]\d[.,]\d+|P\d*D?T.*"
@@ -199,9 +199,11 @@ def _parse_text(text: Any, form: str) -> Any | None:
         text = pc.replace_substring_regex(text, r"(?i)^(\d{4})[-/ ]?(?:K?W)? ?(\d{1,2})$", r"\1-W\2-1")
         return parse_dates(pc.replace_substring_regex(text, r"^(\d{4})W(\d{2})-?(\d)$", r"\1-W\2-\3"), "%G-W%V-%u")
     if form == QUARTER:  # by its first month
-        text = pc.replace_substring_regex(text, r"(?i)^Q?(\d)Q?[-/ .]?(\d{4})$", r"\2-Q\1")
+        text = pc.replace_substring_regex(text, r"(?i)^[QT]?(\d)(?:[QT]|\. ?Quartal)?[-/ .]?(\d{4})$", r"\2-Q\1")
         for quarter in range(1, 5):
-            text = pc.replace_substring_regex(text, rf"(?i)^(\d{{4}})[-/ .]?Q{quarter}$", rf"\1-{3 * quarter - 2:02d}")
+            text = pc.replace_substring_regex(
+                text, rf"(?i)^(\d{{4}})[-/ .]?[QT]{quarter}$", rf"\1-{3 * quarter - 2:02d}"
+            )
         return parse_dates(text, "%Y-%m")
     if form == HALF_YEAR:
         text = pc.replace_substring_regex(text, r"(?i)^[HS]?(\d)(?:\. ?Halbjahr)?[-/ .]?(\d{4})$", r"\2-H\1")

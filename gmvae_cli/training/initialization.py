@@ -268,7 +268,8 @@ def cluster_levels(em: EM, flat: Tensor, counts: Tensor, restarts: int, generato
     means = moments[:, :D, -1] / counts[:, None]  # (W, D)
     squares = moments.diagonal(dim1=-2, dim2=-1)[:, :D] - means.square() * counts[:, None]
     total = em.pooled.diagonal()[:D] - em.pooled[:D, -1].square()
-    points = means / (squares.sum(0) / counts.sum()).maximum(_LEAST_NOISE * total).sqrt()
+    noise = squares.sum(0) / counts.sum() + em.rounding.diagonal()[:D]  # a switch within most windows has no other
+    points = means / noise.maximum(_LEAST_NOISE * total).sqrt()
     centres = points[torch.randint(len(points), (restarts, 1), generator=generator)]  # (R, 1, D)
     for _ in range(regimes - 1):
         gains = torch.cdist(points.expand(restarts, -1, -1), centres).square().amin(-1) * counts  # (R, W)

@@ -83,12 +83,15 @@ def test_rows_at_another_rate_than_in_training_are_noted(run, tmp_path, trained,
     assert "600 s apart, but the model was trained on rows 60 s apart" in note
 
 
-@pytest.mark.parametrize("way", ["same", "dotted", "linked", "hard"])
+@pytest.mark.parametrize("way", ["same", "dotted", "absent", "linked", "hard"])
 @pytest.mark.parametrize("command", ["infer", "segment"])
 def test_an_output_is_never_an_input(rejection, tmp_path, monkeypatch, trained, command, way):
     path, model, _ = trained
     monkeypatch.chdir(tmp_path)
-    before, other = path.read_bytes(), {"same": "a.csv", "dotted": "./x/../a.csv"}.get(way, "b.csv")
+    before, other = (
+        path.read_bytes(),
+        {"same": "a.csv", "dotted": "./x/../a.csv", "absent": "./y/../a.csv"}.get(way, "b.csv"),
+    )
     Path("x").mkdir()
     if way in ("linked", "hard"):
         {"linked": os.symlink, "hard": os.link}[way]("a.csv", "b.csv")

@@ -92,7 +92,7 @@ def cpu_seconds(settings: Settings) -> Iterator[Line]:
     path = settings.folder / "long.parquet"
     model = settings.folder / "long.safetensors"
     for rows, channels in SIZES:
-        if rows > settings.most_rows:
+        if not settings.sizes(rows):
             continue
         for mode in settings.modes:
             runs, labelling = [], []

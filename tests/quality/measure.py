@@ -29,18 +29,18 @@ class Settings:
 
     Args:
         folder: for files that are made. data: folder of collections, or None. seeds, modes ("given", "auto"): to run.
-        most_rows: longer files are left out.
+        rows: of the generated files that are made; none: files of every length.
     """
 
     folder: Path
     data: Path | None = None
     seeds: int = 3
     modes: tuple[str, ...] = ("given", "auto")
-    most_rows: int = 10**9
+    rows: tuple[int, ...] = ()
 
     def sizes(self, *rows: int) -> list[int]:
         """Those numbers of rows that are asked for."""
-        return [size for size in rows if size <= self.most_rows]
+        return [size for size in rows if not self.rows or size in self.rows]
 
 
 @dataclass(frozen=True)

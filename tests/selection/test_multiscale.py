@@ -66,7 +66,7 @@ def test_where_the_likeliest_regimes_are_not_found_again_the_next_are_believed(m
         return len(asked) > 1 and is_stable(row_model, task)
 
     monkeypatch.setattr(multiscale, "_is_stable", not_at_first)
-    monkeypatch.setattr(row_model, "_by_bic", lambda fits: [fits[3], fits[3], fits[4]])
+    monkeypatch.setattr(row_model, "_by_bic", lambda fits: [fits.get(count, fits[5]) for count in (3, 3, 4)])
     with SeriesData.from_arrays(values) as data:
         model, start = multiscale.choose(data, None, None, TrainConfig(), silent)
     assert asked == [3, 3]

@@ -88,3 +88,13 @@ def test_models_that_explain_the_rows_clearly_worse_are_left_out(generator):
     bics = [model.bic for model in ranked]
     assert ranked[0].model.regimes == 3 and bics == sorted(bics)
     assert min(model.model.regimes for model in ranked) == 3
+
+
+@pytest.mark.parametrize("regimes", [2, 8])
+def test_the_number_of_regimes_is_followed_as_far_as_it_leads(generator, regimes):
+    """Clear levels, far fewer or more of them than the number that is tried first."""
+    true = np.repeat(np.cumsum(generator.integers(1, regimes, size=60)) % regimes, 40)
+    values = 8.0 * np.array([np.arange(8) % 3, np.arange(8) // 3]).T[true] + generator.normal(size=(2_400, 2))
+    model = row_model(values)
+    assert model.model.regimes == regimes
+    assert ari(true, model.labels) > 0.99

@@ -182,6 +182,19 @@ def test_channels_that_jump_at_other_times_hide_no_regime(kind, generator):
     assert recovery.ari(regimes, smoothed_labels(rows, result.parameters, False)) > 0.95
 
 
+def test_the_longest_jumps_of_unrelated_set_points_hide_no_regime():
+    """Five levels in two channels beside set-points, far apart or near: ARI 0.89 where short jumps count as usual."""
+    generator = np.random.default_rng(2)
+    regimes = np.repeat(np.cumsum(generator.integers(1, 5, size=25)) % 5, 100)
+    noise = generator.normal(size=(2, 2_500))
+    other = np.repeat(np.cumsum(generator.integers(1, 5, size=42)) % 5, 60)[:2_500]
+    values = np.column_stack([np.array([10, 20, 35, 50, 80])[other], 3 * regimes + noise[0], -regimes + noise[1]])
+    result = fitted(values, regimes=5)
+    data = SeriesData.from_arrays(values)
+    rows = LaggedRows(data, ModelConfig(regimes=5), data.mean, data.scale).rows(0, 2_500)
+    assert recovery.ari(regimes, smoothed_labels(rows, result.parameters, False)) > 0.98
+
+
 def test_standard_errors_know_the_rounding_of_a_switch(generator):
     """As of rows with such errors in their lags; without them the lag of a switch would look far less certain."""
     regimes = np.repeat(np.arange(20) % 2, 50)

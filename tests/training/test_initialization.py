@@ -92,6 +92,19 @@ def test_windows_are_clustered_by_their_levels_in_units_of_the_noise():
     assert recovery.ari(regimes[::5], labels.numpy()) > 0.97
 
 
+def test_a_switch_within_whose_windows_nothing_moves_is_not_all_that_counts(generator):
+    """Two levels of a load beside a category of four that has nothing to do with them, windows of ten rows."""
+    regimes = np.repeat(np.arange(20) % 2, 100)
+    other = np.repeat(np.cumsum(generator.integers(1, 4, size=34)) % 4, 60)[:2_000]
+    values = np.column_stack([3 * regimes + generator.normal(size=2_000), np.eye(4)[other]])
+    with SeriesData.from_arrays(values) as data:
+        rows = LaggedRows(data, ModelConfig(regimes=2), data.mean, data.scale).rows(0, 2_000)
+    flat, counts = window_moments(rows.y, rows.fully_observed, 10)
+    em = EM.over(rows, ModelConfig(regimes=2), 5, None)
+    labels = cluster_levels(em, flat, counts, 8, torch.Generator().manual_seed(0))
+    assert recovery.ari(regimes[::10], labels.numpy()) > 0.9
+
+
 @pytest.mark.parametrize(("channels", "T"), [(24, 1_000), (60, 400)])
 def test_starts_find_levels_in_many_channels(channels, T):
     """Also where a regression on the lags has half as many entries as a regime has rows."""
