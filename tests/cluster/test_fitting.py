@@ -29,12 +29,12 @@ def trained(file, tmp_path, name, config=QUICK, engine=EngineConfig()):
     return result, path
 
 
-@pytest.mark.parametrize("prior", ["markov", "iid"])
+@pytest.mark.parametrize("prior", ["markov", pytest.param("iid", marks=pytest.mark.slow)])
 def test_a_model_of_stretches_is_that_of_the_whole(tmp_path, prior):
     file = series_file(tmp_path / "rows.parquet", 1, 2600, series=3, time="holes")
     config = TrainConfig(model=ModelConfig(regimes=2, prior=prior), steps=5, restarts=1, polish=4)
     whole, path = trained(file, tmp_path, "whole", config)
-    cut, cut_path = trained(file, tmp_path, "cut", config, EngineConfig(workers=1, stretch_rows=300))
+    cut, cut_path = trained(file, tmp_path, "cut", config, EngineConfig(workers=1, stretch_rows=900))
     for name in ("log_likelihood_per_row", "elbo_per_row"):
         assert getattr(cut, name) == pytest.approx(getattr(whole, name), abs=1e-6)
     assert (cut.shares, cut.series, cut.holes, cut.breaks, cut.missing) == (
@@ -47,6 +47,7 @@ def test_a_model_of_stretches_is_that_of_the_whole(tmp_path, prior):
     assert ours.training["reading"] == theirs.training["reading"]
 
 
+@pytest.mark.slow
 def test_bytes_depend_on_stretches_and_not_on_workers(tmp_path, monkeypatch):
     file = series_file(tmp_path / "rows.parquet", 2, 2600)
     bytes_of = []
@@ -58,7 +59,7 @@ def test_bytes_depend_on_stretches_and_not_on_workers(tmp_path, monkeypatch):
     assert bytes_of[0] == bytes_of[1]
 
 
-@pytest.mark.parametrize("limit", [1, 7, 100, 500])
+@pytest.mark.parametrize("limit", [100, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 7))])
 def test_sums_over_stretches_are_those_of_a_single_block(tmp_path, limit):
     rows_of = 60 if limit == 1 else 500
     file = series_file(tmp_path / "rows.parquet", 3, rows_of, series=2, time="holes")
@@ -88,6 +89,7 @@ def test_sums_over_stretches_are_those_of_a_single_block(tmp_path, limit):
     assert counted.rows.tolist() == labels.rows.tolist() and counted.first.tolist() == labels.first.tolist()
 
 
+@pytest.mark.slow
 def test_of_very_many_rows_a_sample_decides_and_it_is_said(tmp_path):
     file = series_file(tmp_path / "rows.parquet", 4, 2600)
     options = EngineConfig(workers=1, stretch_rows=1000, train_rows=2000)
@@ -111,6 +113,7 @@ def test_what_cannot_be_dealt_out_is_named(tmp_path, run):
         assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_candidates_are_dealt_out(tmp_path, run):
     file = series_file(tmp_path / "rows.parquet", 6, 400)
     chosen = [

@@ -82,6 +82,36 @@ def require_same(cut, whole):
             assert cut[name].to_pylist() == whole[name].to_pylist(), name
 
 
+def require_any_cut_equals_uncut(folder, seed, T, limit, lags, posterior, prior, noise, series, time, max_gap):
+    checkpoint = random_checkpoint(seed, P=lags, prior=prior, noise=noise)
+    file = series_file(folder / "rows.parquet", seed, T, series=series, time=time, row_group=37)
+    options = {"max_gap": max_gap if time else None}
+    whole, plain = label(checkpoint, file, folder, posterior, **options)
+    cut, dealt = label(checkpoint, file, folder, posterior, limit, **options)
+    require_same(cut, whole)
+    assert dealt.totals.counts.tolist() == plain.totals.counts.tolist()
+    assert dealt.totals.segments == plain.totals.segments
+    assert dealt.totals.log_likelihood == pytest.approx(plain.totals.log_likelihood, abs=1e-6 * T)
+    assert dealt.columns == plain.columns
+    assert {note.code for note in dealt.totals.notes} == {note.code for note in plain.totals.notes}
+
+
+@pytest.mark.parametrize(
+    ("limit", "lags", "posterior", "prior", "noise", "series", "time"),
+    [
+        (9, 2, "smooth", "markov", "normal", 4, "holes"),
+        (30, 1, "viterbi", "markov", "normal", 1, "even"),
+        (30, 3, "filter", "markov", "student", 1, "holes"),
+        (30, 1, "encoder", "markov", "normal", 4, None),
+        (30, 1, "smooth", "iid", "normal", 1, None),
+    ],
+)
+def test_a_cut_equals_uncut(tmp_path, limit, lags, posterior, prior, noise, series, time):
+    gap = "100" if time else None
+    require_any_cut_equals_uncut(tmp_path, 1, 90, limit, lags, posterior, prior, noise, series, time, gap)
+
+
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     seed=st.integers(0, 10_000),
@@ -97,20 +127,10 @@ def require_same(cut, whole):
 )
 def test_any_cut_equals_uncut(tmp_path_factory, seed, T, limit, lags, posterior, prior, noise, series, time, max_gap):
     folder = tmp_path_factory.mktemp("cut")
-    checkpoint = random_checkpoint(seed, P=lags, prior=prior, noise=noise)
-    file = series_file(folder / "rows.parquet", seed, T, series=series, time=time, row_group=37)
-    options = {"max_gap": max_gap if time else None}
-    whole, plain = label(checkpoint, file, folder, posterior, **options)
-    cut, dealt = label(checkpoint, file, folder, posterior, limit, **options)
-    require_same(cut, whole)
-    assert dealt.totals.counts.tolist() == plain.totals.counts.tolist()
-    assert dealt.totals.segments == plain.totals.segments
-    assert dealt.totals.log_likelihood == pytest.approx(plain.totals.log_likelihood, abs=1e-6 * T)
-    assert dealt.columns == plain.columns
-    assert {note.code for note in dealt.totals.notes} == {note.code for note in plain.totals.notes}
+    require_any_cut_equals_uncut(folder, seed, T, limit, lags, posterior, prior, noise, series, time, max_gap)
 
 
-@pytest.mark.parametrize("limit", [150, 999, 3000])
+@pytest.mark.parametrize("limit", [999, pytest.param(150, marks=pytest.mark.slow)])
 def test_stamps_that_jitter_have_the_holes_that_they_have_whole(tmp_path, limit):
     checkpoint, file = random_checkpoint(1), series_file(tmp_path / "rows.parquet", 1, 3000, time="jitter")
     whole, plain = label(checkpoint, file, tmp_path, "smooth")
