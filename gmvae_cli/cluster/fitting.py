@@ -142,7 +142,7 @@ class _AllRows:
         self._engine, self._surveyed, self._begun = engine, surveyed, begun
         self._stretches, self._progress = stretches, progress
 
-    def expect(self, parameters: Parameters, number: int) -> tuple[Statistics, RegimeCounts]:
+    def expect(self, parameters: Parameters, number: int | None) -> tuple[Statistics, RegimeCounts]:
         """Run the E-step with messages that are exact at the edges of all blocks; as `expectation.expect_all`."""
         begun, iid_prior = self._begun, self._begun.fit.em.iid_prior
         model = begun.config.model

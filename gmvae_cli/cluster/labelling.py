@@ -106,7 +106,7 @@ class DealtLabelling:
         labelling = self.labelling
         targets = labelling.targets(files, folder, skip_existing)
         if targets and self._can_cut and labelling.open([targets[0][0]]).layout.series is not None:
-            self._label_table(targets, None)
+            self._label_cut(targets, None)
         else:
             self._label_each(targets, skip_existing)
         labelling.finish_folder(folder)
@@ -127,10 +127,14 @@ class DealtLabelling:
                 labelling.earlier.forget_failure(target)
             labelling.progress("infer", done + 1, len(targets), labelling.failed())
         for file, target, rows in cut:
-            try:
-                self._label_table([(file, target)], [rows])
-            except GmvaeError as error:
-                labelling.failures.append(str(error))
+            self._label_cut([(file, target)], [rows])
+
+    def _label_cut(self, targets: Sequence[tuple[InputFile, str]], counts: Sequence[int] | None) -> None:
+        """Label the files of one table among others, or report why it cannot be labelled."""
+        try:
+            self._label_table(targets, counts)
+        except GmvaeError as error:
+            self.labelling.failures.append(str(error))
 
     def _file_job(self) -> _FileJob:
         labelling = self.labelling

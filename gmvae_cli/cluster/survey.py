@@ -58,8 +58,8 @@ def count_rows(engine: Engine, files: Sequence[InputFile], config: SeriesConfig,
 
 
 def _count(config: SeriesConfig, file: InputFile) -> int:
-    rows = open_table(file, config).rows
-    return sum(block.num_rows for block in open_table(file, config).blocks()) if rows is None else rows
+    table = open_table(file, config)
+    return sum(block.num_rows for block in table.blocks()) if table.rows is None else table.rows
 
 
 def survey(

@@ -146,9 +146,10 @@ def _deal(
     config: EngineConfig,
 ) -> None:
     """Label files by the workers of an engine."""
-    for option, value in (("--segments", segments_path), ("--output", output)):
-        if value == "-" or (option == "--segments" and value is not None):
-            raise ConfigError(f"{option} is '{value}', but files that are dealt out go into files of their own")
+    if segments_path is not None:
+        raise ConfigError("--segments is for labels of one process; leave out --engine, --workers and --stretch-rows")
+    if output == "-":
+        raise ConfigError("--output is -, but rows that are dealt out go into files; name a file or a folder")
     if files[0].path == "-":
         raise ConfigError("- (stdin) can be read once only, so it cannot be dealt out; name a file")
     if config.engine != "local":  # workers may have started elsewhere

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from gmvae_cli.errors import GmvaeError
 from gmvae_cli.files.atomic import atomic
-from gmvae_cli.system.storage import beside, modified, open_binary, remove
+from gmvae_cli.system.storage import beside, joined, modified, open_binary, remove, size
 
 
 class EarlierOutputs:
@@ -21,10 +21,14 @@ class EarlierOutputs:
         self.failed_before: list[str] = []
 
     def is_done(self, source: str, target: str) -> bool:
-        """Return whether an output is there and up to date; one that is older is counted in `redone`."""
-        if modified(target) is None:
+        """Return whether an output is there and up to date; one that is older is counted in `redone`.
+
+        An output that is a folder of parts is there once it is marked as complete.
+        """
+        written = target if size(target) is not None else joined(target, "_SUCCESS.json")
+        if size(written) is None:
             return False
-        is_current = self._is_newer(target, source)
+        is_current = self._is_newer(written, source)
         self.redone += not is_current
         return is_current
 

@@ -37,6 +37,8 @@ _FINAL_PASSES = 2  # over all rows: held-out rows and those beyond the sample, a
 _ENCODER_STEPS = 150  # 0.5 s; half of them before annealing, a third after the last passes
 _LAST_ENCODER_LR = 0.01  # below the usual one, because little has changed since
 
+Expect = Callable[[Parameters, int | None], tuple[Statistics, RegimeCounts]]  # as `run_passes` needs it
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -89,8 +91,8 @@ class Passes(NamedTuple):
     """Result of the passes over all rows.
 
     Args:
-        parameters, gain: after them. statistics, labels: of all rows (of a model that fits the sample already: of that)
-            under the parameters. are_new: whether the parameters are others than those of the sample.
+        parameters, gain: after them. statistics, labels: of all rows under the parameters.
+        are_new: whether the parameters are others than those of the sample.
     """
 
     parameters: Parameters
@@ -123,9 +125,9 @@ def fit(
     begun = fit_sample(lagged_rows, config, dwell, progress, initial, resume_log, skip_annealing)
     iid_prior = begun.em.iid_prior
 
-    def expect(parameters: Parameters, number: int) -> tuple[Statistics, RegimeCounts]:
-        log = NOTHING if number < 0 else resume_log
-        return expect_all(lagged_rows, parameters, iid_prior, progress, log, max(number, 0))
+    def expect(parameters: Parameters, number: int | None) -> tuple[Statistics, RegimeCounts]:
+        log = NOTHING if number is None else resume_log
+        return expect_all(lagged_rows, parameters, iid_prior, progress, log, number or 0)
 
     passes = run_passes(begun, config, expect, lagged_rows.file_rows(0, len(lagged_rows)), resume_log)
     return finish(begun, passes, config, progress, resume_log)
@@ -176,25 +178,24 @@ def fit_sample(
 def run_passes(
     begun: SampleFit,
     config: TrainConfig,
-    expect: Callable[[Parameters, int], tuple[Statistics, RegimeCounts]],
+    expect: Expect,
     file_rows: NDArray[np.int64] | None = None,
     resume_log: ResumeLog = NOTHING,
 ) -> Passes:
     """Improve a model by EM passes over all rows, if the sample is not all of them; count the labels of all rows.
 
     Args:
-        expect: runs the E-step over all rows, given parameters and the number of the pass; -1 is none of those that a
+        expect: runs the E-step over all rows, given parameters and the number of the pass; None: it is no pass that a
             resume log keeps. file_rows: as in `count_labels`, of all rows.
     """
     em, best = begun.em, begun.best
     if config.polish and (begun.has_held_out or not begun.covers_all):
         return _last_passes(em, best, config.polish, expect, resume_log)
-    assert begun.rows is not None or not begun.covers_all
-    if begun.rows is not None:
+    if begun.rows is not None and begun.covers_all:
         statistics, _, probs = collect(begun.rows, best[None], em.iid_prior)
-        labels = count_labels(probs[0], 0, file_rows) if begun.covers_all else expect(best, -1)[1]
+        labels = count_labels(probs[0], 0, file_rows)
     else:
-        statistics, labels = expect(best, -1)
+        statistics, labels = expect(best, None)
     return Passes(best, begun.gain, statistics, labels, are_new=False)
 
 
@@ -305,7 +306,7 @@ def _last_passes(
     em: EM,
     start: Parameters,
     limit: int,
-    expect: Callable[[Parameters, int], tuple[Statistics, RegimeCounts]],
+    expect: Expect,
     resume_log: ResumeLog,
 ) -> Passes:
     """Run at least two EM passes over all rows, more while they gain."""

@@ -256,3 +256,37 @@ def test_many_files_are_dealt_out_and_a_broken_one_is_reported(tmp_path):
     for index in (0, 1, 2, 4, 5, 6):
         name = f"rows{index}.parquet"
         assert (tmp_path / "many" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+
+
+def test_a_folder_whose_parts_are_not_all_there_is_not_skipped(tmp_path, run):
+    checkpoint, file = random_checkpoint(9), series_file(tmp_path / "rows.parquet", 9, 120)
+    model, out = saved(checkpoint, tmp_path), tmp_path / "out"
+    arguments = (
+        "infer",
+        file.path,
+        "--model",
+        model,
+        "--output",
+        out,
+        "--stretch-rows",
+        50,
+        "--skip-existing",
+        "--json",
+    )
+    assert json.loads(run(*arguments, "--quiet").stdout)["rows"] == 120
+    assert json.loads(run(*arguments, "--quiet").stdout)["skipped"] == 1
+    (out / "_SUCCESS.json").unlink()
+    (out / "part-00001.parquet").unlink()
+    result = json.loads(run(*arguments, "--quiet").stdout)
+    assert (result["rows"], result["skipped"]) == (120, 0)
+    assert (out / "part-00001.parquet").exists() and (out / "_SUCCESS.json").exists()
+
+
+@pytest.mark.parametrize("options", [("--segments", "s.csv"), ("--output", "-")])
+def test_what_only_one_process_can_write_is_named(tmp_path, run, options, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoint, file = random_checkpoint(9), series_file(tmp_path / "rows.parquet", 9, 120)
+    arguments = ["infer", file.path, "--model", saved(checkpoint, tmp_path), "--output", "out", "--workers", 1]
+    result = run(*arguments, *options)
+    assert result.exit_code == 2 and options[0] in result.stderr and result.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -241,3 +241,25 @@ def test_when_a_file_was_written(bucket):
     storage.remove(f"{bucket}/absent")
     storage.remove(f"{bucket}/x.csv")
     assert keys(bucket) == []
+
+
+def test_parts_of_an_output_that_is_cut(run, series, bucket, tmp_path):
+    """They are those of a local folder, byte for byte, and go on from the parts that are there."""
+    from gmvae_cli.system import storage
+
+    model = bucket + "/m.safetensors"
+    assert run("train", series, "--regimes", 2, "--steps", 5, "--model", model, "--quiet").exit_code == 0
+    arguments = ("infer", series, "--model", model, "--stretch-rows", 100, "--quiet")
+    for output in (f"{bucket}/labelled", tmp_path / "labelled"):
+        assert run(*arguments, "--output", output).exit_code == 0, output
+    names = sorted(path.name for path in (tmp_path / "labelled").glob("part-*"))
+    assert len(names) > 1
+    for name in names:
+        with storage.open_binary(f"{bucket}/labelled/{name}") as part:
+            assert part.read() == (tmp_path / "labelled" / name).read_bytes()
+    assert storage.size(f"{bucket}/labelled/_SUCCESS.json")
+    storage.remove(f"{bucket}/labelled/{names[1]}")
+    before = storage.modified(f"{bucket}/labelled/{names[0]}")
+    assert run(*arguments, "--output", f"{bucket}/labelled").exit_code == 0
+    assert storage.size(f"{bucket}/labelled/{names[1]}")
+    assert storage.modified(f"{bucket}/labelled/{names[0]}") == before
