@@ -137,7 +137,7 @@ def _deal(
         raise ConfigError("- (stdin) can be read once only, so it cannot be dealt out; name a file")
     if options.engine != "local":  # workers may have started elsewhere
         files = [replace(file, path=absolute(file.path)) for file in reader.files]
-        reader = open_series(files, reader.config)
+        reader = open_series(files, reader.layout.config)
     limit, pass_rows = options.stretch_rows or STRETCH_ROWS, options.train_rows or PASS_ROWS
     with atomic(model_path) as temporary, engine_of(options) as engine:
         dealt = train_dealt(engine, reader, config, limit, pass_rows, progress, *others)
