@@ -73,7 +73,7 @@ class Processes:
         """Begin a task in one of the processes, which the first one starts."""
         if self._pool is None:
             self._pool = self._stack.enter_context(_process_pool(self.workers))
-        with _interrupts_ignored():  # a submission starts processes
+        with interrupts_ignored():  # a submission starts processes
             return self._pool.submit(work, *arguments)
 
 
@@ -113,7 +113,7 @@ def _exit_with_parent() -> None:
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
+def interrupts_ignored() -> Iterator[None]:
     """Start processes that ignore Ctrl-C, which a terminal sends to all of them: this process terminates them."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from gmvae_cli.engine_config import EngineConfig
 from gmvae_cli.errors import ConfigError, GmvaeError
-from gmvae_cli.system.concurrency import num_processors
+from gmvae_cli.system.concurrency import interrupts_ignored, num_processors
 from gmvae_cli.system.engine import WAITING, Result, Shared, Task
 
 try:
@@ -72,15 +72,16 @@ class DaskEngine:
 
     def _started(self) -> Any:
         """Start workers of this machine, which listen on loopback and end with this process."""
-        cluster = distributed.LocalCluster(
-            n_workers=self._workers,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address=None,
-            worker_dashboard_address=None,
-            memory_limit=None,
-            silence_logs=logging.CRITICAL,
-        )
+        with interrupts_ignored():
+            cluster = distributed.LocalCluster(
+                n_workers=self._workers,
+                threads_per_worker=1,
+                host="127.0.0.1",
+                dashboard_address=None,
+                worker_dashboard_address=None,
+                memory_limit=None,
+                silence_logs=logging.CRITICAL,
+            )
         self._stack.enter_context(cluster)
         return distributed.Client(cluster)
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from types import TracebackType
@@ -51,13 +52,13 @@ class RayEngine:
         self, function: Callable[[Shared, Task], Result], tasks: Iterable[Task], shared: Shared
     ) -> Iterator[tuple[int, Result]]:
         """Compute tasks, as in `system.engine.Engine`."""
-        remote = ray.remote(max_retries=_RETRIES)(function)
-        kept, remaining = ray.put(shared), enumerate(tasks)
+        remote = ray.remote(max_retries=_RETRIES)(_call)
+        kept, remaining = ray.put(pickle.dumps((function, shared))), enumerate(tasks)
         positions: dict[Any, int] = {}
 
         def submit(count: int) -> None:
             for index, task in islice(remaining, count):
-                positions[remote.remote(kept, task)] = index
+                positions[remote.remote(kept, pickle.dumps(task))] = index
 
         submit(max(WAITING, WAITING * int(ray.cluster_resources().get("CPU", 1))))
         try:
@@ -70,9 +71,15 @@ class RayEngine:
                 ray.cancel(reference)
 
 
+def _call(job: bytes, task: bytes) -> bytes:
+    """Compute a task; all is pickled here, because arrays that Ray passes on are shared and cannot be written to."""
+    function, shared = pickle.loads(job)
+    return pickle.dumps(function(shared, pickle.loads(task)))
+
+
 def _result_of(reference: Any) -> Any:
     try:
-        return ray.get(reference)
+        return pickle.loads(ray.get(reference))
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RaySystemError as error:

@@ -13,6 +13,11 @@ def double(shared, task):
     return shared + 2 * task
 
 
+def add_in_place(shared, task):
+    task += shared
+    return task
+
+
 def fail_on_three(shared, task):
     if task == 3:
         raise SeriesError(f"{shared}: row 3: no number")

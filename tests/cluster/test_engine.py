@@ -2,8 +2,9 @@
 
 import sys
 
+import numpy as np
 import pytest
-from cluster.engines import FaultyEngine, die_once, double, fail_on_three, sleep
+from cluster.engines import FaultyEngine, add_in_place, die_once, double, fail_on_three, sleep
 
 from gmvae_cli.engine_config import EngineConfig
 from gmvae_cli.errors import ConfigError, SeriesError
@@ -33,6 +34,14 @@ def test_every_task_gives_its_result_once(engine):
 
 def test_no_task_gives_no_result(engine):
     assert list(engine.run(double, [], 0)) == []
+
+
+def test_arrays_may_be_written_to_by_tasks_and_by_who_gets_them(engine):
+    shared = np.ones(70_000)
+    for _, result in engine.run(add_in_place, [np.arange(70_000.0), np.zeros(70_000)], shared):
+        result += 1
+        assert result[0] == 2
+    assert (shared == 1).all()
 
 
 def test_an_error_in_a_task_is_raised_as_it_is_and_the_engine_works_on(engine):
