@@ -18,6 +18,7 @@ FLOOR_OF = {  # of a folder, or of a module at the top
     "selection": 8,
     "cluster": 8,
     "training": 7,
+    "outputs": 6,
     "inference": 6,
     "plotting": 5,
     "checkpoint": 5,

@@ -13,8 +13,8 @@ from gmvae_cli.files.atomic import make_folder
 from gmvae_cli.files.inputs import InputFile
 from gmvae_cli.files.series_reader import SeriesReader
 from gmvae_cli.inference import apply
-from gmvae_cli.inference.earlier_outputs import EarlierOutputs
-from gmvae_cli.inference.label_table import (
+from gmvae_cli.outputs.earlier_outputs import EarlierOutputs
+from gmvae_cli.outputs.label_table import (
     LabelTotals,
     TableLabels,
     open_outputs,

@@ -17,7 +17,8 @@ from gmvae_cli.files.atomic import atomic, make_folder, require_apart, require_n
 from gmvae_cli.files.inputs import InputFile, expand, is_one_file, suffix_of
 from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.inference import posterior
-from gmvae_cli.inference.label_table import (
+from gmvae_cli.metrics.segments import Ribbon
+from gmvae_cli.outputs.label_table import (
     LabelTotals,
     OnRows,
     TableLabels,
@@ -27,7 +28,6 @@ from gmvae_cli.inference.label_table import (
     scratch_folder,
     table_labels,
 )
-from gmvae_cli.metrics.segments import Ribbon
 from gmvae_cli.plotting import figure
 from gmvae_cli.plotting.plot_data import PlotDataBuilder, drawn_channels
 from gmvae_cli.selection.search import OnNote, data_notes, make_choices

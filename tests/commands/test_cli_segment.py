@@ -9,7 +9,7 @@ import recovery
 from gmvae_cli.checkpoint import load
 from gmvae_cli.files.csv_table import CsvTable
 from gmvae_cli.inference import apply
-from gmvae_cli.inference.label_table import TableLabels
+from gmvae_cli.outputs.label_table import TableLabels
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from gmvae_cli.checkpoint import load
 from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.errors import Note
 from gmvae_cli.files.series_reader import open_series
-from gmvae_cli.inference import label_table
+from gmvae_cli.outputs import label_table
 from gmvae_cli.plotting import figure, plot_data
 from gmvae_cli.plotting.downsampling import Columns, Reduction
 from gmvae_cli.system.progress import silent

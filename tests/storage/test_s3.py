@@ -171,7 +171,7 @@ def test_a_server_that_is_gone_is_one_line(rejection, series, credentials, tmp_p
 
 
 def test_a_server_that_goes_while_a_file_is_written(rejection, series, credentials, tmp_path, monkeypatch):
-    from gmvae_cli.inference.label_table import TableLabels
+    from gmvae_cli.outputs.label_table import TableLabels
 
     going = Server(tmp_path / "log")
     going.wait()

@@ -31,8 +31,8 @@ from gmvae_cli.inference import apply
 from gmvae_cli.inference.labelled_rows import LabelledRows, in_portions
 from gmvae_cli.inference.posterior import Inference
 from gmvae_cli.inference.scored_rows import BLOCK_ROWS
-from gmvae_cli.inference.segment_table import SegmentTable
 from gmvae_cli.metrics.segments import Ribbon, runs
+from gmvae_cli.outputs.segment_table import SegmentTable
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.system.storage import is_url
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gmvae_cli.inference.labelled_rows import LabelledRows
-from gmvae_cli.inference.segment_table import SegmentTable
+from gmvae_cli.outputs.segment_table import SegmentTable
 from gmvae_cli.recognition.column_roles import Layout
 
 
