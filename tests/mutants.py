@@ -510,14 +510,14 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "a segment across files counts in each of them",
-        "outputs/label_table.py",
+        "outputs/label_totals.py",
         "self._last_regime = int(block.regimes[-1])",
         "self._last_regime = -1",
         ["commands/test_cli_many.py::test_a_segment_across_files_counts_once"],
     ),
     Mutation(
         "rows unlike training pass without a word",
-        "outputs/label_table.py",
+        "outputs/label_totals.py",
         "mean < training - _UNLIKE_TRAINING",
         "False",
         ["commands/test_cli_infer.py::test_rows_unlike_training_are_warned_about"],

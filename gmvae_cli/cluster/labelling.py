@@ -24,7 +24,8 @@ from gmvae_cli.files.inputs import InputFile, suffix_of
 from gmvae_cli.inference.block_messages import Ends
 from gmvae_cli.inference.posterior import Inference
 from gmvae_cli.inference.scored_rows import RowScorer
-from gmvae_cli.outputs.label_table import LabelCounts, LabelTotals, TableLabels, note_on_step
+from gmvae_cli.outputs.label_table import TableLabels
+from gmvae_cli.outputs.label_totals import LabelCounts, LabelTotals, note_on_step
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.engine import Engine, in_order
 from gmvae_cli.system.progress import silent

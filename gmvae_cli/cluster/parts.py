@@ -23,7 +23,8 @@ from gmvae_cli.files.atomic import atomic, make_folder
 from gmvae_cli.files.inputs import suffix_of
 from gmvae_cli.files.series_reader import SeriesReader
 from gmvae_cli.files.table_writer import ParquetWriter
-from gmvae_cli.outputs.label_table import LabelCounts, Outputs, open_outputs
+from gmvae_cli.outputs.label_table import Outputs, open_outputs
+from gmvae_cli.outputs.label_totals import LabelCounts
 from gmvae_cli.system import storage
 
 _KEY = b"gmvae.part"

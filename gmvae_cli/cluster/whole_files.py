@@ -14,14 +14,8 @@ from gmvae_cli.files.inputs import InputFile
 from gmvae_cli.files.series_reader import SeriesReader
 from gmvae_cli.inference import apply
 from gmvae_cli.outputs.earlier_outputs import EarlierOutputs
-from gmvae_cli.outputs.label_table import (
-    LabelTotals,
-    TableLabels,
-    open_outputs,
-    require_rows_stay,
-    scratch_folder,
-    table_labels,
-)
+from gmvae_cli.outputs.label_table import TableLabels, open_outputs, require_rows_stay, scratch_folder, table_labels
+from gmvae_cli.outputs.label_totals import LabelTotals
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.system.storage import joined, parent
 

@@ -19,10 +19,8 @@ from gmvae_cli.files.inputs import InputFile, expand, is_one_file, suffix_of
 from gmvae_cli.files.series_reader import SeriesReader
 from gmvae_cli.inference import posterior
 from gmvae_cli.metrics.segments import Ribbon
-from gmvae_cli.outputs.label_table import (
-    scratch_folder,
-    training_log_likelihood,
-)
+from gmvae_cli.outputs.label_table import scratch_folder
+from gmvae_cli.outputs.label_totals import training_log_likelihood
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.engine import engine_of
 from gmvae_cli.system.progress import Progress, silent

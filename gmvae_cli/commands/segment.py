@@ -19,7 +19,6 @@ from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.inference import posterior
 from gmvae_cli.metrics.segments import Ribbon
 from gmvae_cli.outputs.label_table import (
-    LabelTotals,
     OnRows,
     TableLabels,
     open_outputs,
@@ -28,6 +27,7 @@ from gmvae_cli.outputs.label_table import (
     scratch_folder,
     table_labels,
 )
+from gmvae_cli.outputs.label_totals import LabelTotals
 from gmvae_cli.plotting import figure
 from gmvae_cli.plotting.plot_data import PlotDataBuilder, drawn_channels
 from gmvae_cli.selection.search import OnNote, data_notes, make_choices

@@ -1,1 +1,1 @@
-"""What is written of a labelled table: its rows, its segments, and what an earlier run has written."""
+"""Files that hold a labelled table: its rows, its segments, and those of an earlier run."""

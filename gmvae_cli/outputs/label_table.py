@@ -15,9 +15,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from gmvae_cli.checkpoint import Checkpoint
@@ -31,16 +29,10 @@ from gmvae_cli.inference import apply
 from gmvae_cli.inference.labelled_rows import LabelledRows, in_portions
 from gmvae_cli.inference.posterior import Inference
 from gmvae_cli.inference.scored_rows import BLOCK_ROWS
-from gmvae_cli.metrics.segments import Ribbon, runs
+from gmvae_cli.outputs.label_totals import LabelTotals, note_on_step
 from gmvae_cli.outputs.segment_table import SegmentTable
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.system.storage import is_url
-
-# Nats per row below training from which rows are called unlike it: in a channel with Normal noise, the cost of a shift
-# by sqrt(2) standard deviations of the noise (delta^2 / 2).
-_UNLIKE_TRAINING = 1.0
-
-_OTHER_STEP = 1.5  # times the step in training, half way to every second row; as for holes
 
 OnRows = Callable[[str, pa.Table, LabelledRows], None]
 
@@ -98,114 +90,6 @@ def scratch_folder(output: str) -> str | None:
     return None if output == "-" or is_url(output) else os.path.dirname(os.path.abspath(output))
 
 
-class LabelCounts(NamedTuple):
-    """Counts over some consecutive rows of a table, as plain numbers that travel and can be kept beside the rows.
-
-    Args:
-        counts: (K,) rows of each regime. segments: if a new one begins at the first row. usable_rows, log_likelihood:
-            as in `LabelTotals`. first, last: regimes of the first and the last row.
-        continues: whether the first row goes on with the chain of the row before.
-    """
-
-    counts: list[int]
-    segments: int
-    usable_rows: int
-    log_likelihood: float
-    first: int
-    last: int
-    continues: bool
-
-
-class LabelTotals:
-    """Counts over labelled rows, of one table or of many.
-
-    Attributes:
-        counts: (K,) rows of each regime. segments: one that goes on in the next file of a table counts once.
-        log_likelihood: sum over the `usable_rows`, nats in data units. ribbon: regimes along the rows, for a terminal.
-        notes: warnings about the tables, in order.
-    """
-
-    def __init__(self, num_regimes: int) -> None:
-        self.counts = np.zeros(num_regimes, np.int64)
-        self.segments = self.usable_rows = 0
-        self.log_likelihood = 0.0
-        self.ribbon = Ribbon(num_regimes)
-        self.notes: list[Note] = []
-        self._last_regime = -1
-        self._first: tuple[int, bool] | None = None
-
-    def start_table(self) -> None:
-        """Begin another table, whose first segment continues none."""
-        self._last_regime = -1
-
-    def of_part(self) -> LabelCounts:
-        """Return the counts of the rows that have been added, at least one, as those of a part of a table."""
-        assert self._first is not None
-        regime, continues = self._first
-        counts, last = self.counts.tolist(), self._last_regime
-        return LabelCounts(counts, self.segments, self.usable_rows, self.log_likelihood, regime, last, continues)
-
-    def add_part(self, part: LabelCounts) -> None:
-        """Count the next rows of the table, which were counted elsewhere."""
-        self.counts += np.array(part.counts)
-        self.log_likelihood += part.log_likelihood
-        self.usable_rows += part.usable_rows
-        self.segments += part.segments - (part.continues and part.first == self._last_regime)
-        self._last_regime = part.last
-
-    def add(self, block: LabelledRows) -> None:
-        """Count the next rows of the table."""
-        if self._first is None and len(block):
-            self._first = int(block.regimes[0]), not bool(block.starts[0])
-        self.counts += np.bincount(block.regimes, minlength=len(self.counts))
-        self.log_likelihood += float(np.nansum(block.log_likelihood))
-        self.usable_rows += int((~np.isnan(block.log_likelihood)).sum())
-        self.ribbon.add(block.regimes)
-        self.segments += len(runs(block.regimes, block.starts, self._last_regime).begun)
-        self._last_regime = int(block.regimes[-1])
-
-    @property
-    def rows(self) -> int:
-        """Number of labelled rows, T."""
-        return int(self.counts.sum())
-
-    @property
-    def shares(self) -> list[float]:
-        """(K,) shares of the rows; 0 where there is no row."""
-        shares: list[float] = (self.counts / max(self.rows, 1)).tolist()
-        return shares
-
-    @property
-    def log_likelihood_per_row(self) -> float | None:
-        """Mean over the usable rows, nats in data units; None where no row is usable."""
-        return self.log_likelihood / self.usable_rows if self.usable_rows else None
-
-    def notes_on_fit(self, checkpoint: Checkpoint) -> list[Note]:
-        """Warn of rows that say nothing about the regimes, or are unlike those that the model was trained on."""
-        mean, training = self.log_likelihood_per_row, training_log_likelihood(checkpoint)
-        if mean is None:
-            sentence = (
-                "no row has a value together with the earlier values that the model predicts it from, so the labels "
-                "only follow the model's transition probabilities; look for empty cells and for series that are too "
-                "short"
-            )
-            return [Note("no_evidence", sentence)] if self.rows else []
-        if training is not None and mean < training - _UNLIKE_TRAINING:
-            sentence = (
-                f"the rows are unlike those that the model was trained on (log-likelihood {mean:.2f} per row, in "
-                f"training {training:.2f}), so the labels may mean little; check units and columns, or train on such "
-                "rows"
-            )
-            return [Note("unlike_training", sentence)]
-        return []
-
-
-def training_log_likelihood(checkpoint: Checkpoint) -> float | None:
-    """Return the log-likelihood per row in training, nats in data units; None of a model that was not trained."""
-    value: float | None = checkpoint.training.get("log_likelihood_per_row_data_units")
-    return value
-
-
 @contextmanager
 def table_labels(
     data: SeriesData,
@@ -235,19 +119,6 @@ def table_labels(
     ) as posterior:
         yield TableLabels(data, posterior, config.only_regimes, totals, progress)
     totals.notes += [*data.notes, *note_on_step(data, checkpoint)]
-
-
-def note_on_step(data: SeriesData, checkpoint: Checkpoint) -> list[Note]:
-    """Warn of rows that lie farther apart in time, or closer together, than those that the model was trained on."""
-    step, unit = checkpoint.training.get("step"), checkpoint.training.get("time_unit")
-    if not step or not data.step or unit != data.time_unit or 1 / _OTHER_STEP < data.step / step < _OTHER_STEP:
-        return []
-    name = "s" if unit == "seconds" else "units of time"
-    sentence = (
-        f"the rows are {data.step:g} {name} apart, but the model was trained on rows {step:g} {name} apart, so what "
-        "it says of lags and durations does not hold; train on such rows, or take every so-many-th row"
-    )
-    return [Note("other_step", sentence)]
 
 
 class TableLabels:
