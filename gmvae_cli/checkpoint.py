@@ -1,30 +1,30 @@
 """Trained models as files: safetensors with one JSON header. Nothing in such a file can run code."""
 
-import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from gmvae_cli.checkpoint_header import FORMAT, described, header_of
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.data.block_features import feature_names
 from gmvae_cli.data.series_data import Waveforms
 from gmvae_cli.data.waveform_features import thresholds_shape, waveform_names
-from gmvae_cli.errors import CheckpointError, ConfigError
+from gmvae_cli.errors import CheckpointError
 from gmvae_cli.files.atomic import atomic
-from gmvae_cli.files.tensor_file import content, is_number, opened, require_finite, without_nan
+from gmvae_cli.files.tensor_file import content, opened, require_finite, without_nan
 from gmvae_cli.model.ar_density import Emission
 from gmvae_cli.model.chain import Chain, expected_dwell
 from gmvae_cli.model.student_t import DEGREES
-from gmvae_cli.series_config import SeriesConfig
+from gmvae_cli.regime_names import merged
 
-FORMAT = 2
 _ENCODER = "encoder."
-_LEFT_OUT = (("noise", "normal"), ("waveforms", 0), ("join_passages", False))
 _LARGEST = 1e15  # of decoder and encoder, for standardised columns; beyond it sums overflow
 
 
@@ -40,6 +40,7 @@ class Checkpoint:
         standard_errors: (K, P, D, D) of the AR weights in standardised units, or None (a simulated truth is exact).
         std_epsilon: (columns,) as in `block_features` where blocks are modelled (D is then twice the columns), or None.
         waveforms: as in `waveform_features` where those of blocks are modelled, or None.
+        names: K texts, "" for a regime without a name, or none at all. Regimes of one name are one regime.
     """
 
     model: ModelConfig
@@ -52,6 +53,7 @@ class Checkpoint:
     standard_errors: Tensor | None = None
     std_epsilon: Tensor | None = None
     waveforms: Waveforms | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def modelled(self) -> tuple[str, ...]:
@@ -61,10 +63,17 @@ class Checkpoint:
         return self.channels if self.model.summarize == 1 else feature_names(self.channels)
 
     @property
+    def merged(self) -> NDArray[np.int64]:
+        """The number (K,) that stands for each regime: the smallest of its name."""
+        numbers = merged(self.names)
+        return np.array(numbers or range(self.model.regimes), dtype=np.int64)
+
+    @property
     def expected_dwell(self) -> list[float]:
-        """Expected rows of a visit to each regime; infinite where it never ends."""
-        dwell: list[float] = (expected_dwell(self.parameters.chain.transition_matrix) * self.model.summarize).tolist()
-        return dwell
+        """Expected rows of a visit to each regime; infinite where it never ends, NaN for a number not used."""
+        dwell = expected_dwell(self.parameters.chain.transition_matrix, torch.as_tensor(self.merged))
+        rows: list[float] = (dwell * self.model.summarize).tolist()
+        return rows
 
     def build_encoder(self, path: str) -> Encoder:
         """Build the encoder as a module.
@@ -89,10 +98,12 @@ def write(path: str, checkpoint: Checkpoint) -> None:
     """Write a checkpoint to a name that `atomic` has given."""
     header = {
         "format": FORMAT,
-        "model": _described(checkpoint.model),
+        "model": described(checkpoint.model),
         "channels": list(checkpoint.channels),
         "training": without_nan(checkpoint.training),
     }
+    if any(checkpoint.names):
+        header["names"] = list(checkpoint.names)
     tensors = _parameter_tensors(checkpoint.parameters, checkpoint.model)
     tensors |= {"mean": checkpoint.mean, "scale": checkpoint.scale}
     if checkpoint.standard_errors is not None:
@@ -131,11 +142,6 @@ def _parameters(tensors: Mapping[str, Tensor], model: ModelConfig) -> Parameters
     )
 
 
-def _described(model: ModelConfig) -> dict[str, Any]:
-    """List the header's entries for a model, without those that older files lack and that change nothing."""
-    return {name: value for name, value in asdict(model).items() if (name, value) not in _LEFT_OUT}
-
-
 def _expected_shapes(model: ModelConfig, num_channels: int) -> dict[str, tuple[int, ...]]:
     blocks = model.summarize > 1
     K, P, D = model.regimes, model.lags, model.waveforms or (2 if blocks else 1) * num_channels
@@ -161,94 +167,6 @@ def _expected_shapes(model: ModelConfig, num_channels: int) -> dict[str, tuple[i
     }
 
 
-def _header(path: str, header: Any) -> tuple[ModelConfig, tuple[str, ...], dict[str, Any]]:
-    if header["format"] != FORMAT:
-        number = json.dumps(header["format"])[:40]
-        raise CheckpointError(f"{path}: model format {number}, but this version reads format {FORMAT}; retrain")
-    if set(header) != {"format", "model", "channels", "training"}:
-        raise CheckpointError(f"{path}: unknown entries in the header; expected format, model, channels, training")
-    channels, options, training = header["channels"], header["model"], header["training"]
-    if not (isinstance(channels, list) and channels and all(isinstance(name, str) for name in channels)):
-        raise ValueError("its channels are no list of names")
-    if len(set(channels)) < len(channels):
-        raise ValueError("two channels have one name")
-    if not isinstance(options, dict):
-        raise ValueError("its configuration is no object")
-    for name, value in options.items():
-        default = getattr(ModelConfig, name, None)
-        if default is not None and type(value) is not type(default):
-            raise ValueError(f"its {name} is {json.dumps(value)[:40]}")
-    try:
-        model = ModelConfig(**options)
-    except ConfigError as problem:
-        raise ValueError(str(problem)) from problem
-    _check_training(training, model)
-    return model, tuple(channels), training
-
-
-def _check_training(training: Any, model: ModelConfig) -> None:
-    """Reject a training summary that a report could not print."""
-    if not isinstance(training, dict):
-        raise ValueError("its training summary is no object")
-    for name, value in training.items():
-        fits = _FITS.get(name)
-        if fits is not None and not fits(value):
-            raise ValueError(f"its training summary has {name} {json.dumps(value)[:40]}")
-    if "rows" in training and not {"series_count", "evaluated_on", "shares"} <= set(training):
-        raise ValueError("its training summary lacks entries")
-    for name in ("shares", "expected_dwell"):
-        if len(training.get(name) or ()) not in (0, model.regimes):
-            raise ValueError(f"its {name} are not those of {model.regimes} regimes")
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**63
-
-
-def _is_text(value: Any) -> bool:
-    return value is None or isinstance(value, str)
-
-
-def _is_figure(value: Any) -> bool:
-    return value is None or is_number(value)
-
-
-def _is_reading(value: Any) -> bool:
-    """Return whether it says how a file was read, in values that the options may have."""
-    kinds = {"skip_rows": int, "regular": bool, "na_values": list}
-    if not isinstance(value, dict) or any(type(item) is not kinds.get(name, str) for name, item in value.items()):
-        return False
-    if not all(isinstance(word, str) for word in value.get("na_values", ())):
-        return False
-    try:
-        SeriesConfig().reading_as(value)
-    except ConfigError:
-        return False
-    return True
-
-
-_FITS: dict[str, Callable[[Any], bool]] = {
-    "reading": _is_reading,
-    **dict.fromkeys(("rows", "series_count", "steps", "seed"), _is_count),
-    **dict.fromkeys(("time", "series", "time_unit", "estimator"), _is_text),
-    **dict.fromkeys(
-        ("step", "log_likelihood_per_row", "log_likelihood_per_row_data_units", "elbo_per_row", "amortisation_gap"),
-        _is_figure,
-    ),
-    "evaluated_on": lambda value: value in ("validation", "train"),
-    "shares": lambda value: isinstance(value, list) and all(map(is_number, value)),
-    "expected_dwell": lambda value: isinstance(value, list) and all(map(_is_figure, value)),
-    "versions": lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
-    "warnings": lambda value: (
-        isinstance(value, list)
-        and all(
-            isinstance(note, dict) and all(isinstance(note.get(key), str) for key in ("code", "sentence"))
-            for note in value
-        )
-    ),
-}
-
-
 def load(path: str) -> Checkpoint:
     """Read and check a checkpoint. Header and shapes are judged before any tensor is read.
 
@@ -256,7 +174,7 @@ def load(path: str) -> Checkpoint:
         CheckpointError: missing, truncated, of another format, or tensors that are not a model.
     """
     with opened(path, "gmvae", "gmvae model") as file:
-        model, channels, training = _header(path, file.header)
+        model, channels, training, names = header_of(path, file.header)
         shapes = _expected_shapes(model, len(channels))
         if "standard_errors" in file.shapes:
             shapes["standard_errors"] = shapes["ar_weights"]
@@ -277,6 +195,7 @@ def load(path: str) -> Checkpoint:
         standard_errors=tensors.get("standard_errors"),
         std_epsilon=None if model.waveforms else tensors.get("floor"),
         waveforms=_waveforms(tensors) if model.waveforms else None,
+        names=names,
     )
 
 

@@ -455,15 +455,15 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "inference keeps passages of a model that joins them",
         "inference/posterior.py",
-        "if model.join_passages and posterior",
-        "if False and posterior",
+        "passes = model.join_passages and",
+        "passes = False and",
         ["inference/test_labelled_rows.py::test_a_model_that_joins_passages_differs_in_these_rows_alone"],
     ),
     Mutation(
         "the block in which a change lies is a visit of its own",
         "inference/posterior.py",
-        "model.context_rows + (model.summarize > 1) if",
-        "model.context_rows if",
+        "model.context_rows + (model.summarize > 1)",
+        "model.context_rows",
         ["inference/test_placed_changes.py::test_the_block_of_a_change_passes_as_well_as_those_whose_lags_reach_it"],
     ),
     Mutation(
@@ -489,7 +489,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "log-likelihoods are in standardised units",
-        "inference/posterior.py",
+        "inference/block_labels.py",
         "marginals - self._scorer.log_volume(rows), torch.nan)",
         "marginals, torch.nan)",
         ["model/test_evidence_scale.py::test_rows_are_predicted_unscaled_by_a_scaled_filter"],
@@ -521,6 +521,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         "mean < training - _UNLIKE_TRAINING",
         "False",
         ["commands/test_cli_infer.py::test_rows_unlike_training_are_warned_about"],
+    ),
+    Mutation(
+        "regimes of one name keep their own probabilities",
+        "inference/block_labels.py",
+        "        if self._merges:",
+        "        if False:",
+        ["commands/test_cli_rename.py::test_regimes_of_one_name_are_one"],
+    ),
+    Mutation(
+        "a retrained model forgets the names",
+        "training/numbering.py",
+        "return (*reference.names, *[",
+        "return ()  # (*reference.names, *[",
+        ["commands/test_cli_rename.py::test_a_retrained_model_keeps_the_names"],
     ),
     Mutation(
         "labels of an earlier run stay beside the new ones",

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gmvae_cli.cli import completion, options, paths, report
+from gmvae_cli.cli import completion, model_report, options, paths, report
 from gmvae_cli.cli.error_boundary import Commands
 from gmvae_cli.cli.help import HELP_NAMES, Command
 from gmvae_cli.cli.splicing import with_options
@@ -179,7 +179,24 @@ def inspect(model: options.ModelArgument, display: options.Display) -> None:
         paths.require_models(model)
         from gmvae_cli.commands.inspect import inspect
 
-        report.inspect(inspect(model, terminal), terminal)
+        model_report.inspect(inspect(model, terminal), terminal)
+
+
+@command
+def rename(
+    model: options.ModelArgument,
+    assignments: options.Assignments,
+    *,
+    output: options.RenamedModel = None,
+    display: options.Display,
+) -> None:
+    """Give the regimes of a model names; those of one name are one regime from then on."""
+    with display as terminal:
+        paths.require_models(model)
+        paths.require_outputs(output or model)
+        from gmvae_cli.commands.rename import rename
+
+        model_report.rename(rename(model, assignments, output, terminal), terminal)
 
 
 @command

@@ -125,8 +125,11 @@ def _print_part(
     print()
 
 
-def print_ribbon(ribbon: "Ribbon") -> None:
-    """Print the rows from first to last as one line of blocks in the regimes' colours, numbered where there is room."""
+def print_ribbon(ribbon: "Ribbon", names: Sequence[str] = ()) -> None:
+    """Print the rows from first to last as one line of blocks in the regimes' colours.
+
+    Each has the name of its regime where there is room for it, or else its number.
+    """
     from rich.text import Text
 
     from gmvae_cli.plotting.artists import colour
@@ -135,10 +138,10 @@ def print_ribbon(ribbon: "Ribbon") -> None:
     line = Text()
     for regime, run in groupby(ribbon.majority(target.width).tolist()):
         length = len(list(run))
-        number = str(regime) if len(str(regime)) + 2 <= length else ""
+        label = next((text for text in (*names[regime : regime + 1], str(regime)) if 0 < len(text) <= length - 2), "")
         back = colour(regime)
         ink = "white" if sum(int(back[i : i + 2], 16) for i in (1, 3, 5)) < DARK else "black"
-        line.append(number.center(length), f"{ink} on {back}")
+        line.append(label.center(length), f"{ink} on {back}")
     target.print(line, soft_wrap=True)
     target.print()
 

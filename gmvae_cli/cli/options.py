@@ -287,10 +287,14 @@ LabelledInput = Annotated[str, _argument("files", "INPUT", "A labelled series fi
 InferredInput = Annotated[str, _argument("files", "INFERRED", "A file that infer wrote; - is CSV from stdin.")]
 SimulatedOutput = Annotated[str, _argument("output", "OUT", ".csv, .parquet and others; - is CSV to stdout.")]
 ModelArgument = Annotated[str, _argument("files", "CKPT", "The model file, or its URL.")]
+Assignments = Annotated[
+    list[str], _argument("model", "ID=NAME", "A regime's number and its name, as in 0=idle; 0= takes it away.")
+]
 
 ModelIn = Annotated[str, _own("model", "--model", "The trained model.", "CKPT")]
 ModelToScore = Annotated[str | None, _own("model", "--model", "A model to label INPUT and be scored.", "CKPT")]
 ModelOut = Annotated[str, _own("output", "--model", "The model file to write.", "OUT")]
+RenamedModel = Annotated[str | None, _own("output", "--output", "The model file to write; else CKPT itself.", "OUT")]
 ModelOfChoice = Annotated[str | None, _own("output", "--model", "Train the choice on all rows and save it.", "OUT")]
 ModelOfSegment = Annotated[str | None, _own("output", "--model", "Save the model as well.", "CKPT")]
 TruthOut = Annotated[str | None, _own("output", "--truth", "Save the generating model as well.", "CKPT_OUT")]

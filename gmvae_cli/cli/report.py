@@ -9,7 +9,6 @@ from gmvae_cli.cli.formatting import (
     clipped,
     columns_read,
     count,
-    duration,
     listed,
     number,
     percent,
@@ -19,15 +18,14 @@ from gmvae_cli.cli.formatting import (
     print_table,
     rows,
     score_number,
-    short_number,
 )
 from gmvae_cli.cli.terminal import Terminal, plain
+from gmvae_cli.regime_names import merged
 
 if TYPE_CHECKING:
     from gmvae_cli.commands.dry_run import Plan
     from gmvae_cli.commands.evaluate import EvaluateResult
     from gmvae_cli.commands.infer import InferResult
-    from gmvae_cli.commands.inspect import InspectResult
     from gmvae_cli.commands.plot import PlotResult
     from gmvae_cli.commands.segment import SegmentResult
     from gmvae_cli.commands.select import SelectResult
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from gmvae_cli.metrics.segments import Ribbon
 
 WIDEST_CONFUSION = 10  # labels; --json has the matrix of any size
-WIDEST_WEIGHTS = 4  # lags times channels of the table of AR weights; --json has all of them
 
 _ROWS_NAMED = {"validation": "held-out rows", "train": "rows trained on"}
 _SHORT = {"covariance": "cov."}
@@ -62,7 +59,7 @@ def simulate(result: "SimulateResult", terminal: Terminal) -> None:
     if result.output == "-":
         terminal.note(f"{result.rows:,} rows drawn, {result.series:,} series")
         return
-    if not _for_people(result, terminal):
+    if not for_people(result, terminal):
         return
     numbers = enumerate(zip(result.shares, result.expected_dwell, result.spectral_radius, strict=True))
     print_table(
@@ -79,17 +76,17 @@ def simulate(result: "SimulateResult", terminal: Terminal) -> None:
 
 def train(result: "TrainResult", terminal: Terminal) -> None:
     """Print the regimes found, and how well the model explains the rows."""
-    if not _for_people(result, terminal):
+    if not for_people(result, terminal):
         return
     ending = "converged" if result.converged else "not converged"
     resumed = ", resumed" if result.resumed else ""
     speed = f"{result.seconds:.1f} s, {result.rows_per_second:,.0f} rows/s"
-    _print_regimes(result.shares, result.expected_dwell)
+    _print_regimes(result.shares, result.expected_dwell, result.names)
     print_facts(
-        *_likelihoods(result.log_likelihood_per_row, result.elbo_per_row, result.evaluated_on),
+        *likelihoods(result.log_likelihood_per_row, result.elbo_per_row, result.evaluated_on),
         ("rows", f"{result.rows:,}"),
         *columns_read(result.columns),
-        ("modelled as", _modelled_as(result.summarize, result.stride, result.evidence_scale)),
+        ("modelled as", modelled_as(result.summarize, result.stride, result.evidence_scale)),
         ("training", f"{result.steps:,} steps{resumed}, {speed}, {ending}"),
     )
 
@@ -106,10 +103,10 @@ def infer(result: "InferResult", terminal: Terminal) -> None:
     if result.output == "-":
         terminal.note(f"{result.rows:,} rows labelled, {count(result.segments, 'segment', 'segments')}")
         return
-    if not _for_people(result, terminal, leave_out=("ribbon", "missed")):
+    if not for_people(result, terminal, leave_out=("ribbon", "missed")):
         return
-    _print_regimes(result.shares, result.expected_dwell)
-    _print_ribbon(result.ribbon, terminal)
+    _print_regimes(result.shares, result.expected_dwell, result.names)
+    _print_ribbon(result.ribbon, result.names, terminal)
     log_likelihood = number(result.log_likelihood_per_row, 4)
     trained = number(result.training_log_likelihood_per_row, 4)
     print_facts(
@@ -129,20 +126,20 @@ def segment(result: "SegmentResult", terminal: Terminal) -> None:
         regimes = count(result.regimes, "regime", "regimes")
         terminal.note(f"{result.rows:,} rows labelled, {regimes} in {count(result.segments, 'segment', 'segments')}")
         return
-    if not _for_people(result, terminal, leave_out=("ribbon",)):
+    if not for_people(result, terminal, leave_out=("ribbon",)):
         return
     agreement = "not computed: the likelihood chose the labels"
     if result.agreement is not None:
         agreement = f"{number(result.agreement, 2)} with the labels at every time scale tried; 1 is the same labels"
     written = (result.output, result.model, result.plot, result.segments_file)
-    _print_regimes(result.shares, result.expected_dwell)
-    _print_ribbon(result.ribbon, terminal)
+    _print_regimes(result.shares, result.expected_dwell, result.names)
+    _print_ribbon(result.ribbon, result.names, terminal)
     print_facts(
         ("written to", ", ".join(name for name in written if name)),
         *([("files", f"{result.files:,}")] if result.files > 1 else []),
         ("rows", f"{result.rows:,} in {count(result.segments, 'segment', 'segments')}"),
         *columns_read(result.columns),
-        ("modelled as", _modelled_as(result.summarize, result.stride, result.evidence_scale)),
+        ("modelled as", modelled_as(result.summarize, result.stride, result.evidence_scale)),
         *([("choice", result.reason)] if result.reason else []),
         ("agreement", agreement),
         ("time", f"{result.seconds:.1f} s"),
@@ -151,7 +148,7 @@ def segment(result: "SegmentResult", terminal: Terminal) -> None:
 
 def evaluate(result: "EvaluateResult", terminal: Terminal) -> None:
     """Print the scores, and one line on stderr for every gate that was missed."""
-    if _for_people(result, terminal, leave_out=("missed",)):
+    if for_people(result, terminal, leave_out=("missed",)):
         scores = [(name, getattr(result, name), meaning) for name, meaning in _SCORES]
         print_table(
             ("score", "value", "meaning"),
@@ -169,7 +166,7 @@ def evaluate(result: "EvaluateResult", terminal: Terminal) -> None:
 
 def select(result: "SelectResult", terminal: Terminal) -> None:
     """Print every candidate, the choice marked, and why; lags and covariance where they vary."""
-    if not _for_people(result, terminal):
+    if not for_people(result, terminal):
         return
     varying = [name for name in ("lags", "covariance") if len({row[name] for row in result.candidates}) > 1]
     print_table(
@@ -194,25 +191,9 @@ def select(result: "SelectResult", terminal: Terminal) -> None:
     )
 
 
-def inspect(result: "InspectResult", terminal: Terminal) -> None:
-    """Print the regimes, how they follow one another, the channels in each, and how the model was trained."""
-    if not _for_people(result, terminal):
-        return
-    _print_lasting(result)
-    numbers = [str(regime.regime) for regime in result.regimes]
-    moves = [[number(prob, 4) for prob in line] for line in result.transition_matrix.tolist()]
-    _print_grid("from / to", numbers, numbers, moves)
-    for title, name in (("mean", "mean"), ("std. dev.", "standard_deviation"), ("noise", "noise")):
-        columns = [[short_number(value) for value in getattr(regime, name).tolist()] for regime in result.regimes]
-        _print_grid(title, result.channels, numbers, [list(line) for line in zip(*columns, strict=True)])
-    if len(result.channels) * result.configuration["lags"] <= WIDEST_WEIGHTS:
-        _print_weights(result)
-    print_facts(*_shape(result), *_origin(result))
-
-
 def plot(result: "PlotResult", terminal: Terminal) -> None:
     """Print what was drawn."""
-    if not _for_people(result, terminal):
+    if not for_people(result, terminal):
         return
     print_facts(
         ("written to", result.output),
@@ -227,7 +208,7 @@ def plan(result: "Plan", terminal: Terminal) -> None:
     """Print what a run would read and need, and files that cannot be used on stderr."""
     for sentence in result.failures:
         terminal.error(sentence)
-    if not _for_people(result, terminal):
+    if not for_people(result, terminal):
         return
     print_table(
         ("channel", "missing cells", "share"),
@@ -247,7 +228,7 @@ def plan(result: "Plan", terminal: Terminal) -> None:
     )
 
 
-def _for_people(result: Any, terminal: Terminal, leave_out: Sequence[str] = ()) -> bool:
+def for_people(result: Any, terminal: Terminal, leave_out: Sequence[str] = ()) -> bool:
     """Print the warnings, and the result as JSON if that is asked for; return whether it is not."""
     _warn(result, terminal)
     if terminal.as_json:
@@ -261,19 +242,30 @@ def _warn(result: Any, terminal: Terminal) -> None:
         terminal.warning(warning)
 
 
-def _print_regimes(shares: Sequence[float], expected_dwell: Sequence[float]) -> None:
-    regimes = enumerate(zip(shares, expected_dwell, strict=True))
+def _print_regimes(shares: Sequence[float], expected_dwell: Sequence[float], names: Sequence[str] = ()) -> None:
     print_table(
-        ("regime", "share", "expected dwell"), [(str(k), percent(share), rows(dwell)) for k, (share, dwell) in regimes]
+        ("regime", "share", "expected dwell"),
+        [(regime_label(k, names), percent(shares[k]), rows(expected_dwell[k])) for k in _used(names, len(shares))],
+        left=(0,) if any(names) else (),
     )
 
 
-def _print_ribbon(ribbon: "Ribbon | None", terminal: Terminal) -> None:
+def regime_label(number: int, names: Sequence[str]) -> str:
+    """Show a regime by its number and, if it has one, its name."""
+    return f"{number} {clipped(names[number])}" if names and names[number] else str(number)
+
+
+def _used(names: Sequence[str], num_regimes: int) -> list[int]:
+    """List the numbers of K regimes in use: of those with one name, the smallest."""
+    return sorted(set(merged(names))) if names else list(range(num_regimes))
+
+
+def _print_ribbon(ribbon: "Ribbon | None", names: Sequence[str], terminal: Terminal) -> None:
     if ribbon is not None and ribbon.rows and not (terminal.quiet or plain(sys.stdout)):
-        print_ribbon(ribbon)
+        print_ribbon(ribbon, names)
 
 
-def _likelihoods(log_likelihood: float | None, elbo: float | None, evaluated_on: str) -> list[tuple[str, str]]:
+def likelihoods(log_likelihood: float | None, elbo: float | None, evaluated_on: str) -> list[tuple[str, str]]:
     """State how well a model explains rows, exactly and by its encoder alone; more is better."""
     named = _ROWS_NAMED[evaluated_on]
     return [
@@ -282,7 +274,7 @@ def _likelihoods(log_likelihood: float | None, elbo: float | None, evaluated_on:
     ]
 
 
-def _modelled_as(block_rows: int, stride: int, evidence_scale: float) -> str:
+def modelled_as(block_rows: int, stride: int, evidence_scale: float) -> str:
     """Describe the rows as the model takes them."""
     unit = "rows" if block_rows == 1 else "blocks"
     taken = "rows as they are" if block_rows == 1 else f"blocks of {block_rows:,} rows"
@@ -316,81 +308,3 @@ def _print_confusion(result: "EvaluateResult") -> None:
         ("rows", f"{result.rows:,}, {result.unlabelled:,} of them without a true label"),
         ("segments", f"{result.segments_predicted:,} predicted, {result.segments_true:,} true"),
     )
-
-
-def _print_lasting(result: "InspectResult") -> None:
-    """Print each regime's share, and how it moves in time."""
-    timed = any(regime.expected_dwell_time is not None for regime in result.regimes)
-    print_table(
-        ("regime", "share", "expected dwell", *(["in time"] if timed else []), "radius", "half-life", "period"),
-        [
-            (
-                str(regime.regime),
-                percent(regime.share),
-                rows(regime.expected_dwell),
-                *([duration(regime.expected_dwell_time, result.time_unit)] if timed else []),
-                number(regime.spectral_radius, 3),
-                rows(regime.half_life),
-                rows(regime.dominant_period),
-            )
-            for regime in result.regimes
-        ],
-    )
-
-
-def _print_grid(title: str, names: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    lines = [(clipped(name), *line) for name, line in zip(names, cells, strict=True)]
-    print_table((title, *columns), lines, left=(0,))
-
-
-def _print_weights(result: "InspectResult") -> None:
-    """Print weights W and bias b of x_t = W_1 x_t-1 + .. + W_P x_t-P + b + noise, with standard errors of W."""
-    lags = range(1, result.configuration["lags"] + 1)
-    headers = [f"{name} (lag {lag})" for lag in lags for name in result.channels]
-    names, cells = [], []
-    for regime in result.regimes:
-        weights = regime.ar_weights.transpose(0, 1).flatten(1).tolist()
-        standard_errors = regime.standard_errors
-        errors = None if standard_errors is None else standard_errors.transpose(0, 1).flatten(1).tolist()
-        for channel, name in enumerate(result.channels):
-            line = [short_number(weight) for weight in weights[channel]]
-            if errors is not None:
-                pairs = zip(line, errors[channel], strict=True)
-                line = [f"{weight} ±{short_number(error, 2)}" for weight, error in pairs]
-            names.append(f"{regime.regime}: {name}")
-            cells.append([*line, short_number(float(regime.ar_bias[channel]))])
-    _print_grid("AR weights", names, [*headers, "bias"], cells)
-
-
-def _shape(result: "InspectResult") -> list[tuple[str, str]]:
-    shape = result.configuration
-    regimes, lags = count(shape["regimes"], "regime", "regimes"), count(shape["lags"], "lag", "lags")
-    intercept = "an intercept" if shape["intercept"] else "no intercept"
-    facts = [
-        ("model", f"{regimes}, {lags}, prior {shape['prior']}, covariance {shape['covariance']}, {intercept}"),
-        ("modelled as", _modelled_as(shape["summarize"], shape["stride"], result.evidence_scale)),
-        ("channels", listed(result.channels)),
-    ]
-    if result.degrees_of_freedom is not None:
-        heavy = "; a standard deviation exists above 2" if result.degrees_of_freedom <= 2 else ""
-        facts.append(("noise", f"Student t, {number(result.degrees_of_freedom, 2)} degrees of freedom{heavy}"))
-    return facts
-
-
-def _origin(result: "InspectResult") -> list[tuple[str, str]]:
-    """State how a model was trained, with the warnings of that run."""
-    training = result.training
-    if "rows" not in training:
-        return [("trained", "no; these are the parameters of a simulation")]
-    timed = result.step is not None and result.time_unit is not None
-    step = f", {duration(result.step, result.time_unit)} apart" if timed else ""
-    facts = [
-        ("trained on", f"{training['rows']:,} rows in {count(training['series_count'], 'series', 'series')}{step}")
-    ]
-    if training.get("log_likelihood_per_row") is not None:
-        likelihoods = training["log_likelihood_per_row"], training.get("elbo_per_row")
-        facts += _likelihoods(*likelihoods, training["evaluated_on"])
-    ending = "converged" if training.get("converged") else "not converged"
-    steps = f"{training.get('steps', 0):,} steps, seed {training.get('seed', 0)}, {ending}"
-    facts.append(("training", f"{steps}, gmvae {training.get('versions', {}).get('gmvae', '-')}"))
-    return facts + [("warning", warning["sentence"]) for warning in training.get("warnings", [])]

@@ -175,7 +175,7 @@ def _begin(job: _SampleJob, _: None) -> _Begun:
         config, start = make_choices(job.config, data, silent)
         notes = data_notes(data, config)
         if job.older is not None:
-            start = replace(start, initial=initial_of(job.older, config, data))
+            start = replace(start, initial=initial_of(job.older, config, data), names=job.older.names)
         rows = training_rows(data, config.model, device_of(config.device))
         begun = fit_sample(rows, config, start.dwell, silent, start.initial)
         return _Begun(config, start, notes, replace(begun, rows=None), rows.mean, rows.scale)

@@ -26,6 +26,7 @@ from gmvae_cli.inference.posterior import Inference
 from gmvae_cli.inference.scored_rows import RowScorer
 from gmvae_cli.outputs.label_table import TableLabels
 from gmvae_cli.outputs.label_totals import LabelCounts, LabelTotals, note_on_step
+from gmvae_cli.outputs.name_column import NameColumn
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.engine import Engine, in_order
 from gmvae_cli.system.progress import silent
@@ -255,7 +256,7 @@ def _label_stretch(job: _StretchJob, task: _StretchTask) -> PartRecord:
         Inference.over(rows, checkpoint, posterior, encoder, ends=task.ends) as inferred,
         task.part.opened(reader, job.series) as part,
     ):
-        TableLabels(data, inferred, job.config.only_regimes, totals, silent).write(reader, part.outputs)
+        TableLabels(data, inferred, job.config, NameColumn(checkpoint), totals, silent).write(reader, part.outputs)
         record = PartRecord(totals.of_part(), tuple(totals.notes), _missing(data, stretch))
         part.describe(record)
     return record

@@ -14,6 +14,7 @@ from gmvae_cli.metrics import partition
 from gmvae_cli.metrics.change_points import pooled_change_scores
 from gmvae_cli.metrics.label_counts import LabelCoder, LabelCounts
 from gmvae_cli.recognition.column_roles import require_column
+from gmvae_cli.regime_names import NAME_COLUMN
 from gmvae_cli.system.progress import Progress
 
 SMALLER_IS_BETTER = ("hausdorff",)
@@ -62,6 +63,8 @@ def evaluate(
     """
     if model is None:
         reader = open_series([path], series)
+        if config.predicted == EvaluateConfig.predicted and NAME_COLUMN in reader.layout.columns:
+            config = replace(config, predicted=NAME_COLUMN)
         counts = LabelCounts()
         comparison = _Comparison(reader.name, config, counts)
         for true, predicted, ids in _columns(reader, (config.truth, config.predicted), progress):
@@ -150,7 +153,7 @@ def _with_model(
     with judge([path], series, model, config.device, progress) as judged:
         reader = judged.reader
         if config.truth in reader.layout.columns:
-            counts = LabelCounts(predicted=[str(regime) for regime in range(judged.num_regimes)])
+            counts = LabelCounts(predicted=judged.names)
             comparison = _Comparison(reader.name, config, counts)
             take = in_portions(judged.blocks())
             for true, ids in _columns(reader, (config.truth,), progress):

@@ -52,6 +52,7 @@ class InferResult:
     rows: int
     shares: list[float]
     expected_dwell: list[float]
+    names: list[str]
     log_likelihood_per_row: float | None
     training_log_likelihood_per_row: float | None
     log_likelihood_above_training: float | None
@@ -193,6 +194,7 @@ def _result(labelling: FileLabelling, output: str, seconds: float) -> InferResul
         rows=totals.rows,
         shares=totals.shares,
         expected_dwell=labelling.checkpoint.expected_dwell,
+        names=list(labelling.checkpoint.names),
         log_likelihood_per_row=mean,
         training_log_likelihood_per_row=training,
         log_likelihood_above_training=None if mean is None or training is None else mean - training,

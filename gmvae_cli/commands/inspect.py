@@ -20,6 +20,7 @@ class Regime:
     Student t noise has a covariance, and the channels a standard deviation, above 2 degrees of freedom.
 
     Args:
+        name: "" where it has none. stands_for: its number in outputs, of regimes with one name the smallest.
         share: of the training rows; of a model that was not trained, the stationary probability of the chain.
         expected_dwell: mean length of a visit in rows; expected_dwell_time: in the time unit, where the step is known.
         mean, standard_deviation: (D,) of the stationary law of the regime's process.
@@ -30,6 +31,8 @@ class Regime:
     """
 
     regime: int
+    name: str
+    stands_for: int
     share: float
     expected_dwell: float
     expected_dwell_time: float | None
@@ -58,6 +61,7 @@ class InspectResult:
     channels: list[str]
     degrees_of_freedom: float | None
     regimes: list[Regime]
+    names: list[str]
     transition_matrix: Tensor
     initial_probs: Tensor
     evidence_scale: float
@@ -76,6 +80,7 @@ def inspect(path: str, progress: Progress) -> InspectResult:
         configuration=asdict(checkpoint.model),
         channels=list(checkpoint.modelled),
         degrees_of_freedom=None if degrees is None else float(degrees),
+        names=list(checkpoint.names),
         regimes=_regimes(checkpoint, step if time_unit is not None else None),
         transition_matrix=chain.transition_matrix,
         initial_probs=chain.initial_probs,
@@ -106,6 +111,8 @@ def _regimes(checkpoint: Checkpoint, step: float | None) -> list[Regime]:
     return [
         Regime(
             regime=k,
+            name=checkpoint.names[k] if checkpoint.names else "",
+            stands_for=int(checkpoint.merged[k]),
             share=shares[k],
             expected_dwell=dwell[k],
             expected_dwell_time=None if step is None else dwell[k] * step,

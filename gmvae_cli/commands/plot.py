@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.errors import Note
 from gmvae_cli.files.atomic import atomic
-from gmvae_cli.plotting import figure, plot_data
+from gmvae_cli.plotting import figure, labelled_file
 from gmvae_cli.system.progress import Progress
 
 
@@ -30,7 +30,7 @@ def plot(path: str, output: str, series: SeriesConfig, progress: Progress) -> Pl
     started = time.perf_counter()
     kind = figure.format_of(output)
     with atomic(output) as temporary:
-        data = plot_data.read(path, series, progress)
+        data = labelled_file.read(path, series, progress)
         progress("draw", 0, 1)
         figure.save(temporary, kind, data)
     return PlotResult(

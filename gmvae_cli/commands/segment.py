@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from gmvae_cli.checkpoint import save
+from gmvae_cli.checkpoint import Checkpoint, save
 from gmvae_cli.commands.dry_run import SEGMENT_BYTES, Plan, existing_folder, plan, segment_seconds
 from gmvae_cli.config import InferConfig, SeriesConfig, TrainConfig
 from gmvae_cli.data.lagged_rows import training_rows
@@ -29,7 +29,9 @@ from gmvae_cli.outputs.label_table import (
 )
 from gmvae_cli.outputs.label_totals import LabelTotals
 from gmvae_cli.plotting import figure
-from gmvae_cli.plotting.plot_data import PlotDataBuilder, drawn_channels
+from gmvae_cli.plotting.labelled_file import drawn_channels
+from gmvae_cli.plotting.plot_data import PlotDataBuilder
+from gmvae_cli.regime_names import shown
 from gmvae_cli.selection.search import OnNote, data_notes, make_choices
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress
@@ -55,6 +57,7 @@ class SegmentResult:
     regimes: int
     shares: list[float]
     expected_dwell: list[float]
+    names: list[str]
     segments: int
     stride: int
     summarize: int
@@ -150,7 +153,7 @@ def segment(
         if targets.model is not None:
             save(targets.model, checkpoint)
         totals = LabelTotals(checkpoint.model.regimes)
-        drawing = None if targets.plot is None else _drawing(reader, targets.output, checkpoint.model.regimes)
+        drawing = None if targets.plot is None else _drawing(reader, targets.output, checkpoint)
         with table_labels(data, checkpoint, labels, totals, directory=folder, progress=progress) as labelled:
             on_rows = None if drawing is None else _drawn(data, drawing)
             write(labelled, on_rows)
@@ -209,6 +212,7 @@ def _result(
         regimes=checkpoint.model.regimes,
         shares=totals.shares,
         expected_dwell=checkpoint.expected_dwell,
+        names=list(checkpoint.names),
         segments=totals.segments,
         stride=checkpoint.model.stride,
         summarize=checkpoint.model.summarize,
@@ -226,10 +230,12 @@ def _result(
     )
 
 
-def _drawing(reader: SeriesReader, output: str, num_regimes: int) -> PlotDataBuilder:
+def _drawing(reader: SeriesReader, output: str, checkpoint: Checkpoint) -> PlotDataBuilder:
     """Return a builder of the picture that `plot` would draw of the output."""
     name = reader.name if output == "-" else output
-    return PlotDataBuilder(name, reader.layout, drawn_channels(reader.layout, []), num_regimes)
+    return PlotDataBuilder(
+        name, reader.layout, drawn_channels(reader.layout, []), shown(checkpoint.names, checkpoint.model.regimes)
+    )
 
 
 def _drawn(data: SeriesData, drawing: PlotDataBuilder) -> OnRows:

@@ -44,6 +44,7 @@ class TrainResult:
     evaluated_on: str
     shares: list[float]
     expected_dwell: list[float]
+    names: list[str]
     evidence_scale: float
     stride: int
     summarize: int
@@ -94,7 +95,7 @@ def train(
         resume_log = ResumeFile(beside(model_path, ".resume"), _identity(data, config, series, device))
         config, start = make_choices(config, data, progress)
         if older is not None:
-            start = replace(start, initial=initial_of(older, config, data))
+            start = replace(start, initial=initial_of(older, config, data), names=older.names)
         if reference is not None:
             require_channels(config.align_to, reference, data.channels)
         resumed = resume and resume_log.load()
@@ -176,6 +177,7 @@ def _facts(data: SeriesData, config: TrainConfig, trained: TrainedModel) -> dict
         "rows": data.rows,
         "regimes": config.model.regimes,
         "channels": list(data.channels),
+        "names": list(trained.checkpoint.names),
         "evidence_scale": float(trained.fit.parameters.evidence_scale),
         "stride": config.model.stride,
         "summarize": config.model.summarize,

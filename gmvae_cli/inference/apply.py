@@ -19,6 +19,7 @@ from gmvae_cli.inference.labelled_rows import LabelledRows
 from gmvae_cli.inference.posterior import Inference
 from gmvae_cli.inference.scored_rows import BLOCK_ROWS
 from gmvae_cli.recognition.column_roles import time_columns
+from gmvae_cli.regime_names import shown
 from gmvae_cli.system.device import device_of
 from gmvae_cli.system.progress import Progress, silent
 
@@ -114,7 +115,7 @@ class Judged:
     """Labels and likelihoods that a model gives a file.
 
     Args:
-        reader: of the file. rows: T. num_regimes: K.
+        reader: of the file. rows: T. names: K texts that differ, of the regimes.
         blocks: yields the smoothed labels of all rows in order.
         log_likelihood, elbo: nats per usable row, data units; None without a usable row. The ELBO of a model without
             an encoder is None, too.
@@ -122,7 +123,7 @@ class Judged:
 
     reader: SeriesReader
     rows: int
-    num_regimes: int
+    names: list[str]
     blocks: Callable[[], Iterator[LabelledRows]]
     log_likelihood: float | None
     elbo: float | None
@@ -143,5 +144,7 @@ def judge(
                 log_likelihood = (exact.log_likelihood - exact.log_volume) / exact.usable_rows
                 total = exact.elbo()
                 elbo = None if total is None else (total - exact.log_volume) / exact.usable_rows
+        K = checkpoint.model.regimes
+        names = shown(checkpoint.names, K) if checkpoint.names else [str(regime) for regime in range(K)]
         with infer(data, checkpoint, "smooth", device, progress=progress) as smoothed:
-            yield Judged(reader, data.rows, checkpoint.model.regimes, smoothed.blocks, log_likelihood, elbo)
+            yield Judged(reader, data.rows, names, smoothed.blocks, log_likelihood, elbo)

@@ -14,6 +14,7 @@ from gmvae_cli.config import Posterior
 from gmvae_cli.core import Encoder
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.inference.best_path import BestPath
+from gmvae_cli.inference.block_labels import BlockLabels
 from gmvae_cli.inference.block_messages import Ends
 from gmvae_cli.inference.block_posterior import BlockPosterior
 from gmvae_cli.inference.file_rows import rows_of_file
@@ -51,12 +52,18 @@ class Inference(Closing):
     """
 
     def __init__(
-        self, scorer: RowScorer, blocks: BlockPosterior, path: BestPath | None, longest_passage: int = 0
+        self,
+        scorer: RowScorer,
+        blocks: BlockPosterior,
+        path: BestPath | None,
+        labels: BlockLabels,
+        longest_passage: int,
     ) -> None:
         self.log_likelihood, self.log_volume = 0.0, 0.0
         self.usable = self.usable_rows = 0
         self._log_normaliser = 0.0  # log Z of the potentials
         self._scorer, self._blocks, self._path, self._longest_passage = scorer, blocks, path, longest_passage
+        self._labels = labels
 
     @classmethod
     def over(
@@ -87,15 +94,17 @@ class Inference(Closing):
             require_free(directory, needed)
         scale = float(parameters.evidence_scale) if evidence_scale is None else evidence_scale
         chain, iid_prior = Chain(*(part.to(device) for part in parameters.chain)), model.prior == "iid"
-        inference = cls(
-            RowScorer(lagged_rows, checkpoint, encoder, scale, directory, block_rows),
-            BlockPosterior(chain, iid_prior, posterior, lagged_rows.data.edges is not None, scale, directory, ends),
-            BestPath(model.regimes, directory, ends.entry, ends.end)
-            if posterior == "viterbi" and not iid_prior
-            else None,
-            # in blocks, that which a change lies in passes as well as those whose lags reach it
-            model.context_rows + (model.summarize > 1) if model.join_passages and posterior != "filter" else 0,
-        )
+        scorer = RowScorer(lagged_rows, checkpoint, encoder, scale, directory, block_rows)
+        stands_for_rows = lagged_rows.data.edges is not None
+        blocks = BlockPosterior(chain, iid_prior, posterior, stands_for_rows, scale, directory, ends)
+        path = None
+        if posterior == "viterbi" and not iid_prior:
+            path = BestPath(model.regimes, directory, ends.entry, ends.end)
+        # in blocks, that which a change lies in passes as well as those whose lags reach it
+        longest_passage = model.context_rows + (model.summarize > 1)
+        passes = model.join_passages and posterior != "filter"
+        labels = BlockLabels(checkpoint, scorer, blocks, path)
+        inference = cls(scorer, blocks, path, labels, longest_passage if passes else 0)
         try:
             inference._sweep(progress)
         except BaseException:
@@ -116,7 +125,7 @@ class Inference(Closing):
 
     def _series_rows(self) -> Iterator[LabelledRows]:
         """Yield all rows of the series, which may be blocks of rows of the file, labelled one by one."""
-        return self._prefetched(self._labelled(index) for index in range(len(self._scorer.ranges)))
+        return self._prefetched(self._labels.of(index) for index in range(len(self._scorer.ranges)))
 
     @torch.no_grad()
     def elbo(self) -> float | None:
@@ -176,18 +185,3 @@ class Inference(Closing):
     def _prefetched(self, blocks: Iterator[Item]) -> Iterator[Item]:
         """Compute each item in a thread while the previous one is used, if there are several blocks."""
         return prefetch(blocks) if len(self._scorer.ranges) > 1 else blocks
-
-    # --- a block by itself ---------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def _labelled(self, index: int) -> LabelledRows:
-        """Label the rows of a block of the series."""
-        block = self._scorer.score(index)
-        rows = block.rows
-        probs, marginals = self._blocks.of(index, block)
-        log_likelihood = torch.where(rows.usable, marginals - self._scorer.log_volume(rows), torch.nan)
-        if self._path is not None:
-            regimes = self._path.read(*self._scorer.ranges[index])
-        else:
-            regimes = probs.mT.argmax(0).cpu().numpy()
-        return LabelledRows(regimes, probs.cpu().numpy(), log_likelihood.cpu().numpy(), rows.steps == 0)

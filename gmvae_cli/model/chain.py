@@ -35,10 +35,23 @@ def stationary(transition_matrix: Tensor) -> Tensor:
     return (probs / probs.sum(-1, keepdim=True)).to(transition_matrix.dtype)
 
 
-def expected_dwell(transition_matrix: Tensor) -> Tensor:
-    """Compute the mean rows of a visit, 1 / (1 - A_kk), inf where a regime is never left: (..., K, K) -> (..., K)."""
+def expected_dwell(transition_matrix: Tensor, merged: Tensor | None = None) -> Tensor:
+    """Compute the mean rows of a visit, 1 / (1 - A_kk), inf where a regime is never left: (..., K, K) -> (..., K).
+
+    Args:
+        merged: (K,) the number that stands for each regime, its own or a smaller one; regimes of one number are one,
+            whose visits last sum_i pi_i / sum_i pi_i sum_j A_ij over its i and all j outside, with the stationary pi.
+            None: each stands for itself.
+    Returns:
+        NaN for a number that stands for no regime.
+    """
     stay = transition_matrix.diagonal(dim1=-2, dim2=-1)
-    return 1 / (1 - stay)
+    if merged is None or bool((merged == torch.arange(len(merged))).all()):
+        return 1 / (1 - stay)
+    member = torch.nn.functional.one_hot(merged, len(merged)).to(transition_matrix)  # (K, K) regime, number
+    probs = stationary(transition_matrix)
+    leaving = ((transition_matrix @ member) * (1 - member)).sum(-1)  # (..., K) of each regime, out of its number
+    return (probs @ member) / ((probs * leaving) @ member) * torch.where(member.any(0), 1.0, torch.nan)
 
 
 def persistent(num_regimes: int, dwell: float) -> Tensor:

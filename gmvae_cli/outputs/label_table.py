@@ -30,9 +30,13 @@ from gmvae_cli.inference.labelled_rows import LabelledRows, in_portions
 from gmvae_cli.inference.posterior import Inference
 from gmvae_cli.inference.scored_rows import BLOCK_ROWS
 from gmvae_cli.outputs.label_totals import LabelTotals, note_on_step
+from gmvae_cli.outputs.name_column import NameColumn
 from gmvae_cli.outputs.segment_table import SegmentTable
+from gmvae_cli.regime_names import NAME_COLUMN
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.system.storage import is_url
+
+LABEL_COLUMNS = ("regime", NAME_COLUMN, "log_likelihood")  # beside those of probabilities
 
 OnRows = Callable[[str, pa.Table, LabelledRows], None]
 
@@ -117,7 +121,7 @@ def table_labels(
         directory=directory,
         progress=progress,
     ) as posterior:
-        yield TableLabels(data, posterior, config.only_regimes, totals, progress)
+        yield TableLabels(data, posterior, config, NameColumn(checkpoint), totals, progress)
     totals.notes += [*data.notes, *note_on_step(data, checkpoint)]
 
 
@@ -125,9 +129,15 @@ class TableLabels:
     """The labels of one table, to be written once, from its first row to its last."""
 
     def __init__(
-        self, data: SeriesData, posterior: Inference, only_regimes: bool, totals: LabelTotals, progress: Progress
+        self,
+        data: SeriesData,
+        posterior: Inference,
+        config: InferConfig,
+        names: NameColumn,
+        totals: LabelTotals,
+        progress: Progress,
     ) -> None:
-        self._data, self._only_regimes, self._totals, self._progress = data, only_regimes, totals, progress
+        self._data, self._config, self._names, self._totals, self._progress = data, config, names, totals, progress
         self._take = in_portions(posterior.blocks())
         self._row = 0
         self._segments: SegmentTable | None = None
@@ -140,7 +150,7 @@ class TableLabels:
         """
         kept = self._columns_kept(reader)
         if self._segments is None:
-            self._segments = SegmentTable(reader.layout, self._data)
+            self._segments = SegmentTable(reader.layout, self._data, self._names)
         for table in reader.tables(BLOCK_ROWS, typed=outputs.typed):
             block = self._take(table.num_rows)
             outputs.rows.write(self._labelled(table.select(kept), block))
@@ -172,12 +182,11 @@ class TableLabels:
     def _columns_kept(self, reader: SeriesReader) -> list[int]:
         """List the positions of columns that are written again; labels of an earlier run are replaced, with a note."""
         layout = reader.layout
-        new = {"regime", "log_likelihood"}
-        replaced = [name for name in layout.columns if name in new or is_probability(name)]
+        replaced = [name for name in layout.columns if name in LABEL_COLUMNS or is_probability(name)]
         if replaced:
             sentence = f"the columns {', '.join(replaced)} of {reader.name} are replaced"
             self._totals.notes.append(Note("replaced_columns", sentence))
-        if self._only_regimes:
+        if self._config.only_regimes:
             return [
                 index
                 for index, name in enumerate(layout.columns)
@@ -186,11 +195,11 @@ class TableLabels:
         return [index for index, name in enumerate(layout.columns) if name not in replaced]
 
     def _labelled(self, cells: pa.Table, block: LabelledRows) -> pa.Table:
-        """Append the columns regime, prob_0 .. and log_likelihood to the cells."""
-        labelled = cells.append_column("regime", pa.array(block.regimes))
-        if self._only_regimes:
+        """Append the columns regime, regime_name if there are names, prob_0 .. and log_likelihood to the cells."""
+        labelled = self._names.add_to(cells.append_column("regime", pa.array(block.regimes)), block.regimes)
+        if self._config.only_regimes:
             return labelled
-        for regime in range(block.probs.shape[1]):
+        for regime in self._names.used:
             labelled = labelled.append_column(f"prob_{regime}", pa.array(block.probs[:, regime]))
         return labelled.append_column("log_likelihood", pa.array(block.log_likelihood, from_pandas=True))
 

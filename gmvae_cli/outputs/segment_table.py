@@ -9,6 +9,7 @@ from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.files.cells import as_text
 from gmvae_cli.inference.labelled_rows import LabelledRows
 from gmvae_cli.metrics.segments import segments
+from gmvae_cli.outputs.name_column import NameColumn
 from gmvae_cli.recognition.column_roles import Layout
 from gmvae_cli.recognition.time_forms import NUMERIC_FORMS, parse
 
@@ -17,14 +18,15 @@ class SegmentTable:
     """Rows of the segments file of one table; the last segment stays open until a block shows that it ended.
 
     Columns: series, segment (number), start and stop (rows of the series, half-open), start_time, end_time, regime,
-    rows, duration (in seconds or units of the time column, else rows), mean_prob.
+    regime_name if there are names, rows, duration (in seconds or units of the time column, else rows), mean_prob.
 
     Args:
         layout: the columns of the labelled table. data: its numbers, with the usual step.
+        names: of the regimes.
     """
 
-    def __init__(self, layout: Layout, data: SeriesData) -> None:
-        self.layout, self.series = layout, layout.series
+    def __init__(self, layout: Layout, data: SeriesData, names: NameColumn) -> None:
+        self.layout, self.series, self.names = layout, layout.series, names
         self.step = 1.0 if data.step is None or data.time_unit is None else data.step
         self.count = self.series_start = 0
         self.carried: pa.Table | None = None
@@ -82,7 +84,7 @@ class SegmentTable:
             self.series_start = int(origin[-1])
         numbers = np.arange(self.count, self.count + len(spans))
         self.count += len(spans)
-        return pa.table(
+        table = pa.table(
             {
                 "series": spans["series"],
                 "segment": numbers,
@@ -91,11 +93,13 @@ class SegmentTable:
                 "start_time": spans["start_time"],
                 "end_time": spans["end_time"],
                 "regime": spans["regime"],
-                "rows": rows,
-                "duration": rows * self.step,
-                "mean_prob": spans["prob_sum"].to_numpy() / rows,
             }
         )
+        figures = {"rows": rows, "duration": rows * self.step, "mean_prob": spans["prob_sum"].to_numpy() / rows}
+        table = self.names.add_to(table, spans["regime"].to_numpy())
+        for name, values in figures.items():
+            table = table.append_column(name, pa.array(values))
+        return table
 
     def _new_series(self, spans: pa.Table) -> NDArray[np.bool_]:
         """Return (S,) bool, segments that are the first of their series, not only the first behind a long gap."""

@@ -4,7 +4,7 @@ A regime has the same colour in every picture: Tol's muted scheme for regimes 0 
 tell apart; from regime 10 on the colours repeat with hatching.                   [Tol 2021, SRON/EPS/TN/09-002]
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -128,37 +128,61 @@ def stack(axes: "Axes", columns: Columns, probs: Array, step: float) -> None:
 
 def number(axes: "Axes", spans: Spans, step: float, first_number: int = 0) -> None:
     """Write the number of each segment at its top where it fits; the axes' limits must be set before."""
-    dots = axes.figure.dpi / 100
-    left, right = axes.get_xlim()
-    width = axes.get_position().width * axes.figure.bbox.width
-    stops = spans.stops(step)
-    pixels = (stops - spans.first) / (right - left) * width
     done = -1
-    for index in np.flatnonzero(pixels > 2 * _DIGIT_PIXELS * dots):
+    middles, pixels = _room(axes, spans, step)
+    for index in np.flatnonzero(pixels > 2 * _DIGIT_PIXELS):
         text = str(first_number + int(spans.segment[index]))
-        if spans.segment[index] != done and pixels[index] > (len(text) + 1) * _DIGIT_PIXELS * dots:
+        if spans.segment[index] != done and pixels[index] > (len(text) + 1) * _DIGIT_PIXELS:
             done = spans.segment[index]
-            axes.text(
-                (spans.first[index] + stops[index]) / 2,
-                0.97,
-                text,
-                transform=axes.get_xaxis_transform(),
-                ha="center",
-                va="top",
-                fontsize=6.5,
-                color=_INK,
-                zorder=3,
-                clip_on=True,
-                gid=f"segment {text}",
-                bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.6, "linewidth": 0},
-            )
+            _write(axes, middles[index], 0.97, text, "top", f"segment {text}")
 
 
-def legend(regimes: Sequence[int]) -> list["Patch"]:
-    """Return a patch for each regime, for a legend."""
+def name(axes: "Axes", spans: Spans, step: float, names: Sequence[str]) -> None:
+    """Write the name of each span's label into it where it fits; the axes' limits must be set before."""
+    middles, pixels = _room(axes, spans, step)
+    for index in np.flatnonzero((spans.label >= 0) & (pixels > 2 * _DIGIT_PIXELS)):
+        text = names[spans.label[index]]
+        if pixels[index] > (len(text) + 1) * _DIGIT_PIXELS:
+            _write(axes, middles[index], 0.5, text, "center", f"name {text}")
+
+
+def _room(axes: "Axes", spans: Spans, step: float) -> tuple[Array, Array]:
+    """Return the middles of spans (S,), and their widths in pixels of 100 dots per inch."""
+    left, right = axes.get_xlim()
+    width = axes.get_position().width * axes.figure.bbox.width / (axes.figure.dpi / 100)
+    stops = spans.stops(step)
+    return (spans.first + stops) / 2, (stops - spans.first) / (right - left) * width
+
+
+def _write(axes: "Axes", position: float, height: float, text: str, vertical: str, gid: str) -> None:
+    axes.text(
+        position,
+        height,
+        text,
+        transform=axes.get_xaxis_transform(),
+        ha="center",
+        va=vertical,
+        fontsize=6.5,
+        color=_INK,
+        zorder=3,
+        clip_on=True,
+        gid=gid,
+        parse_math=False,
+        bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.6, "linewidth": 0},
+    )
+
+
+def legend(names: Mapping[int, str]) -> list["Patch"]:
+    """Return a patch for each regime, with its name, for a legend."""
     from matplotlib.patches import Patch
 
     return [
-        Patch(facecolor=colour(k), hatch=hatch(k) or None, edgecolor="white", linewidth=0, label=f"regime {k}")
-        for k in regimes
+        Patch(
+            facecolor=colour(regime),
+            hatch=hatch(regime) or None,
+            edgecolor="white",
+            linewidth=0,
+            label=f" {text}" if text.startswith("_") else text,  # a legend leaves out labels that begin with _
+        )
+        for regime, text in names.items()
     ]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".svg", ".pdf")
 _DOTS_PER_INCH = 150
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 12.0, 1.35, 0.4, 0.5, 0.45  # inches: of the figure, and its margins
+_MOST_NAMED = 20  # regimes of the legend
+_NAMES_WIDTH, _PATCH, _LETTER, _LINE = 7.5, 0.42, 0.062, 0.16  # inches: of the legend, its patches, letters, lines
 _STRIP, _SPACE, _BETWEEN = 0.14, 0.06, 0.55  # inches: height of the true labels, space between axes, between panels
 
 
@@ -51,9 +53,13 @@ def draw(data: PlotData) -> "Figure":
     height = min(2.4, max(0.7, 0.3 * D)) if several else min(1.9, max(0.62, 6 / D))
     heights = ([_STRIP] if len(data.truth) else []) + [height] * (1 if several else D) + [0.4 if several else 0.8]
     block = sum(heights) + _SPACE * (len(heights) - 1)
-    total = _TOP + _BOTTOM + len(data.panels) * block + (len(data.panels) - 1) * _BETWEEN
+    present = sorted(set().union(*(data.regime_spans(panel).label.tolist() for panel in data.panels)))[:_MOST_NAMED]
+    names = {regime: _short(data.names[regime], 20) for regime in present}
+    columns = min(len(present), 10, max(1, int(_NAMES_WIDTH / (_PATCH + _LETTER * max(map(len, names.values()))))))
+    above = _TOP + _LINE * (-(-len(present) // columns) - 1)
+    total = above + _BOTTOM + len(data.panels) * block + (len(data.panels) - 1) * _BETWEEN
     figure = Figure(figsize=(_WIDTH, total), dpi=_DOTS_PER_INCH)
-    top = total - _TOP
+    top = total - above
     for panel in data.panels:
         axes = []
         for inches in heights:
@@ -62,20 +68,21 @@ def draw(data: PlotData) -> "Figure":
             top -= inches + _SPACE
         top -= _BETWEEN - _SPACE
         _draw_panel(data, panel, axes, several)
-    present = sorted(set().union(*(data.regime_spans(panel).label.tolist() for panel in data.panels)))
-    figure.legend(
-        handles=artists.legend(present[:20]),
+    legend = figure.legend(
+        handles=artists.legend(names),
         loc="upper right",
         bbox_to_anchor=(1 - _RIGHT / _WIDTH, 1 - 0.02 / total),
-        ncols=min(len(present), 10),
+        ncols=columns,
         fontsize=8,
         frameon=False,
         borderaxespad=0.2,
         columnspacing=1.2,
         handlelength=1.2,
     )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     if not several:
-        figure.text(_LEFT / _WIDTH, 1 - 0.3 / total, _short(data.name, 60), fontsize=9, parse_math=False)
+        figure.text(_LEFT / _WIDTH, 1 - (above - 0.2) / total, _short(data.name, 60), fontsize=9, parse_math=False)
     return figure
 
 
@@ -90,6 +97,7 @@ def _draw_panel(data: PlotData, panel: Panel, axes: Sequence["Axes"], several: b
     if len(data.truth):
         strip = drawn.pop(0)
         artists.shade(strip, data.truth_spans(panel), step, full=True)
+        artists.name(strip, data.true_spans(panel), step, data.truth_names)
         strip.set_yticks([])
         strip.spines[:].set_visible(False)
         _name(strip, "truth")

@@ -1,10 +1,6 @@
-"""Labelled rows reduced to the size of a picture: from a file that `infer` wrote, or from rows in hand.
+"""Labelled rows reduced to the size of a picture, block by block as they are made or read."""
 
-read(path, config, progress)                    a labelled file
-PlotDataBuilder(..).add_from(..) .. .build(..)  blocks of rows with their labels, as they are made
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -13,17 +9,13 @@ import numpy as np
 import pyarrow.types
 from numpy.typing import NDArray
 
-from gmvae_cli.config import SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.errors import Note, SeriesError
+from gmvae_cli.errors import Note
 from gmvae_cli.files.cells import as_text, plain
-from gmvae_cli.files.series_reader import SeriesReader, open_series
 from gmvae_cli.metrics import partition
 from gmvae_cli.metrics.segments import runs
 from gmvae_cli.plotting.downsampling import Array, Columns, Reduction, SpanList, Spans
-from gmvae_cli.recognition.column_reasons import listed
 from gmvae_cli.recognition.column_roles import Layout
-from gmvae_cli.system.progress import Progress
 
 # Limits of legibility: panels and channels on a page of 12 inches, and labels that a legend could tell apart
 MOST_PANELS = 12
@@ -31,7 +23,6 @@ MOST_CHANNELS = 12
 MOST_LABELS = 100
 MOST_REGIMES = 100
 TRUTH = "true_regime"
-_BLOCK_ROWS = 1 << 16
 _SECONDS_A_DAY = 86_400
 
 
@@ -59,7 +50,8 @@ class PlotData:
     Args:
         channels: D names. num_regimes: K. panels: the first series, `MOST_PANELS` at most, of `num_series`.
         has_probs: whether probabilities are known; otherwise the lowest axes show the share of each regime's rows.
-        truth: (L,) regime whose colour each true label takes; empty without a column of true labels.
+        names: K texts, of the regimes. truth: (L,) regime whose colour each true label takes; empty without a column
+            of true labels. truth_names: L texts, the true labels themselves.
         time: name of the time column, or None. is_date: positions are days since 1970, not units of that column.
         step: usual distance between two rows.
     """
@@ -72,7 +64,9 @@ class PlotData:
     rows: int
     segments: int
     has_probs: bool
+    names: Sequence[str]
     truth: NDArray[np.int64]
+    truth_names: Sequence[str]
     time: str | None
     is_date: bool
     step: float
@@ -88,9 +82,13 @@ class PlotData:
         K = self.num_regimes
         return panel.regimes or _majority(panel.columns, panel.columns.sums[:, K : 2 * K])
 
+    def true_spans(self, panel: Panel) -> Spans:
+        """Return the true labels as numbers, in order of appearance, -1 where a row has none."""
+        return panel.truth or _majority(panel.columns, panel.columns.sums[:, 2 * self.num_regimes :])
+
     def truth_spans(self, panel: Panel) -> Spans:
         """Return the true labels as the regimes that match them, -1 where a row has none."""
-        spans = panel.truth or _majority(panel.columns, panel.columns.sums[:, 2 * self.num_regimes :])
+        spans = self.true_spans(panel)
         return replace(spans, label=np.append(self.truth, -1)[spans.label])
 
 
@@ -124,11 +122,12 @@ class PlotDataBuilder:
 
     Args:
         name: title of the picture, the path of the file. layout: the columns of time and series. channels: D names.
-        num_regimes: K.
+        names: K texts, of the regimes.
     """
 
-    def __init__(self, name: str, layout: Layout, channels: tuple[str, ...], num_regimes: int) -> None:
-        self.name, self.layout, self.channels, self.num_regimes = name, layout, channels, num_regimes
+    def __init__(self, name: str, layout: Layout, channels: tuple[str, ...], names: Sequence[str]) -> None:
+        self.name, self.layout, self.channels, self.names = name, layout, channels, list(names)
+        self.num_regimes = num_regimes = len(names)
         self.rows = self.segments = 0
         self._panels: list[_OpenPanel] = []
         self._axis = _TimeAxis(layout)
@@ -208,7 +207,9 @@ class PlotDataBuilder:
             rows=self.rows,
             segments=self.segments,
             has_probs=self._has_probs,
+            names=self.names,
             truth=self._matched_truth(),
+            truth_names=list(self._labels),
             time=self.layout.time,
             is_date=self._axis.is_date,
             step=self._axis.step(data.step),
@@ -295,77 +296,3 @@ class _TimeAxis:
     @property
     def _unit(self) -> int:
         return _SECONDS_A_DAY if self.is_date else 1
-
-
-# --- a labelled file -----------------------------------------------------------------------------------------------
-
-
-def read(path: str, config: SeriesConfig, progress: Progress) -> PlotData:
-    """Read a labelled file: once to check every cell, once to draw.
-
-    Raises:
-        SeriesError: no column `regime`, or cells in it that `infer` does not write; or rows that no command accepts.
-    """
-    notes: list[Note] = []
-    reader, channels, num_probs = _open(path, config, notes)
-    with reader.read_data(None, progress, keep_constant=True) as data:
-        num_regimes = max(num_probs, 1 + _largest_regime(data))
-        builder = PlotDataBuilder(reader.name, reader.layout, channels, num_regimes)
-        for cells, values, steps in _blocks(reader, data):
-            column = data.channels.index("regime")
-            regimes = values[:, column].astype(np.int64)
-            probs = values[:, column + 1 : column + 1 + num_probs] if num_probs else None
-            builder.add(cells, values[:, : len(channels)], steps, regimes, probs)
-            progress("plot", builder.rows, data.rows)
-        return builder.build(data, notes)
-
-
-def _blocks(reader: SeriesReader, data: SeriesData) -> Iterator[tuple[Any, Array, NDArray[np.int64]]]:
-    """Yield blocks of cells with their values and steps."""
-    start = 0
-    for cells in reader.tables(_BLOCK_ROWS):
-        stop = start + cells.num_rows
-        yield cells, *data.read(start, stop)
-        start = stop
-
-
-def _open(path: str, config: SeriesConfig, notes: list[Note]) -> tuple[SeriesReader, tuple[str, ...], int]:
-    """Open the channels to draw, then `regime`, then the probabilities; also return those channels, and how many."""
-    reader = open_series([path], config)
-    layout = reader.layout
-    if "regime" not in layout.columns:
-        raise SeriesError(
-            f"{reader.name}: no column 'regime'; give a file that infer wrote; columns are: {listed(layout.columns)}"
-        )
-    probs: list[str] = []
-    while f"prob_{len(probs)}" in layout.columns:
-        probs.append(f"prob_{len(probs)}")
-    drawn = [name for name in drawn_channels(layout, notes) if name != "regime" and name not in probs]
-    wanted = (*drawn, "regime", *probs)
-    parts = replace(config, channels=wanted, time=layout.time, series=layout.series, no_time=layout.time is None)
-    return reader.using(parts), tuple(drawn) or ("regime",), len(probs)
-
-
-def drawn_channels(layout: Layout, notes: list[Note]) -> tuple[str, ...]:
-    """Return the channels for which there is room, with a note where that is not all."""
-    if len(layout.channels) > MOST_CHANNELS:
-        sentence = f"of {len(layout.channels)} channels the first {MOST_CHANNELS} are drawn; --channels names others"
-        notes.append(Note("many_channels", sentence))
-    return layout.channels[:MOST_CHANNELS]
-
-
-def _largest_regime(data: SeriesData) -> int:
-    """Return the largest regime, having checked them all."""
-    largest, column = 0, data.channels.index("regime")
-    for start in range(0, data.rows, _BLOCK_ROWS):
-        regimes = data.read(start, min(start + _BLOCK_ROWS, data.rows))[0][:, column]
-        valid = (regimes >= 0) & (regimes < MOST_REGIMES) & (regimes == np.floor(regimes))
-        if not valid.all():
-            row = int(valid.argmin())
-            content = "is empty" if np.isnan(regimes[row]) else f"holds '{regimes[row]:g}'"
-            raise SeriesError(
-                f"{data.name}: row {start + row + 1}: column 'regime' {content}; expected a whole number from 0 to "
-                f"{MOST_REGIMES - 1}, as infer writes"
-            )
-        largest = max(largest, int(regimes.max()))
-    return largest

@@ -23,7 +23,7 @@ from gmvae_cli.recognition.column_facts import (
 from gmvae_cli.recognition.time_choice import calendar_columns
 
 TIME_NAMES = ("time", "timestamp", "date", "t")
-RESERVED = ("series", "regime", "true_regime", "segment", "log_likelihood")
+RESERVED = ("series", "regime", "true_regime", "regime_name", "segment", "log_likelihood", "novelty")
 _MOST_CODES = 5  # such as 0, 64 and 192; more values are a measured quality
 _UNNAMED = ("", "__index_level_0__")  # a data frame's row numbers, saved by habit
 _LISTED_COLUMNS = 20  # more names than that make no message clearer

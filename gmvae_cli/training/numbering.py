@@ -37,9 +37,16 @@ def number_regimes(
     counts = labels.rows.numpy()
     if reference is None:
         order = order_by_share(counts, labels.first.numpy())
-    else:
-        order = order_as_in(reference, trained, _overlap(trained, reference, data, device, progress))
-    return permuted(trained, torch.as_tensor(order)), counts[order]
+        return permuted(trained, torch.as_tensor(order)), counts[order]
+    order = order_as_in(reference, trained, _overlap(trained, reference, data, device, progress))
+    return replace(permuted(trained, torch.as_tensor(order)), names=_names_as_in(reference, len(order))), counts[order]
+
+
+def _names_as_in(reference: Checkpoint, num_regimes: int) -> tuple[str, ...]:
+    """Return the names that K regimes numbered as in a reference take from it; those that it lacks have none."""
+    if not reference.names:
+        return ()
+    return (*reference.names, *[""] * num_regimes)[:num_regimes]
 
 
 def _overlap(
@@ -64,7 +71,8 @@ def permuted(trained: Checkpoint, order: torch.Tensor) -> Checkpoint:
         encoder[name] = encoder[name][order]
     assert trained.standard_errors is not None
     parameters, errors = trained.parameters.permuted(order), trained.standard_errors[order]
-    return replace(trained, parameters=parameters, encoder=encoder, standard_errors=errors)
+    names = tuple(trained.names[regime] for regime in order.tolist()) if trained.names else ()
+    return replace(trained, parameters=parameters, encoder=encoder, standard_errors=errors, names=names)
 
 
 def order_by_share(counts: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:

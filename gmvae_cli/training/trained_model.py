@@ -37,12 +37,14 @@ class Start:
             of, or mean ARI with those of as many regimes where they are of waveforms; None where likelihood alone
             decides.
         reason: one sentence that says how the regimes were chosen; empty where nothing was left to the data.
+        names: of the regimes of `initial`, which stay theirs; empty where they have none.
     """
 
     initial: Parameters | None = None
     dwell: float | None = None
     agreement: float | None = None
     reason: str = ""
+    names: tuple[str, ...] = ()
 
     @property
     def skip_annealing(self) -> bool:
@@ -104,6 +106,7 @@ def summarise(
 ) -> TrainedModel:
     """Number, score and judge a model that was fitted to `lagged_rows` of `data`; as `train_model`."""
     trained = checkpoint_of(result.parameters, result.encoder, lagged_rows, data.channels, result.standard_errors)
+    trained = replace(trained, names=start.names)
     trained, counts = number_regimes(trained, result.labels, reference, data, config.device, progress)
     scores = held_out_scores(trained, result, lagged_rows)
     scores |= {"shares": (counts / counts.sum()).tolist(), "expected_dwell": trained.expected_dwell}

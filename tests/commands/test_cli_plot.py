@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from gmvae_cli.config import SeriesConfig
-from gmvae_cli.plotting import figure, plot_data
+from gmvae_cli.plotting import figure, labelled_file, plot_data
 from gmvae_cli.plotting.downsampling import Columns
 from gmvae_cli.system.progress import silent
 
@@ -28,7 +28,7 @@ def inferred(run, tmp_path):
 
 def drawn(path, **files):
     """The picture of a file, before it is written."""
-    return figure.draw(plot_data.read(str(path), SeriesConfig(**files), silent))
+    return figure.draw(labelled_file.read(str(path), SeriesConfig(**files), silent))
 
 
 def shaded(axes):

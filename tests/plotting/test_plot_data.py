@@ -9,7 +9,7 @@ from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.errors import Note
 from gmvae_cli.files.series_reader import open_series
 from gmvae_cli.outputs import label_table
-from gmvae_cli.plotting import figure, plot_data
+from gmvae_cli.plotting import figure, labelled_file, plot_data
 from gmvae_cli.plotting.downsampling import Columns, Reduction
 from gmvae_cli.system.progress import silent
 
@@ -37,8 +37,8 @@ def test_rows_in_hand_draw_the_same_bytes_as_the_file(recording, tmp_path, monke
     files, out = SeriesConfig(digits=17), str(tmp_path / f"labelled{suffix}")
     monkeypatch.setattr(label_table, "BLOCK_ROWS", 37)
     reader = open_series([str(path)], files)
-    channels = plot_data.drawn_channels(reader.layout, [])
-    builder = plot_data.PlotDataBuilder(out, reader.layout, channels, 2)
+    channels = labelled_file.drawn_channels(reader.layout, [])
+    builder = plot_data.PlotDataBuilder(out, reader.layout, channels, ["regime 0", "regime 1"])
     totals = label_table.LabelTotals(2)
     with (
         reader.read_data() as data,
@@ -49,7 +49,7 @@ def test_rows_in_hand_draw_the_same_bytes_as_the_file(recording, tmp_path, monke
         labels.write(reader, outputs, lambda _, cells, rows: builder.add_from(data, cells, rows.regimes, rows.probs))
         in_hand = builder.build(data)
     pictures = []
-    for name, content in (("hand", in_hand), ("file", plot_data.read(out, files, silent))):
+    for name, content in (("hand", in_hand), ("file", labelled_file.read(out, files, silent))):
         figure.save(str(tmp_path / name), kind, content)
         pictures.append((tmp_path / name).read_bytes())
     assert pictures[0] == pictures[1]
@@ -75,7 +75,7 @@ def test_a_file_in_hand_says_what_is_left_out(tmp_path):
     table = pd.DataFrame({f"x{index}": np.arange(4.0) for index in range(13)} | {"regime": 0})
     table["series"] = range(4)
     pd.concat([table] * 4).assign(series=range(16)).to_csv(tmp_path / "wide.csv", index=False)
-    data = plot_data.read(str(tmp_path / "wide.csv"), SeriesConfig(), silent)
+    data = labelled_file.read(str(tmp_path / "wide.csv"), SeriesConfig(), silent)
     assert [note.code for note in data.notes] == ["many_channels", "many_series"]
     assert all(isinstance(note, Note) for note in data.notes)
     assert (len(data.panels), data.num_series, len(data.channels)) == (12, 16, 12)
