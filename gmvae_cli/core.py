@@ -32,6 +32,7 @@ Map from formulas to functions, all in `gmvae_cli`:
     stationary law pi = pi A                               model.chain:stationary
     expected dwell 1 / (1 - A_kk)                          model.chain:expected_dwell
     E-step                                                 training.expectation:collect
+    scores of rows whose regime is known                   model.known_regimes:clamped
     moments of rows with missing cells                     model.moments:completed_moments
     M-step                                                 training.em:EM.update
     decoder: weighted least squares                        model.moments:update_emission
@@ -69,6 +70,7 @@ from gmvae_cli.config import ModelConfig, TrainConfig
 from gmvae_cli.model.ar_density import Emission, log_density
 from gmvae_cli.model.chain import Chain, stationary
 from gmvae_cli.model.chain_autograd import chain_posterior
+from gmvae_cli.model.known_regimes import clamped
 from gmvae_cli.model.student_t import DEGREES
 
 SMALLEST_PROB = 1e-8  # of a regime or a transition: its logarithm stays finite, and float32 can still raise it
@@ -298,6 +300,7 @@ class GMVAE(nn.Module):
         temperature: float | None = None,
         generator: torch.Generator | None = None,
         lag_inflation: Tensor | None = None,
+        known: Tensor | None = None,
     ) -> Tensor:
         """Compute the ELBO of chunks of rows, nats.
 
@@ -309,12 +312,13 @@ class GMVAE(nn.Module):
             y: (M, B * L) rows [x, h] as columns, chunk after chunk. usable: (B, L) bool, fully observed rows.
             observed: (D, B * L) bool. steps: (B, L) how rows follow one another, as in `lattice`.
             lag_inflation: (B * L,) of Student t noise, as in `student_t`.
+            known: (B, L) regimes, -1 where not known, as in `known_regimes`; q is one there. None: none is known.
         Returns:
             (B,).
         """
         B, L = usable.shape
         potentials = self.encoder(y, observed).view(B, L, -1) * usable[..., None]  # (B, L, K)
-        potentials = potentials / self.evidence_scale  # (B, L, K)
+        potentials = clamped(potentials / self.evidence_scale, known)  # (B, L, K)
         log_z, probs = self.posterior(potentials, steps)  # (B,), (B, L, K)
         kl: Tensor = (probs * potentials).sum((1, 2)) - log_z  # (B,)
         reconstruction = self.reconstruction(y, probs, usable, temperature, generator, lag_inflation)  # (B,)

@@ -31,6 +31,7 @@ class SeriesConfig:
 
     Args:
         time, series, channels: names of columns; None takes those that are named or typed as such.
+        known: column of labels that some rows have; None: there is none.
         delimiter: None takes a tab in .tsv, ';' beside a decimal comma, ',' in all others.
         max_gap: rows or a duration; a longer step in time ends the series. regular: time stamps are ignored.
         time_format: strftime codes, or unix-s, unix-ms, unix-us, unix-ns. timezone: of stamps without an offset.
@@ -43,6 +44,7 @@ class SeriesConfig:
     time: str | None = None
     no_time: bool = False
     series: str | None = None
+    known: str | None = None
     channels: tuple[str, ...] | None = None
     delimiter: str | None = None
     decimal: str | None = None

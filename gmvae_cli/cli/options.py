@@ -77,15 +77,20 @@ _DRAWING = {name: option for name, option in _READING.items() if name not in ("s
     "regular": Option("files", "Draw lines across gaps in time."),
 }
 
+_DIGITS = Option("output", "Digits of probabilities and log-likelihoods in CSV; 17 gives all.", "N")
+_KNOWN = Option("files", "Column of regimes that are known in some rows, and empty in the others.", "COLUMN")
+
 Files = Annotated[SeriesConfig, options_of(SeriesConfig, **_READING)]
+FilesToLearn = Annotated[SeriesConfig, options_of(SeriesConfig, **_READING, known=_KNOWN)]
 FilesToLabel = Annotated[
     SeriesConfig,
     options_of(
         SeriesConfig,
         **_READING,
-        digits=Option("output", "Digits of probabilities and log-likelihoods in CSV; 17 gives all.", "N"),
+        digits=_DIGITS,
     ),
 ]
+FilesToSegment = Annotated[SeriesConfig, options_of(SeriesConfig, **_READING, known=_KNOWN, digits=_DIGITS)]
 FilesToDraw = Annotated[SeriesConfig, options_of(SeriesConfig, **_DRAWING)]
 
 Simulation = Annotated[

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gmvae_cli.commands.simulate import SimulateResult
     from gmvae_cli.commands.train import TrainResult
     from gmvae_cli.metrics.segments import Ribbon
+    from gmvae_cli.training.known_regimes import KnownSummary
 
 WIDEST_CONFUSION = 10  # labels; --json has the matrix of any size
 
@@ -76,7 +77,7 @@ def simulate(result: "SimulateResult", terminal: Terminal) -> None:
 
 def train(result: "TrainResult", terminal: Terminal) -> None:
     """Print the regimes found, and how well the model explains the rows."""
-    if not for_people(result, terminal):
+    if not for_people(result, terminal, leave_out=() if result.known else ("known",)):
         return
     ending = "converged" if result.converged else "not converged"
     resumed = ", resumed" if result.resumed else ""
@@ -87,6 +88,7 @@ def train(result: "TrainResult", terminal: Terminal) -> None:
         ("rows", f"{result.rows:,}"),
         *columns_read(result.columns),
         ("modelled as", modelled_as(result.summarize, result.stride, result.evidence_scale)),
+        *_labels_kept(result.known),
         ("training", f"{result.steps:,} steps{resumed}, {speed}, {ending}"),
     )
 
@@ -126,7 +128,7 @@ def segment(result: "SegmentResult", terminal: Terminal) -> None:
         regimes = count(result.regimes, "regime", "regimes")
         terminal.note(f"{result.rows:,} rows labelled, {regimes} in {count(result.segments, 'segment', 'segments')}")
         return
-    if not for_people(result, terminal, leave_out=("ribbon",)):
+    if not for_people(result, terminal, leave_out=("ribbon",) if result.known else ("ribbon", "known")):
         return
     agreement = "not computed: the likelihood chose the labels"
     if result.agreement is not None:
@@ -140,6 +142,7 @@ def segment(result: "SegmentResult", terminal: Terminal) -> None:
         ("rows", f"{result.rows:,} in {count(result.segments, 'segment', 'segments')}"),
         *columns_read(result.columns),
         ("modelled as", modelled_as(result.summarize, result.stride, result.evidence_scale)),
+        *_labels_kept(result.known),
         *([("choice", result.reason)] if result.reason else []),
         ("agreement", agreement),
         ("time", f"{result.seconds:.1f} s"),
@@ -208,7 +211,7 @@ def plan(result: "Plan", terminal: Terminal) -> None:
     """Print what a run would read and need, and files that cannot be used on stderr."""
     for sentence in result.failures:
         terminal.error(sentence)
-    if not for_people(result, terminal):
+    if not for_people(result, terminal, leave_out=() if result.known else ("known",)):
         return
     print_table(
         ("channel", "missing cells", "share"),
@@ -221,6 +224,11 @@ def plan(result: "Plan", terminal: Terminal) -> None:
         *([("files", f"{result.files:,}{failed}")] if result.files > 1 else []),
         ("rows", f"{result.rows:,} in {count(result.series, 'series', 'series')}{step}"),
         *columns_read(result.columns),
+        *(
+            [("known", ", ".join(f"{name} {rows:,} rows" for name, rows in result.known.items()))]
+            if result.known
+            else []
+        ),
         ("gaps", f"{count(result.holes, 'hole', 'holes')}, {count(result.breaks, 'break', 'breaks')}"),
         ("memory", f"about {byte_size(result.memory_bytes)}"),
         ("scratch", f"{scratch} in {result.scratch_folder}, {free} free"),
@@ -281,6 +289,15 @@ def modelled_as(block_rows: int, stride: int, evidence_scale: float) -> str:
     apart = "" if stride == 1 else f", lags {stride:,} {unit} apart"
     repeated = f"; neighbours repeat each other, so {number(evidence_scale, 1)} {unit} count as 1"
     return taken + apart + ("" if evidence_scale == 1 else repeated)
+
+
+def _labels_kept(known: "KnownSummary | None") -> list[tuple[str, str]]:
+    """State how many rows have known labels, and how many of these the model would label otherwise."""
+    if known is None:
+        return []
+    names = listed([f"{label.name} ({label.regime})" for label in known.labels])
+    differing = f"the model alone would label {known.differing:,} of them otherwise"
+    return [("known", f"{known.rows:,} rows of {names}; {differing}")]
 
 
 def _handled(result: "InferResult") -> int:

@@ -256,7 +256,9 @@ def _label_stretch(job: _StretchJob, task: _StretchTask) -> PartRecord:
         Inference.over(rows, checkpoint, posterior, encoder, ends=task.ends) as inferred,
         task.part.opened(reader, job.series) as part,
     ):
-        TableLabels(data, inferred, job.config, NameColumn(checkpoint), totals, silent).write(reader, part.outputs)
+        TableLabels(data, inferred.blocks(), job.config, NameColumn(checkpoint), totals, silent).write(
+            reader, part.outputs
+        )
         record = PartRecord(totals.of_part(), tuple(totals.notes), _missing(data, stretch))
         part.describe(record)
     return record

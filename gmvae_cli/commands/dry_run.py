@@ -42,6 +42,7 @@ class Plan:
         holes, breaks: as of `SeriesData`. missing: empty cells by channel. memory_bytes, seconds: estimates.
         scratch_bytes: needed in `scratch_folder`, whose disk has `free_bytes`.
         columns: roles of the columns, of several tables those of the first.
+        known: rows of each known label; None where no column of labels was named.
         failures: a sentence for each file that cannot be used.
     """
 
@@ -60,6 +61,7 @@ class Plan:
     seconds: float
     warnings: list[Note]
     columns: list[dict[str, Any]]
+    known: dict[str, int] | None = None
     files: int = 1
     failures: list[str] = field(default_factory=list)
 
@@ -112,6 +114,7 @@ def plan(
         seconds=seconds,
         warnings=data.notes,
         columns=columns,
+        known=None if data.known is None else dict(zip(data.known.names, data.known.counts.tolist(), strict=True)),
     )
 
 

@@ -36,6 +36,7 @@ from gmvae_cli.selection.search import OnNote, data_notes, make_choices
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.system.storage import joined, parent
+from gmvae_cli.training.known_regimes import KnownSummary, require_regimes
 from gmvae_cli.training.sampling import require_rows
 from gmvae_cli.training.trained_model import Start, TrainedModel, train_model
 
@@ -50,6 +51,7 @@ class SegmentResult:
         stride, summarize: rows between lags, and rows in a block that stands for them (1: the rows themselves).
         agreement: root mean square ARI of the consensus with the labellings of all time scales; None: likelihood alone
             decided. reason: one sentence that says which of the two decided, and why.
+        known: as of `TrainedModel`.
     """
 
     rows: int
@@ -65,6 +67,7 @@ class SegmentResult:
     agreement: float | None
     log_likelihood_per_row: float | None
     reason: str
+    known: KnownSummary | None = None
     columns: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[Note]
     output: str
@@ -154,7 +157,9 @@ def segment(
             save(targets.model, checkpoint)
         totals = LabelTotals(checkpoint.model.regimes)
         drawing = None if targets.plot is None else _drawing(reader, targets.output, checkpoint)
-        with table_labels(data, checkpoint, labels, totals, directory=folder, progress=progress) as labelled:
+        with table_labels(
+            data, checkpoint, labels, totals, directory=folder, progress=progress, clamp_known=True
+        ) as labelled:
             on_rows = None if drawing is None else _drawn(data, drawing)
             write(labelled, on_rows)
         if targets.plot is not None and drawing is not None:
@@ -175,6 +180,7 @@ def dry_run(inputs: Sequence[str], output: str, config: TrainConfig, files: Seri
     folder = existing_folder(scratch_folder(output) if is_one_file(paths, inputs) else output)
     reader = open_series(paths, files)
     with reader.read_data(None, progress) as data:
+        require_regimes(data, None if config.search is None else config.search.regimes)
         require_rows(training_rows(data, config.model, device), config)
         regimes = None if config.search is None else config.search.regimes
         return plan(
@@ -219,6 +225,7 @@ def _result(
         evidence_scale=float(checkpoint.parameters.evidence_scale),
         agreement=start.agreement,
         reason=start.reason,
+        known=trained.known,
         log_likelihood_per_row=totals.log_likelihood_per_row,
         warnings=[*trained.notes, *later],
         output=targets.output,

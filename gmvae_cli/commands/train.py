@@ -15,7 +15,7 @@ from gmvae_cli.cluster.fitting import train_dealt
 from gmvae_cli.commands.dry_run import READ_ROWS_PER_SECOND, TRAIN_ROWS_PER_SECOND, TRAIN_SECONDS, Plan, plan
 from gmvae_cli.config import SeriesConfig, TrainConfig
 from gmvae_cli.data.lagged_rows import training_rows
-from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.data.series_data import SeriesData, fingerprint
 from gmvae_cli.engine_config import PASS_ROWS, STRETCH_ROWS, EngineConfig
 from gmvae_cli.errors import ConfigError, Note
 from gmvae_cli.files.atomic import atomic, require_apart
@@ -25,6 +25,7 @@ from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.engine import engine_of
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.system.storage import absolute, beside, open_binary
+from gmvae_cli.training.known_regimes import KnownSummary
 from gmvae_cli.training.resume import ResumeFile
 from gmvae_cli.training.sampling import require_rows
 from gmvae_cli.training.trained_model import PACKAGES, TrainedModel, initial_of, require_channels, train_model
@@ -59,6 +60,7 @@ class TrainResult:
     holes: int
     breaks: int
     missing: int
+    known: KnownSummary | None = None
     columns: list[dict[str, Any]] = field(default_factory=list)
     resumed: bool
 
@@ -132,6 +134,8 @@ def _deal(
     started: float,
 ) -> TrainResult:
     """Train by the workers of an engine; others: the models of --init and --align-to."""
+    if reader.layout.known is not None:
+        raise ConfigError("--known has its labels read in one process; leave out --engine and --workers")
     if resume:
         raise ConfigError("--resume goes on with a run in one process; leave it out")
     if reader.paths == ("-",):
@@ -187,6 +191,7 @@ def _facts(data: SeriesData, config: TrainConfig, trained: TrainedModel) -> dict
         "holes": data.holes,
         "breaks": data.breaks,
         "missing": int(data.missing.sum()),
+        "known": trained.known,
         **trained.scores,
     }
 
@@ -197,7 +202,7 @@ def _identity(data: SeriesData, config: TrainConfig, series: SeriesConfig, devic
     open_choices = [name for name, value in (options.pop("search") or {}).items() if value is None]
     options |= options.pop("model") | {"device": str(device)} | dict.fromkeys(open_choices, "auto")
     return {
-        "the input": f"{data.rows:,} rows, digest {data.fingerprint()}",
+        "the input": f"{data.rows:,} rows, digest {fingerprint(data)}",
         **{f"--{name.replace('_', '-')}": value for name, value in options.items()},
         **{
             f"the content of --{name}": _content(path)

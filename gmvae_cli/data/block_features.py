@@ -53,6 +53,7 @@ def block_features(
         scratch.append(np.column_stack([features, elapsed]))
     blocks = SeriesData(data.name, scratch, summary, int((steps == 0).sum()), edges, std_epsilon)
     blocks.blocks_of = data
+    blocks.known = None if data.known is None else data.known.of_blocks(edges)
     return blocks
 
 

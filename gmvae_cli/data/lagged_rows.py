@@ -3,7 +3,7 @@
 Letters of the shapes: n rows, D channels, M = D (P + 1) + 1 entries of a row x_t, its P lags and the intercept.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,6 +16,7 @@ from gmvae_cli.data.block_features import STD_EPSILON, block_features
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.data.waveform_features import waveform_features
 from gmvae_cli.model.ar_density import Pattern, context, patterns
+from gmvae_cli.model.known_regimes import UNKNOWN
 from gmvae_cli.model.student_t import LagIndex
 
 _LARGEST_POWER = 0.25  # values are limited to (largest number of the dtype)^0.25: products of four stay finite
@@ -37,6 +38,7 @@ class Rows:
         observed: (D, n) bool, known channels of x_t.
         steps: (n,) int64, 0 where a series starts, 1 for the next row, m > 1 where m - 1 rows are missing before it.
         lag_index: positions of the lags among the rows; only for Student t noise.
+        known: (n,) int64, the regime of a row, -1 where it is not known; None: it is known of none.
     """
 
     y: Tensor
@@ -44,6 +46,7 @@ class Rows:
     observed: Tensor
     steps: np.ndarray
     lag_index: LagIndex | None = None
+    known: Tensor | None = None
 
     def __len__(self) -> int:
         return self.y.shape[1]
@@ -57,6 +60,7 @@ class Rows:
             self.observed[:, start:stop],
             self.steps[start:stop],
             lag_index,
+            None if self.known is None else self.known[start:stop],
         )
 
     @cached_property
@@ -69,6 +73,11 @@ class Rows:
         """(n,) bool, usable rows with all channels known."""
         return self.usable & self.observed.all(0)
 
+    @cached_property
+    def counted(self) -> Tensor:
+        """(n,) bool, rows that the likelihood counts: usable ones, and those of a known regime."""
+        return self.usable if self.known is None else self.usable | (self.known >= 0)
+
     @classmethod
     def joined(cls, parts: Sequence["Rows"]) -> "Rows":
         """Concatenate stretches of rows; the chain restarts at the first row of each."""
@@ -76,12 +85,14 @@ class Rows:
         starts = np.cumsum([0] + [len(part) for part in parts[:-1]])
         steps[starts] = 0
         indices = [part.lag_index for part in parts if part.lag_index is not None]
+        known = [part.known for part in parts if part.known is not None]
         return cls(
             torch.cat([part.y for part in parts], dim=1),
             torch.cat([part.usable for part in parts]),
             torch.cat([part.observed for part in parts], dim=1),
             steps,
             LagIndex.joined(indices) if indices else None,
+            torch.cat(known) if known else None,
         )
 
 
@@ -91,14 +102,15 @@ def training_rows(
     """Prepare a series for training: as block features if the model has them, standardised.
 
     Normal noise: by mean and standard deviation; Student t noise: by median and quartiles. Without an intercept the
-    mean is not subtracted.
+    mean is not subtracted. Labels that are known number the first regimes.
     """
     if model.waveforms:
         data = waveform_features(data, model.summarize, model.waveforms)
     elif model.summarize > 1:
         data = block_features(data, model.summarize, STD_EPSILON * data.scale)
     mean, scale = (data.mean, data.scale) if model.noise == "normal" else quartile_standard(data)
-    return LaggedRows(data, model, mean if model.intercept else np.zeros_like(mean), scale, dtype, device)
+    known = None if data.known is None else np.arange(len(data.known.names))
+    return LaggedRows(data, model, mean if model.intercept else np.zeros_like(mean), scale, dtype, device, known=known)
 
 
 def quartile_standard(data: SeriesData) -> tuple[np.ndarray, np.ndarray]:
@@ -128,6 +140,7 @@ class LaggedRows:
         dtype, device: of the tensors returned.
         ranges: rows to return, one range after another; the chain restarts at each range. None: all rows.
         restarts: False: the chain goes on at the first row of a range, if the series does.
+        known: (L,) the regime of each of the data's known labels; None: labels are not looked at.
     """
 
     data: SeriesData
@@ -138,6 +151,7 @@ class LaggedRows:
     device: torch.device = _CPU
     ranges: Ranges | None = None
     restarts: bool = True
+    known: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.data.rows if self.ranges is None else sum(stop - start for start, stop in self.ranges)
@@ -159,6 +173,12 @@ class LaggedRows:
         if edges is None:
             return None
         return np.concatenate([np.diff(edges[low : high + 1]) for low, high in self._located(start, stop)])
+
+    @property
+    def known_counts(self) -> Callable[[Ranges], np.ndarray] | None:
+        """A function that counts the rows (R, L) of each known label in R ranges of the series; None without labels."""
+        labels = self.data.known
+        return None if self.known is None or labels is None else labels.counts_in
 
     def _located(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Return the ranges of the series that rows [start, stop) are."""
@@ -197,7 +217,15 @@ class LaggedRows:
             observed = ~missing[:D]
             usable = usable & ~missing[D:].any(0) & observed.any(0)
             y = torch.where(missing, 0, y)
-        return Rows(y if bool(usable.all()) else torch.where(usable, y, 0), usable, observed, steps[start - first :])
+        y = y if bool(usable.all()) else torch.where(usable, y, 0)
+        return Rows(y, usable, observed, steps[start - first :], known=self._known(start, stop))
+
+    def _known(self, start: int, stop: int) -> Tensor | None:
+        """Return the known regimes (n,) of rows [start, stop) of the series."""
+        if self.known is None or self.data.known is None:
+            return None
+        regimes = np.append(self.known, UNKNOWN)[self.data.known.read(start, stop)]
+        return torch.as_tensor(regimes, dtype=torch.int64, device=self.device)
 
     def _tensor(self, values: np.ndarray, unknown: int) -> Tensor:
         """Standardise values (n, D) to (D, unknown + n), the first `unknown` of them NaN."""

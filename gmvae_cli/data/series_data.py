@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gmvae_cli.data.jitter import grid_period, snap
+from gmvae_cli.data.known_labels import KnownLabels
 from gmvae_cli.data.steps import BUSINESS_DAY_SHARE, StepCounter, StepRule, TimeUnit, duration_rows
 from gmvae_cli.errors import Note
 from gmvae_cli.system.scratch import Closing, Scratch
@@ -46,6 +47,7 @@ class SeriesData(Closing):
         std_epsilon, blocks_of: (D / 2,) and the rows, where a row is a block, as in `block_features`; else None.
         waveforms: where a row stands for a block, as in `waveform_features`; else None.
         rule: of holes and breaks. kept: positions of the channels among those read from the table.
+        known: labels that some rows have; None: no column was named for them.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class SeriesData(Closing):
         self.edges, self.std_epsilon = edges, std_epsilon
         self.waveforms: Waveforms | None = None
         self.blocks_of: SeriesData | None = None
+        self.known: KnownLabels | None = None
         self.step: float | None = None
         self.unit_seconds: float | None = None
         self.time_unit: TimeUnit | None = None
@@ -78,12 +81,14 @@ class SeriesData(Closing):
         steps: NDArray[Any] | None = None,
         channels: tuple[str, ...] | None = None,
         name: str = "series",
+        known: NDArray[Any] | None = None,
     ) -> Self:
         """Make a series of arrays.
 
         Args:
             values: (T, D), NaN is missing. steps: (T,) as `read` returns them; None: one series without holes.
             channels: D names; None: x0, x1, ... All are kept, constant or not.
+            known: (T,) numbers of known labels, -1 for none; None: no row has any.
         """
         T, D = values.shape
         steps = np.minimum(np.arange(T), 1) if steps is None else np.asarray(steps)
@@ -96,6 +101,7 @@ class SeriesData(Closing):
         scratch.append(np.column_stack([columns, np.where(steps == 0, np.nan, steps)]))
         data = cls(name, scratch, summary, int((steps == 0).sum()))
         data.holes = int((steps > 1).sum())
+        data.known = None if known is None else KnownLabels.from_array(known)
         return data
 
     def read(self, start: int, stop: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -117,7 +123,7 @@ class SeriesData(Closing):
     def pieces(self, ranges: Sequence[tuple[int, int]]) -> "SeriesData":
         """Copy ranges of rows, each of which starts a series, into a series of their own."""
         scratch, summary = Scratch(len(self.channels) + 1), ChannelSummary(self.channels)
-        num_series = 0
+        num_series, known = 0, None if self.known is None else KnownLabels(self.known.column)
         for first, last in ranges:
             for start in range(first, last, READ_ROWS):
                 values, steps = self.read(start, min(start + READ_ROWS, last))
@@ -125,20 +131,17 @@ class SeriesData(Closing):
                 summary.add([np.ascontiguousarray(column) for column in values.T])
                 scratch.append(np.column_stack([values, np.where(steps == 0, np.nan, steps)]))
                 num_series += int((steps == 0).sum())
-        return SeriesData(self.name, scratch, summary, num_series)
-
-    def fingerprint(self) -> str:
-        """Compute a digest of the channels' names, of every value and of every step."""
-        digest = hashlib.blake2b("\0".join(self.channels).encode(), digest_size=16)
-        for start in range(0, self.rows, READ_ROWS):
-            values, steps = self.read(start, min(start + READ_ROWS, self.rows))
-            digest.update(values.tobytes())
-            digest.update(steps.tobytes())
-        return digest.hexdigest()
+                if known is not None and self.known is not None:
+                    known.append(self.known.read(start, start + len(steps)), self.known.names)
+        pieces = SeriesData(self.name, scratch, summary, num_series)
+        pieces.known = known
+        return pieces
 
     def close(self) -> None:
         """Free the scratch space."""
         self._scratch.close()
+        if self.known is not None:
+            self.known.close()
 
     def keep_only(self, kept: NDArray[Any]) -> None:
         """Leave out all channels except those at the positions `kept`, (D,) in order."""
@@ -178,6 +181,22 @@ class SeriesData(Closing):
             steps = self.rule.steps(elapsed)
             self.holes += int((steps > 1).sum())
             self.breaks += int(((steps == 0) & ~np.isnan(elapsed)).sum())
+
+
+def fingerprint(data: SeriesData) -> str:
+    """Compute a digest of the channels' names, of every value, of every step, and of labels if there are any."""
+    digest = hashlib.blake2b("\0".join(data.channels).encode(), digest_size=16)
+    known = data.known
+    if known is not None:
+        digest.update("\0".join(("", *known.names)).encode())
+    for start in range(0, data.rows, READ_ROWS):
+        stop = min(start + READ_ROWS, data.rows)
+        values, steps = data.read(start, stop)
+        digest.update(values.tobytes())
+        digest.update(steps.tobytes())
+        if known is not None:
+            digest.update(known.read(start, stop).tobytes())
+    return digest.hexdigest()
 
 
 def _note_on_holes(share: float, steps: int, *, is_weekend: bool) -> Note:

@@ -69,6 +69,7 @@ def _as_series(
     """Return features (B, F) of blocks as a series of their own."""
     features = SeriesData.from_arrays(values, steps, waveform_names(values.shape[1]), data.name)
     features.edges, features.waveforms = edges, waveforms
+    features.known = None if data.known is None else data.known.of_blocks(edges)
     return features
 
 

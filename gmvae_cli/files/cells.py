@@ -120,6 +120,25 @@ def missing_cells(text: Any, form: NumberFormat) -> Any:
     return pc.if_else(pc.is_null(text), pa.nulls(len(text), pa.bool_()), pc.is_in(bare, form.missing))
 
 
+def label_text(column: Any, form: NumberFormat) -> Any:
+    """Return labels as text, without blanks around it and without .0 behind it; what means missing becomes null."""
+    text = pc.utf8_trim_whitespace(as_text(column))
+    missing = missing_cells(text, form)
+    text = pc.replace_substring_regex(text, r"^([+-]?\d+)\.0*$", r"\1")
+    return pc.if_else(missing, pa.scalar(None, pa.string()), text)
+
+
+def label_numbers(column: Any, form: NumberFormat, names: list[str]) -> NDArray[np.int64]:
+    """Return the positions (n,) of labels among the names, to which new ones are added; -1 for rows without a label."""
+    text = label_text(column, form)
+    encoded = (text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text).dictionary_encode()
+    found = encoded.dictionary.to_pylist()
+    names += [name for name in found if name not in names]
+    position = np.array([names.index(name) for name in found] + [-1])
+    numbers: NDArray[np.int64] = position[as_numpy(encoded.indices.fill_null(len(found)), pa.int64())]
+    return numbers
+
+
 def as_numpy(cells: Any, kind: Any, *, safe: bool = False) -> NDArray[Any]:
     """Convert cells to (n,) numbers of the Arrow type `kind`, read-only; nulls, only possible in floats, become NaN."""
     cells = pc.cast(cells, kind, safe=safe)

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gmvae_cli.config import SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import SeriesError
-from gmvae_cli.files.cells import NumberFormat, as_text, missing_cells, numbers
+from gmvae_cli.files.cells import as_text, label_text, numbers
 from gmvae_cli.files.inputs import InputFile, expand
 from gmvae_cli.files.row_blocks import BLOCK_ROWS, RowBlock, Tables, aligned, read_in_order, read_sorted
 from gmvae_cli.files.table_reader import in_blocks, open_table
@@ -185,7 +184,7 @@ class SeriesReader:
         def spell_out(block: RowBlock) -> Any:
             ids = as_text(block.table[series]) if series else pa.repeat(block.name, block.table.num_rows)
             return pa.table(
-                [*(_label_text(block.table[name], self.layout.form) for name in names), ids], [*names, "series"]
+                [*(label_text(block.table[name], self.layout.form) for name in names), ids], [*names, "series"]
             )
 
         yield from in_blocks(map(spell_out, self.blocks_of(wanted)), block_rows)
@@ -196,7 +195,7 @@ def _typed(table: Any, layout: Layout, times: TimeReader) -> Any:
     for name in layout.used:
         column = table[name]
         is_half = len(layout.time_columns) > 1 and name in layout.time_columns  # a date or a clock alone
-        if name == layout.series or is_half or not pa.types.is_string(column.type):
+        if name in (layout.series, layout.known) or is_half or not pa.types.is_string(column.type):
             continue
         if name == layout.time:
             cells = times.cells(column.combine_chunks())
@@ -206,11 +205,3 @@ def _typed(table: Any, layout: Layout, times: TimeReader) -> Any:
         if cells is not None:
             table = table.set_column(table.column_names.index(name), name, cells)
     return table
-
-
-def _label_text(column: Any, form: NumberFormat) -> Any:
-    """Return labels as text, without blanks around it and without .0 behind it; what means missing becomes null."""
-    text = pc.utf8_trim_whitespace(as_text(column))
-    missing = missing_cells(text, form)
-    text = pc.replace_substring_regex(text, r"^([+-]?\d+)\.0*$", r"\1")
-    return pc.if_else(missing, pa.scalar(None, pa.string()), text)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gmvae_cli.data.known_labels import KnownLabels
 from gmvae_cli.data.series_data import ChannelSummary, SeriesData
 from gmvae_cli.data.steps import StepCounter, TimeUnit, duration_rows
 from gmvae_cli.errors import Note, SeriesError
@@ -20,6 +21,7 @@ from gmvae_cli.files.cells import (
     first_failure,
     first_true,
     grouped_digits,
+    label_numbers,
     numbers,
     plain,
     shorten,
@@ -174,6 +176,8 @@ class SeriesBuilder:
         self._rounded: set[str] = set()
         self._missing = _MissingWords()
         self._num_series = 0
+        directory = None if scratch is None else scratch.directory
+        self._known = None if layout.known is None else KnownLabels(layout.known, directory)
 
     def add(self, table: Any, where: Where, *, new_file: bool) -> None:
         """Add a block of n rows.
@@ -194,6 +198,11 @@ class SeriesBuilder:
         self.rows += table.num_rows
         if self._scratch is not None:
             self._scratch.append(np.column_stack([*columns, elapsed]))
+        if self._known is not None:
+            names = list(self._known.names)
+            labels = label_numbers(table[self._known.column], self.layout.form, names)
+            self._known.append(labels, names)
+            self._known.require_names(where(0))
 
     def merge(self, later: "SeriesBuilder", name: str) -> None:
         """Add what another builder, which follows the last row of this one, has found in later rows.
@@ -211,7 +220,7 @@ class SeriesBuilder:
         self._num_series += later._num_series
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_scratch": None}
+        return vars(self) | {"_scratch": None, "_known": None}
 
     def finish(self, name: str, *, max_gap: str | None, regular: bool, keep_constant: bool) -> SeriesData:
         """Return the series data of all blocks.
@@ -229,6 +238,9 @@ class SeriesBuilder:
             data.set_steps(self.order.counter, self.order.unit, max_gap, regular)
         elif max_gap is not None:
             duration_rows(max_gap, None, None)
+        if self._known is not None:
+            self._known.require_some(name)
+            data.known = self._known
         data.notes += [*_notes_on_unit(self.time, max_gap, data), *self._missing.notes(data)]
         if not keep_constant:
             self._note_numbers(data)

@@ -81,12 +81,14 @@ def infer(
     progress: Progress = silent,
     block_rows: int = BLOCK_ROWS,
     evidence_scale: float | None = None,
+    clamp_known: bool = False,
 ) -> Inference:
     """Infer the posterior of a series, in float64.
 
     Args:
         data: T rows of the model's channels. model_path: for messages. device: as `--device` names it.
         directory, progress, block_rows, evidence_scale: as in `Inference.over`.
+        clamp_known: rows with a known label, which is the name of a regime, are of that regime.
     Returns:
         the posterior after its sweep over all rows, to be closed by the caller.
     Raises:
@@ -97,7 +99,10 @@ def infer(
     elif checkpoint.std_epsilon is not None:
         data = block_features(data, checkpoint.model.summarize, checkpoint.std_epsilon.numpy(), directory)
     mean, scale = checkpoint.mean.numpy(), checkpoint.scale.numpy()
-    lagged_rows = LaggedRows(data, checkpoint.model, mean, scale, torch.float64, device_of(device))
+    known = None
+    if clamp_known and data.known is not None:
+        known = data.known.positions_in(checkpoint.names)
+    lagged_rows = LaggedRows(data, checkpoint.model, mean, scale, torch.float64, device_of(device), known=known)
     return Inference.over(
         lagged_rows,
         checkpoint,

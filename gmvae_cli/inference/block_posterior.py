@@ -89,7 +89,11 @@ class BlockPosterior(Closing):
         exact = sweep
         if self._posterior == "encoder":
             exact = self._exact_messages.filter(index, scaled(scores, self._evidence_scale), rows.steps)
-        marginals = self._chain_marginals(exact, scores)
+        if rows.known is not None and exact is sweep:  # of the rows alone: the sweep has that of known regimes too
+            predicted = self._messages.predict(index, sweep.filtered_probs[0], rows.steps)
+            marginals = (predicted.clamp_min(1e-300).log() + scores).logsumexp(-1)
+        else:
+            marginals = self._chain_marginals(exact, scores)
         if self._predicts:
             return self._messages.predict(index, sweep.filtered_probs[0], rows.steps), marginals
         probs = sweep.filtered_probs[0] if self._posterior == "filter" else self._messages.smooth(index, sweep)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from gmvae_cli.data.known_labels import KnownLabels
 from gmvae_cli.metrics import passages
 
 
@@ -85,6 +86,25 @@ def with_passages_joined(blocks: Iterable[LabelledRows], longest: int) -> Iterat
         return passages.labelled_by(rows.regimes, rows.starts, longest)
 
     return relabelled(blocks, passages.context_rows(longest), sources)
+
+
+def held_to_known(
+    blocks: Iterable[LabelledRows], known: KnownLabels, regimes: NDArray[np.int64]
+) -> Iterator[LabelledRows]:
+    """Yield the same rows, those with a known label as of its regime and sure of it.
+
+    Args:
+        blocks: consecutive, of all rows. regimes: (L,) of each label.
+    """
+    start = 0
+    for block in blocks:
+        labels = known.read(start, start + len(block))
+        labelled = np.flatnonzero(labels >= 0)
+        start += len(block)
+        numbers, probs = block.regimes.copy(), block.probs.copy()
+        numbers[labelled] = regimes[labels[labelled]]
+        probs[labelled] = np.eye(probs.shape[1])[numbers[labelled]]
+        yield replace(block, regimes=numbers, probs=probs)
 
 
 def relabelled(

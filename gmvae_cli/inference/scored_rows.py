@@ -14,6 +14,7 @@ from gmvae_cli.checkpoint import Checkpoint
 from gmvae_cli.core import Encoder
 from gmvae_cli.data.lagged_rows import LaggedRows, Rows
 from gmvae_cli.model.ar_density import log_likelihoods
+from gmvae_cli.model.known_regimes import clamped
 from gmvae_cli.system.device import trim_malloc
 from gmvae_cli.system.scratch import Closing, Scratch
 
@@ -28,7 +29,7 @@ class ScoredRows(NamedTuple):
         rows: n rows.
         log_likelihoods: (n, K) log p(x_t | h_t, z_t = k), nats, standardised units; 0 where a row is not usable.
         potentials: (n, K) what the posterior is made of: the log-likelihoods or the encoder's potentials, divided by
-            the evidence scale.
+            the evidence scale; clamped where the regime is known.
     """
 
     rows: Rows
@@ -89,7 +90,7 @@ class RowScorer(Closing):
                 self._stored.append(potentials.cpu().numpy())
             else:
                 potentials = torch.as_tensor(self._stored.read(start, stop), device=scores.device)
-        return ScoredRows(rows, scores, scaled(potentials, self.evidence_scale))
+        return ScoredRows(rows, scores, clamped(scaled(potentials, self.evidence_scale), rows.known))
 
     def log_volume(self, rows: Rows) -> Tensor:
         """Return (n,) the sum of log scale over the observed channels: standardised minus data log-likelihood, nats."""

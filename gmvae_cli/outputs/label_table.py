@@ -26,8 +26,7 @@ from gmvae_cli.files.inputs import TEXT_SUFFIXES, suffix_of
 from gmvae_cli.files.series_reader import SeriesReader
 from gmvae_cli.files.table_writer import TableWriter, writer
 from gmvae_cli.inference import apply
-from gmvae_cli.inference.labelled_rows import LabelledRows, in_portions
-from gmvae_cli.inference.posterior import Inference
+from gmvae_cli.inference.labelled_rows import LabelledRows, held_to_known, in_portions
 from gmvae_cli.inference.scored_rows import BLOCK_ROWS
 from gmvae_cli.outputs.label_totals import LabelTotals, note_on_step
 from gmvae_cli.outputs.name_column import NameColumn
@@ -104,12 +103,14 @@ def table_labels(
     model_path: str = "model",
     directory: str | None = None,
     progress: Progress = silent,
+    clamp_known: bool = False,
 ) -> Iterator["TableLabels"]:
     """Infer the labels of a table, to be written within the block.
 
     Args:
         data: the model's channels, constant ones as well (`keep_constant`). totals: gets counts and warnings.
         model_path: for messages. directory: of scratch files; None takes TMPDIR.
+        clamp_known: rows with a known label keep it, and tell those beside them.
     """
     totals.start_table()
     with apply.infer(
@@ -120,8 +121,12 @@ def table_labels(
         model_path=model_path,
         directory=directory,
         progress=progress,
+        clamp_known=clamp_known,
     ) as posterior:
-        yield TableLabels(data, posterior, config, NameColumn(checkpoint), totals, progress)
+        blocks = posterior.blocks()
+        if clamp_known and data.known is not None:
+            blocks = held_to_known(blocks, data.known, data.known.positions_in(checkpoint.names))
+        yield TableLabels(data, blocks, config, NameColumn(checkpoint), totals, progress)
     totals.notes += [*data.notes, *note_on_step(data, checkpoint)]
 
 
@@ -131,14 +136,14 @@ class TableLabels:
     def __init__(
         self,
         data: SeriesData,
-        posterior: Inference,
+        blocks: Iterator[LabelledRows],
         config: InferConfig,
         names: NameColumn,
         totals: LabelTotals,
         progress: Progress,
     ) -> None:
         self._data, self._config, self._names, self._totals, self._progress = data, config, names, totals, progress
-        self._take = in_portions(posterior.blocks())
+        self._take = in_portions(blocks)
         self._row = 0
         self._segments: SegmentTable | None = None
 

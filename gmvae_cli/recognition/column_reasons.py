@@ -28,7 +28,7 @@ _MOST_CODES = 5  # such as 0, 64 and 192; more values are a measured quality
 _UNNAMED = ("", "__index_level_0__")  # a data frame's row numbers, saved by habit
 _LISTED_COLUMNS = 20  # more names than that make no message clearer
 
-Role = Literal["time", "series", "channel", "unused"]
+Role = Literal["time", "series", "channel", "known", "unused"]
 
 
 class Reason(StrEnum):

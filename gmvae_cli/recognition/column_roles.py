@@ -44,6 +44,7 @@ class Layout:
 
     Args:
         time: a name, or two with a comma between (date and clock); None. series: a name, or None. channels: D names.
+        known: the column of known labels, or None.
         columns: all of the file's, in order. roles: of each of them.
         forms: of the numbers of channels that are text. time_form: as in `time_forms`, where it is settled.
         config: the options that the table is read with.
@@ -53,6 +54,7 @@ class Layout:
     series: str | None
     channels: tuple[str, ...]
     columns: tuple[str, ...]
+    known: str | None = None
     roles: tuple[ColumnRole, ...] = ()
     forms: Mapping[str, NumberFormat] = field(default_factory=dict)
     form: NumberFormat = field(default_factory=NumberFormat)
@@ -61,8 +63,9 @@ class Layout:
 
     @property
     def used(self) -> tuple[str, ...]:
-        """The columns that the series data are made of: time, series, channels."""
-        return (*self.time_columns, *([] if self.series is None else [self.series]), *self.channels)
+        """The columns that the series data are made of: time, series, channels, known labels."""
+        others = [name for name in (self.series, self.known) if name is not None]
+        return (*self.time_columns, *others, *self.channels)
 
     @property
     def time_columns(self) -> tuple[str, ...]:
@@ -158,16 +161,18 @@ def find_layout(table: CsvTable | TypedTable, config: SeriesConfig) -> tuple[Lay
     columns, named = table.columns, config.channels or ()
     series = config.series or ("series" if "series" in columns and "series" not in named else None)
     given = time_columns(config.time, columns)
-    for name in (*given, config.series, *named, series):
+    for name in (*given, config.series, *named, series, config.known):
         if name is not None:
             require_column(table.name, columns, name)
     if series in given:
         raise ConfigError(f"'{series}' is named as --time and as --series; a column has one role")
+    if config.known is not None and config.known in (*given, *named, series):
+        raise ConfigError(f"--known names '{config.known}', which has another role; a column has one role")
     notes: list[Note] = []
     decimal = config.decimal or _decimal(table, config, notes)
     form = NumberFormat(decimal=decimal, thousands=config.thousands, na_values=config.na_values)
     facts = facts_of(table.first_block, form, columns)
-    free = [name for name in dict.fromkeys(columns) if name not in named and name != series]
+    free = [name for name in dict.fromkeys(columns) if name not in (*named, series, config.known)]
     time = config.time
     if time is None and not config.no_time:
         time = _default_time(table, free, facts, notes)
@@ -182,7 +187,8 @@ def find_layout(table: CsvTable | TypedTable, config: SeriesConfig) -> tuple[Lay
         notes += notes_on_unused(roles)
     channels = config.channels or tuple(role.name for role in roles if role.role == "channel")
     if series is None and chosen:
-        notes += [_note_on_series(name) for name in columns if name not in named and comes_in_turn(name, facts[name])]
+        others = [name for name in columns if name not in (*named, config.known)]
+        notes += [_note_on_series(name) for name in others if comes_in_turn(name, facts[name])]
     forms = {name: facts[name].form for name in channels}
     notes += [_note_on_form(name, forms[name]) for name in channels if forms[name] != form]
     time_form = config.time_format
@@ -191,6 +197,7 @@ def find_layout(table: CsvTable | TypedTable, config: SeriesConfig) -> tuple[Lay
     layout = Layout(
         time=time,
         series=series,
+        known=config.known,
         channels=channels,
         columns=columns,
         roles=tuple(roles),
@@ -258,6 +265,8 @@ def _roles(
             role: tuple[Role, str] = ("time", "")
         elif name == series:
             role = ("series", "")
+        elif name == config.known:
+            role = ("known", "")
         elif config.channels is not None:
             role = ("channel", "") if name in config.channels else ("unused", Reason.NOT_NAMED)
         elif name in folders and position >= len(table.columns) - len(folders):

@@ -102,6 +102,9 @@ def _choose(
     processes: Processes,
 ) -> tuple[ModelConfig, Start]:
     """Choose as `choose` does, with the given worker processes."""
+    known = 0 if data.known is None else len(data.known.names)
+    if regimes is None and data.known is not None and data.known.is_complete:
+        regimes = known
     task = fit_task(data, config)
     progress("regimes", 0, None)
     found = row_models(task, regimes, progress, processes)
@@ -115,7 +118,7 @@ def _choose(
         reason = _because_of_rows(row_model, regimes)
         return replace(row_model.model, join_passages=True), Start(row_model.parameters, dwell, reason=reason)
     why_not = _unexplained(best)
-    counts = sorted({*REGIME_COUNTS, regimes or 2})
+    counts = [count for count in sorted({*REGIME_COUNTS, regimes or max(2, known)}) if count >= known]
     if regimes != 1 and len(data.channels) <= _WAVEFORM_CHANNELS:
         progress("waveforms", 0, None)
         waveforms = choose_waveforms(data, regimes, counts, dwell, config)
@@ -127,7 +130,8 @@ def _choose(
     candidates = _candidates(tasks, progress, processes)
     if not candidates:
         reason = "one regime, as asked" if regimes == 1 else "the file is too short to compare time scales"
-        return replace(config.model, regimes=regimes or 1, stride=spacing), Start(dwell=dwell, reason=reason)
+        chosen = replace(config.model, regimes=regimes or max(1, known), stride=spacing)
+        return chosen, Start(dwell=dwell, reason=reason)
     rows = compared_rows(seen_rows(data.rows, min(task.view.block_rows for task in tasks)))
     labels = np.stack([candidate.at(rows) for candidate in candidates])
     scales = np.unique([candidate.scale for candidate in candidates], return_inverse=True)[1]
@@ -168,7 +172,8 @@ def _is_stable(row_model: RowModel, task: FitTask) -> bool:
     """Return whether a third of the starts from windows about as long as the visits leads to the same labels."""
     if row_model.model.regimes == 1:
         return True
-    view = View("rows", 1, task.values, task.steps, np.arange(len(task.values)), np.arange(1, len(task.values) + 1))
+    rows = np.arange(len(task.values))
+    view = View("rows", 1, task.values, task.steps, rows, rows + 1, task.known)
     longest = len(task.values) // (3 * row_model.model.regimes)
     windows = sorted({max(2, min(round(share * row_model.visit), longest)) for share in _SHARES_OF_A_VISIT})
     labellings = _labellings(_Task(view, row_model.model, task.seed, len(task.values), None, windows))
@@ -242,7 +247,7 @@ def _labellings(task: _Task) -> list[NDArray[np.int16]]:
     """Label a view, (n,) for each window length and seed."""
     configure_process()
     view, model = task.view if task.windows else task.view.reduced(), task.model
-    with SeriesData.from_arrays(view.values, view.steps) as data:
+    with SeriesData.from_arrays(view.values, view.steps, known=view.known) as data:
         lagged_rows = training_rows(data, model)
         rows = lagged_rows.rows(0, len(lagged_rows))
         sample = subsample(rows, _FIT_ROWS)
@@ -337,7 +342,7 @@ def _carried(view: View, agreed: Consensus, candidates: Sequence[Candidate], mod
 
 def _fitted_to(labels: NDArray[np.int64], view: View, model: ModelConfig) -> tuple[Rows, EM, Parameters]:
     """Fit the model to labels (n,) of the rows of a view."""
-    with SeriesData.from_arrays(view.values, view.steps) as data:
+    with SeriesData.from_arrays(view.values, view.steps, known=view.known) as data:
         lagged_rows = training_rows(data, replace(model, stride=1, summarize=1))
         rows = lagged_rows.rows(0, len(lagged_rows))
     em = EM.over(rows, lagged_rows.model, len(lagged_rows.mean), len(labels) / len(runs(labels)))

@@ -25,7 +25,8 @@ from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.training.em import EM
 from gmvae_cli.training.expectation import smoothed_labels
 from gmvae_cli.training.fit import fit_em_only
-from gmvae_cli.training.sampling import subsample
+from gmvae_cli.training.initialization import num_known
+from gmvae_cli.training.sampling import subsample, with_labelled
 
 REGIME_COUNTS = range(2, 10)  # numbers of regimes that are tried, beside 1
 RESTARTS = 8  # of a fit: more changed no choice on simulated series
@@ -89,7 +90,7 @@ class FitTask(NamedTuple):
 
     Args:
         values: (n, D), steps: (n,) as of `SeriesData.read`. mean, scale: (D,) of the whole recording.
-        model: with so many regimes.
+        model: with so many regimes. known: (n,) as of `SeriesData.from_arrays`. labels: L, how many labels there are.
     """
 
     values: NDArray[np.float64]
@@ -98,6 +99,8 @@ class FitTask(NamedTuple):
     scale: NDArray[np.float64]
     model: ModelConfig
     seed: int
+    known: NDArray[np.int64] | None = None
+    labels: int = 0
 
     def with_regimes(self, regimes: int) -> "FitTask":
         """Return the same task with another number of regimes."""
@@ -105,8 +108,9 @@ class FitTask(NamedTuple):
 
     def rows(self) -> Rows:
         """Return the rows, standardised as those of the whole recording."""
-        with SeriesData.from_arrays(self.values, self.steps) as data:
-            return LaggedRows(data, self.model, self.mean, self.scale).rows(0, data.rows)
+        with SeriesData.from_arrays(self.values, self.steps, known=self.known) as data:
+            known = np.arange(self.labels)
+            return LaggedRows(data, self.model, self.mean, self.scale, known=known).rows(0, data.rows)
 
 
 def fitted_rows(rows: int, channels: int) -> int:
@@ -122,15 +126,20 @@ def fit_task(data: SeriesData, config: TrainConfig) -> FitTask:
     """Take the rows of a recording, or evenly spaced pieces of a long one, to fit the model of a configuration."""
     pieces = [(0, data.rows)]
     num_rows = fitted_rows(data.rows, len(data.channels))
+    labels = 0 if data.known is None else len(data.known.names)
     if data.rows > num_rows:
-        length = num_rows // _PIECES
-        starts = np.linspace(0, data.rows - length, _PIECES).astype(int).tolist()
-        pieces = [(start, start + length) for start in starts]
+        count = max(_PIECES, 2 * labels)
+        length = num_rows // count
+        starts = np.linspace(0, data.rows - length, count).astype(int)
+        if data.known is not None:
+            starts = with_labelled(starts, data.rows, length, data.known.counts_in)
+        pieces = [(start, start + length) for start in starts.tolist()]
+    known = None if data.known is None else np.concatenate([data.known.read(*piece) for piece in pieces])
     parts = [data.read(start, stop) for start, stop in pieces]
     values = np.concatenate([values for values, _ in parts])
     steps = np.concatenate([np.append(0, steps[1:]) for _, steps in parts])
     whole = training_rows(data, config.model)
-    return FitTask(values, steps, whole.mean, whole.scale, config.model, config.seed)
+    return FitTask(values, steps, whole.mean, whole.scale, config.model, config.seed, known, labels)
 
 
 def row_models(task: FitTask, regimes: int | None, progress: Progress, processes: Processes) -> Iterator[RowModel]:
@@ -138,10 +147,10 @@ def row_models(task: FitTask, regimes: int | None, progress: Progress, processes
 
     Where even many regimes leave errors that are not white, or some that are passages, it is the model as fitted.
     """
-    first = _fitted(task.with_regimes(regimes or _SUFFICIENT_REGIMES))
+    first = _fitted(task.with_regimes(regimes or max(_SUFFICIENT_REGIMES, task.labels)))
     fits = {first.model.regimes: first}
     if regimes is None and first.white:
-        while counts := _untried(fits):
+        while counts := _untried(fits, task.labels):
             _fit_all(task, counts, fits, progress, processes)
         yield from (_without_passages(task, fit) for fit in _by_bic(fits))
         return
@@ -163,11 +172,16 @@ def _by_bic(fits: dict[int, RowModel]) -> list[RowModel]:
     return [fit for fit in ranked if fit.bic <= ranked[0].bic + 2 * _ABOUT_AS_WELL * len(fit.labels)]
 
 
-def _untried(fits: dict[int, RowModel]) -> list[int]:
-    """List the numbers of regimes beside the best of the fits that are not among them, the largest first."""
+def _untried(fits: dict[int, RowModel], known: int) -> list[int]:
+    """List the numbers of regimes beside the best of the fits that are not among them, the largest first.
+
+    Args:
+        known: how many regimes there are at least.
+    """
     best = _by_bic(fits)[0].model.regimes
     beside = (best + more for more in _BESIDE)
-    return [count for count in beside if 1 <= count <= REGIME_COUNTS[-1] and count not in fits]
+    least, most = max(1, known), max(REGIME_COUNTS[-1], known + _MORE_REGIMES)
+    return [count for count in beside if least <= count <= most and count not in fits]
 
 
 def _fit_all(
@@ -212,7 +226,10 @@ def _improved(rows: Rows, em: EM, start: Parameters) -> RowModel:
     visits_of = np.bincount(joined[visits.start], minlength=model.regimes)
     half = counts <= np.bincount(labels, minlength=model.regimes) / 2
     passing = half & (counts < _PASSING_VISIT * np.maximum(visits_of, 1))
-    distances = _distances(rows, parameters, labels)[~passing][:, ~passing]
+    passing[: num_known(rows)] = False
+    distances = _distances(rows, parameters, labels)
+    distances[: num_known(rows), : num_known(rows)] = np.inf  # somebody told them apart
+    distances = distances[~passing][:, ~passing]
     distinct = not bool((distances < _SAME_REGIMES).any())
     return RowModel(model, parameters, joined, bic, passing, distinct, len(rows) / len(visits))
 

@@ -11,6 +11,7 @@ from gmvae_cli.errors import Note
 from gmvae_cli.selection import multiscale, sampling_rate
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.diagnostics import check_data
+from gmvae_cli.training.known_regimes import require_regimes
 from gmvae_cli.training.sampling import SAMPLE_ROWS, require_rows
 from gmvae_cli.training.trained_model import Start
 
@@ -25,9 +26,10 @@ def make_choices(
     Args:
         on_note: called with each property of the data that may mislead the comparison, before it starts.
     Raises:
-        SeriesError: too few rows for the smallest model that the configuration allows.
+        SeriesError: too few rows for the smallest model that the configuration allows, or fewer regimes than are known.
     """
     search, model = config.search, config.model
+    require_regimes(data, model.regimes if search is None else search.regimes)
     if search is None:
         return config, Start(dwell=dwell_rows(config, data))
     if search.time_scale is None:

@@ -35,6 +35,7 @@ class View(NamedTuple):
         block_rows: rows of the recording that each row of the view stands for.
         values: (n, D). steps: (n,) as `SeriesData.read` gives them.
         first, stop: (n,) rows of the recording that each row stands for, [first, stop).
+        known: (n,) as of `SeriesData.from_arrays`.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class View(NamedTuple):
     steps: NDArray[np.int64]
     first: NDArray[np.int64]
     stop: NDArray[np.int64]
+    known: NDArray[np.int64] | None = None
 
     @property
     def middles(self) -> NDArray[np.int64]:
@@ -80,8 +82,13 @@ class View(NamedTuple):
 
 
 def views(data: SeriesData, spacing: int) -> list[View]:
-    """Return every `spacing`-th row, and blocks of each length that has blocks enough, the shortest first."""
+    """Return every `spacing`-th row, and blocks of each length that has blocks enough, the shortest first.
+
+    Blocks are shorter than some stretch of each known label.
+    """
     lengths = block_lengths(data.rows, spacing)
+    if data.known is not None:
+        lengths = [length for length in lengths if length < data.known.shortest]
     return [view_of_rows(data, spacing), *(_view_of_blocks(data, block_rows) for block_rows in lengths)]
 
 
@@ -102,7 +109,7 @@ def seen_rows(rows: int, block_rows: int) -> Ranges:
 
 def view_of_rows(data: SeriesData, spacing: int) -> View:
     """Return every `spacing`-th row of each series."""
-    parts = []
+    parts, labels = [], []
     ranges = seen_rows(data.rows, spacing)
     with data.pieces(ranges) as seen:
         edges, steps = block_edges(seen, spacing)
@@ -110,7 +117,10 @@ def view_of_rows(data: SeriesData, spacing: int) -> View:
             stop = min(start + READ_ROWS, seen.rows)
             first = edges[:-1][(edges[:-1] >= start) & (edges[:-1] < stop)]
             parts.append(seen.read(start, stop)[0][first - start])
-    return View("rows", spacing, np.concatenate(parts), steps, *in_recording(edges, ranges))
+            if seen.known is not None:
+                labels.append(seen.known.read(start, stop)[first - start])
+    known = np.concatenate(labels) if labels else None
+    return View("rows", spacing, np.concatenate(parts), steps, *in_recording(edges, ranges), known)
 
 
 def _view_of_blocks(data: SeriesData, block_rows: int) -> View:
@@ -119,4 +129,5 @@ def _view_of_blocks(data: SeriesData, block_rows: int) -> View:
     with data.pieces(ranges) as seen, block_features(seen, block_rows, STD_EPSILON * data.scale) as features:
         values, steps = features.read(0, features.rows)
         assert features.edges is not None
-        return View("blocks", block_rows, values, steps, *in_recording(features.edges, ranges))
+        known = None if features.known is None else features.known.read(0, features.rows)
+        return View("blocks", block_rows, values, steps, *in_recording(features.edges, ranges), known)

@@ -48,7 +48,7 @@ class Blocks(NamedTuple):
 
     Args:
         rows: in a block. steps, first, stop: (B,) as of a `View`. pieces: in which the blocks lie.
-        features: (B, F) for each lag.
+        features: (B, F) for each lag. known: (B,) as of `SeriesData.from_arrays`.
     """
 
     rows: int
@@ -57,6 +57,7 @@ class Blocks(NamedTuple):
     stop: NDArray[np.int64]
     pieces: int
     features: list[NDArray[np.float64]]
+    known: NDArray[np.int64] | None = None
 
 
 def choose_waveforms(
@@ -68,7 +69,7 @@ def choose_waveforms(
         regimes: K, None if the labellings shall say. counts: the numbers of regimes that labellings have.
         dwell: rows that a visit is expected to last, if known: it decides how many segments there are.
     """
-    if data.rows < _FEWEST_ROWS:
+    if data.rows < _FEWEST_ROWS or (data.known is not None and data.known.shortest <= SHORTEST_BLOCK):
         return None
     all_blocks = [_blocks(data, length) for length in _block_lengths(data, dwell)]
     blocks = all_blocks[0]
@@ -82,7 +83,7 @@ def choose_waveforms(
         return None
     agreed = [consensus(labels, [count], int(labels.max()) + 1, config.seed) for count in candidates]
     stability = np.array([_stability(result, numbers) for result in agreed])
-    if regimes is None and stability.max() < _ONE_REGIME:
+    if regimes is None and stability.max() < _ONE_REGIME and (data.known is None or len(data.known.names) < 2):
         return replace(config.model, regimes=1), Start()
     nearest = np.searchsorted(compared, (blocks.first + blocks.stop) // 2).clip(0, len(compared) - 1)
     by_blocks = [result.labels(labels)[nearest] for result in agreed]
@@ -104,7 +105,8 @@ def _start_from(
     dwell = len(labels) / len(runs(labels))
     if expected_dwell is not None:
         dwell = max(1.0, expected_dwell / blocks.rows)
-    with SeriesData.from_arrays(blocks.features[_LAGS.index(LAG)][:, :num_features], blocks.steps) as features:
+    values = blocks.features[_LAGS.index(LAG)][:, :num_features]
+    with SeriesData.from_arrays(values, blocks.steps, known=blocks.known) as features:
         lagged_rows = training_rows(features, model)
         rows = lagged_rows.rows(0, len(lagged_rows))
         start = start_from_labels(EM.over(rows, model, num_features, dwell), rows, labels)
@@ -175,6 +177,8 @@ def _block_lengths(data: SeriesData, dwell: float | None) -> list[int]:
     longest = data.rows // _FEWEST_BLOCKS
     if dwell is not None:
         longest = min(longest, int(dwell / _BLOCKS_PER_VISIT))
+    if data.known is not None:
+        longest = min(longest, data.known.shortest - 1)
     longest = max(SHORTEST_BLOCK, longest)
     return sorted({round(min(max(periods * period, SHORTEST_BLOCK), longest)) for periods in _LENGTHS})
 
@@ -184,12 +188,13 @@ def _blocks(data: SeriesData, block_rows: int) -> Blocks:
     with data.pieces(ranges) as sample:
         thresholds = measure_thresholds(sample, block_rows)
         described, steps, edges = describe_blocks(sample, block_rows, thresholds, STD_EPSILON * data.scale)
+        known = None if sample.known is None else sample.known.of_blocks(edges).read(0, len(edges) - 1)
     missing = np.isnan(described)
     means = np.where(missing, 0, described).sum(axis=0) / np.maximum((~missing).sum(axis=0), 1)
     known = np.where(missing, means, described)
     projections = [slow_projection(described, len(data.channels), FEATURES, lag) for lag in _LAGS]
     features = [known @ projection for projection in projections]
-    return Blocks(block_rows, steps, *in_recording(edges, ranges), len(ranges), features)
+    return Blocks(block_rows, steps, *in_recording(edges, ranges), len(ranges), features, known)
 
 
 def _labellings(

@@ -55,7 +55,7 @@ class Scratch(Closing):
         self.num_columns = num_columns
         self.rows = 0
         self._row_bytes = num_columns * self.dtype.itemsize
-        self._folder = directory or tempfile.gettempdir()
+        self.directory, self._folder = directory, directory or tempfile.gettempdir()
         self._lock = threading.Lock()  # one thread may read while another writes
         try:
             self._file = tempfile.SpooledTemporaryFile(max(memory_bytes, 1), dir=directory)  # noqa: SIM115

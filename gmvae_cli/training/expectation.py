@@ -17,6 +17,7 @@ from gmvae_cli.model import ar_density
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.evidence_scale import unscaled_marginal
 from gmvae_cli.model.forward_backward import backward, forward, smooth
+from gmvae_cli.model.known_regimes import clamped
 from gmvae_cli.model.lattice import Lattice
 from gmvae_cli.model.moments import completed_moments, weighted_moments
 from gmvae_cli.model.student_t import Weights
@@ -120,8 +121,8 @@ def collect(
         shares=probs.sum(-1, dtype=torch.float64),
         pair_sums=posterior.pair_sums.double(),
         first_probs=probs[..., starts].sum(-1, dtype=torch.float64),
-        log_marginal=torch.where(usable, posterior.marginal, 0).sum(-1, dtype=torch.float64),
-        predictive=torch.where(usable, posterior.predictive, 0).sum(-1, dtype=torch.float64),
+        log_marginal=torch.where(rows.counted, posterior.marginal, 0).sum(-1, dtype=torch.float64),
+        predictive=torch.where(rows.counted, posterior.predictive, 0).sum(-1, dtype=torch.float64),
         rows=y.shape[1],
         usable_rows=int(usable.sum()),
         num_series=int(starts.sum()),
@@ -130,14 +131,20 @@ def collect(
 
 
 def _scores(rows: Rows, parameters: Parameters) -> tuple[Tensor, Tensor, Weights | None]:
-    """Compute log-likelihoods (R, K, n), 0 where a row is not usable, and the same divided by the evidence scale."""
+    """Compute log-likelihoods (R, K, n), 0 where a row is not usable, and the same divided by the evidence scale.
+
+    Both are clamped to the regimes that are known.
+    """
     log_likelihoods, weights = ar_density.weighted_log_likelihoods(
         rows.y, parameters.emission, rows.partial, rows.lag_index
     )
     unscaled = torch.where(rows.usable, log_likelihoods, 0)
     scale = parameters.evidence_scale
     scores = unscaled if bool((scale == 1).all()) else unscaled / scale[:, None, None].to(rows.y)
-    return unscaled, scores, weights
+    if rows.known is None:
+        return unscaled, scores, weights
+    clamped_scores = clamped(scores.mT, rows.known).mT
+    return clamped_scores if scores is unscaled else clamped(unscaled.mT, rows.known).mT, clamped_scores, weights
 
 
 def lattice_of(rows: Rows, parameters: Parameters, *, start: bool) -> Lattice:
@@ -277,6 +284,6 @@ def smoothed_labels(rows: Rows, parameters: Parameters, iid_prior: bool) -> NDAr
         rows.usable, ar_density.log_likelihoods(rows.y, emission, rows.partial, rows.lag_index), 0
     ).mT  # (n, K)
     if iid_prior:
-        return (scores + chain.initial_probs.log()).argmax(-1).cpu().numpy()
-    scores = scores / parameters.evidence_scale.to(scores)
+        return (clamped(scores, rows.known) + chain.initial_probs.log()).argmax(-1).cpu().numpy()
+    scores = clamped(scores / parameters.evidence_scale.to(scores), rows.known)
     return smooth(scores, chain, rows.steps).smoothed_probs.argmax(-1).cpu().numpy()

@@ -27,6 +27,7 @@ from gmvae_cli.training.em import EM, TOLERANCE
 from gmvae_cli.training.expectation import RegimeCounts, Statistics, collect, count_labels, expect_all
 from gmvae_cli.training.gradient import anneal, fit_encoder
 from gmvae_cli.training.initialization import START_ROWS, best_start
+from gmvae_cli.training.known_regimes import order_for_known, require_sampled
 from gmvae_cli.training.resume import NOTHING, ResumeLog, State, parameters_of, state_of
 from gmvae_cli.training.sampling import Ranges, Sample, draw, subsample
 
@@ -52,6 +53,7 @@ class Fit:
         steps: gradient steps of the annealing.
         standard_errors: (K, P, D, D) of the AR weights, as in `ar_dynamics`.
         labels: how many rows the last E-step gives each regime.
+        order: (K,) the number that each regime had in the initial parameters, where these are given.
     """
 
     parameters: Parameters
@@ -63,6 +65,7 @@ class Fit:
     steps: int
     standard_errors: Tensor
     labels: RegimeCounts
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class SampleFit:
     Args:
         model: the encoder, with the parameters `best`. gain: as in `Fit`. steps: of the annealing.
         rows: of the sample; None: they are drawn again where they are needed. covers_all: whether they are all rows.
-        has_held_out, validation: as in `Sample`. random_state: of the generator behind all this.
+        has_held_out, validation: as in `Sample`. random_state: of the generator behind all this. order: as in `Fit`.
     """
 
     em: EM
@@ -85,6 +88,7 @@ class SampleFit:
     has_held_out: bool
     validation: Ranges
     random_state: Tensor
+    order: tuple[int, ...] = ()
 
 
 class Passes(NamedTuple):
@@ -145,7 +149,9 @@ def fit_sample(
     """Train on a sample of the rows; as `fit`, but for the last passes."""
     generator = torch.Generator().manual_seed(config.seed)
     sample = draw(lagged_rows, config)
+    require_sampled(lagged_rows, sample.rows)
     em = EM.over(sample.rows, config.model, len(lagged_rows.mean), dwell, config.fixed_evidence_scale)
+    order = np.arange(config.model.regimes)
     if initial is None:
         start, _ = _kept(
             "start",
@@ -155,7 +161,10 @@ def fit_sample(
             generator,
         )
     else:
-        start = _with_fixed_scale(initial, config)
+        order = order_for_known(sample.rows, initial, em.iid_prior)
+        start = _with_fixed_scale(
+            initial if lagged_rows.known is None else initial.permuted(torch.as_tensor(order)), config
+        )
     steps = 0 if skip_annealing else _annealing_steps(len(lagged_rows), config)
     model = _annealed(start, sample.rows, config, steps, generator, progress, resume_log)
     best, gain = _kept("sample", em, resume_log, lambda: _improved_by_em(em, model, start, sample, config.polish))
@@ -172,6 +181,7 @@ def fit_sample(
         has_held_out=sample.held_out is not None,
         validation=sample.validation,
         random_state=generator.get_state(),
+        order=tuple(order.tolist()),
     )
 
 
@@ -222,6 +232,7 @@ def finish(
         begun.steps,
         begun.em.standard_errors(passes.statistics, passes.parameters),
         passes.labels,
+        begun.order,
     )
 
 

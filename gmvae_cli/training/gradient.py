@@ -11,6 +11,7 @@ from gmvae_cli.core import GMVAE, SMALLEST_PROB, temperature_at
 from gmvae_cli.data.lagged_rows import Rows
 from gmvae_cli.errors import GmvaeError
 from gmvae_cli.model.ar_density import lag_inflation, log_likelihoods
+from gmvae_cli.model.known_regimes import clamped
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.resume import NOTHING, ResumeLog, State
 
@@ -99,6 +100,7 @@ def anneal(
             temperature,
             generator,
             None if inflation is None else inflation[flat],
+            None if rows.known is None else rows.known[index],
         )
         loss = -elbo.sum() / usable.sum().clamp_min(1)
         optimizer.step(torch.autograd.grad(loss, parameters), _falling(config.lr, step, steps))
@@ -123,7 +125,7 @@ def fit_encoder(
     The encoder's optimum is the decoder's log-likelihood, up to a constant a row, whatever the prior. So each row is
     matched by itself: minimise the cross-entropy of softmax(log pi + l / c) relative to
     softmax(log pi + log p(x | h, z) / c), with c the evidence scale. Through the chain, the ELBO has bad optima in
-    which a persistent prior overrules an encoder that has not learned yet.
+    which a persistent prior overrules an encoder that has not learned yet. Known regimes are learned as they are.
 
     Args:
         rows: held in memory; every step draws usable ones at random. lr: the first learning rate; it falls to zero.
@@ -133,7 +135,8 @@ def fit_encoder(
     emission, log_law = emission.to(rows.y), chain.initial_probs.clamp_min(SMALLEST_PROB).log().to(rows.y)
     parameters = list(model.encoder.parameters())
     optimizer = Adam(parameters)
-    scores = log_likelihoods(rows.y, emission, rows.partial, rows.lag_index) / model.evidence_scale
+    scores = log_likelihoods(rows.y, emission, rows.partial, rows.lag_index) / model.evidence_scale  # (K, n)
+    scores = clamped(scores.mT, rows.known).mT
     usable = rows.usable.nonzero()[:, 0]
     for step in range(optimizer.resume(resume_log, phase, generator), steps):
         index = usable[torch.randint(len(usable), (_ENCODER_ROWS,), generator=generator)]

@@ -15,9 +15,11 @@ from torch.nn.functional import one_hot
 from gmvae_cli.config import TrainConfig
 from gmvae_cli.core import Parameters
 from gmvae_cli.data.lagged_rows import Rows
+from gmvae_cli.metrics import partition
 from gmvae_cli.metrics.segments import runs
 from gmvae_cli.model.ar_density import Emission, log_likelihoods, whitener
 from gmvae_cli.model.chain import Chain, persistent, stationary
+from gmvae_cli.model.known_regimes import UNKNOWN, clamped
 from gmvae_cli.model.moments import products, symmetric, update_emission, update_iid, weighted_moments, window_moments
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.em import EM, FIRST_DEGREES
@@ -96,6 +98,7 @@ def reinitialize_empty(em: EM, rows: Rows, parameters: Parameters) -> Parameters
     """Refit each regime that hardly any row visits to the window that is explained worst; then a few passes of EM."""
     size = rows.y.shape[0]
     empty = collect(rows, parameters, em.iid_prior).statistics.occupancy < size  # (R, K): rows for a regression
+    empty[:, : num_known(rows)] = False  # which rows are of it is known
     if not bool(empty.any()):
         return parameters
     length = min(_REINITIALIZED_ROWS, len(rows))
@@ -137,9 +140,9 @@ def start_from_windows(em: EM, rows: Rows, length: int, restarts: int, generator
     flat, counts = _filled_windows(em, rows, length)
     if len(counts) < em.config.regimes:
         return None
-    emission, labels, total = cluster_windows(em, flat, counts, restarts, generator)
+    emission, labels, total = cluster_windows(em, flat, counts, restarts, generator, num_known(rows))
     best = int(total.argmax())
-    return Parameters(emission[best], _chain_of(em, labels[best], length))
+    return Parameters(emission[best], _chain_of(em, labels[best, num_known(rows) :], length))
 
 
 def start_from_levels(em: EM, rows: Rows, length: int, restarts: int, generator: torch.Generator) -> Parameters | None:
@@ -147,29 +150,52 @@ def start_from_levels(em: EM, rows: Rows, length: int, restarts: int, generator:
     flat, counts = _filled_windows(em, rows, length)
     if len(counts) < em.config.regimes:
         return None
-    labels = cluster_levels(em, flat, counts, restarts, generator)
+    labels = cluster_levels(em, flat, counts, restarts, generator, num_known(rows))
     member = one_hot(labels, em.config.regimes).double().mT  # (K, W)
     emission = em.regression(symmetric(member @ flat, em.pooled.shape[0])[None], (member @ counts)[None])
-    return Parameters(emission[0], _chain_of(em, labels, length))
+    return Parameters(emission[0], _chain_of(em, labels[num_known(rows) :], length))
 
 
 def _filled_windows(em: EM, rows: Rows, length: int) -> tuple[Tensor, Tensor]:
-    """Sum windows as `window_moments` does; windows that lack half the usual rows are left out."""
-    flat, counts = window_moments(rows.y, em.for_initialization(rows), length)
-    filled = counts >= 0.5 * counts[counts > 0].median()
-    return flat[filled], counts[filled]
+    """Sum windows as `window_moments` does; windows that lack half the usual rows are left out.
+
+    Where regimes are known, all rows of each are one window, the first ones, and the others are of rows without label.
+    """
+    chosen = em.for_initialization(rows)
+    if rows.known is None:
+        flat, counts = window_moments(rows.y, chosen, length)
+        filled = counts >= 0.5 * counts[counts > 0].median()
+        return flat[filled], counts[filled]
+    flat, counts = window_moments(rows.y, chosen & (rows.known < 0), length)
+    filled = counts > 0
+    if bool(filled.any()):
+        filled = counts >= 0.5 * counts[filled].median()
+    labelled = one_hot((rows.known + 1), num_known(rows) + 1).mT[1:].to(rows.y) * chosen  # (L, n)
+    a, b = torch.triu_indices(rows.y.shape[0], rows.y.shape[0], device=rows.y.device)
+    moments = weighted_moments(rows.y, labelled)[:, a, b]
+    return torch.cat([moments, flat[filled].double()]), torch.cat([labelled.sum(1).to(counts), counts[filled]])
+
+
+def num_known(rows: Rows) -> int:
+    """Return how many regimes, the first ones, have labelled rows among these."""
+    return 0 if rows.known is None else 1 + int(rows.known.max())
 
 
 def _chain_of(em: EM, labels: Tensor, length: int) -> Chain:
     """Build a chain whose visits last as expected, or as those of the labels (W,) of windows do."""
+    if not len(labels):
+        labels = labels.new_zeros(1)
     visits = 1 + int((labels[1:] != labels[:-1]).sum())
     matrix = persistent(em.config.regimes, em.dwell or length * len(labels) / visits)
     return Chain(stationary(matrix), matrix)
 
 
 def start_from_labels(em: EM, rows: Rows, labels: NDArray[np.integer[Any]]) -> Parameters:
-    """Fit the model to given labels (n,); visits last as long as those of the labels, or as expected."""
+    """Fit the model to labels (n,), or those known; visits last as long as those of the labels, or as expected."""
     regimes = em.config.regimes
+    if rows.known is not None:
+        known = rows.known.cpu().numpy()
+        labels = np.where(known >= 0, known, numbers_for_known(labels, known, regimes)[labels])
     probs = (torch.as_tensor(labels) == torch.arange(regimes)[:, None])[None].to(rows.y)  # (1, K, n)
     weights = probs[0] * em.for_initialization(rows)
     emission = em.regression(weighted_moments(rows.y, weights)[None], weights.sum(1)[None])
@@ -178,12 +204,32 @@ def start_from_labels(em: EM, rows: Rows, labels: NDArray[np.integer[Any]]) -> P
     return replace(parameters, evidence_scale=em.measured_scale(rows, parameters, probs))[0]
 
 
+def numbers_for_known(labels: NDArray[np.integer[Any]], known: NDArray[np.int64], regimes: int) -> NDArray[np.int64]:
+    """Number the regimes of a labelling so that those come first that rows of known regimes have, each its own.
+
+    Args:
+        labels: (n,) of K regimes. known: (n,) known regimes, -1 for none.
+    Returns:
+        (K,) the new number of each regime.
+    """
+    overlap = np.zeros((regimes, max(0, int(known.max()) + 1)))
+    np.add.at(overlap, (labels[known >= 0], known[known >= 0]), 1)
+    matched = partition.match(overlap / np.maximum(overlap.sum(axis=0), 1))
+    free = iter(np.setdiff1d(np.arange(regimes), matched).tolist())
+    return np.array([number if number >= 0 else next(free) for number in matched])
+
+
 def _short_starts(em: EM, rows: Rows, restarts: int, generator: torch.Generator) -> list[Parameters]:
     """Make short runs from random responsibilities on some of the rows; return the best."""
     usable = em.for_initialization(rows).nonzero()[:, 0]
     chosen = usable[torch.randperm(len(usable), generator=generator)[:_SHORT_ROWS]]
+    if rows.known is not None:
+        labelled = usable[rows.known[usable] >= 0]
+        few = torch.randperm(len(labelled), generator=generator)[: _SHORT_ROWS // 2]
+        chosen = torch.cat([labelled[few], chosen[rows.known[chosen] < 0]])
     runs_each = max(1, min(_SHORT_RUNS, _SHORT_RUNS * _SHORT_ENTRIES // rows.y.shape[0]))
-    emission, law, log_marginal = short_runs(em, rows.y[:, chosen], runs_each * restarts, generator)
+    known = None if rows.known is None else rows.known[chosen]
+    emission, law, log_marginal = short_runs(em, rows.y[:, chosen], runs_each * restarts, generator, known)
     best = log_marginal.argsort(descending=True, stable=True)[: max(1, restarts // 2)].tolist()
     if em.iid_prior:
         return [Parameters(emission[i], Chain(law[i], law[i].expand(em.config.regimes, -1))) for i in best]
@@ -191,24 +237,27 @@ def _short_starts(em: EM, rows: Rows, restarts: int, generator: torch.Generator)
     return [Parameters(emission[i], Chain(stationary(matrix), matrix)) for i in best]
 
 
-def short_runs(em: EM, y: Tensor, restarts: int, generator: torch.Generator) -> tuple[Emission, Tensor, Tensor]:
+def short_runs(
+    em: EM, y: Tensor, restarts: int, generator: torch.Generator, known: Tensor | None = None
+) -> tuple[Emission, Tensor, Tensor]:
     """Run a few passes of EM of the iid mixture from random responsibilities, all restarts at once.
 
     Args:
-        y: (M, n) a subsample of fully observed rows. restarts: R.
+        y: (M, n) a subsample of fully observed rows. restarts: R. known: (n,) as of `Rows`.
     Returns:
         Emission (R, ...), the law of the regimes (R, K), log-likelihood (R,).
     """
     flat = products(y.double())
     logits = torch.empty(restarts, em.config.regimes, y.shape[1], dtype=y.dtype).exponential_(generator=generator)
     probs = logits / logits.sum(-2, keepdim=True)  # (R, K, n)
+    probs = clamped(probs.log().mT, known).softmax(-1).mT if known is not None else probs
     log_marginal = probs.new_zeros(restarts)
     for _ in range(_SHORT_PASSES + 1):
         occupancy = probs.sum(-1, dtype=torch.float64)
         moments = symmetric(probs.double() @ flat.mT, y.shape[0])
         emission = em.regression(moments, occupancy)
         law = update_iid(occupancy, em.config.fixed_prior)
-        joint = log_likelihoods(y, emission) + law.log().to(y)[..., None]
+        joint = clamped((log_likelihoods(y, emission) + law.log().to(y)[..., None]).mT, known).mT
         marginal = joint.logsumexp(-2)
         log_marginal = marginal.sum(-1, dtype=torch.float64)
         probs = (joint - marginal[..., None, :]).exp_()
@@ -219,7 +268,7 @@ def short_runs(em: EM, y: Tensor, restarts: int, generator: torch.Generator) -> 
 
 
 def cluster_windows(
-    em: EM, flat: Tensor, counts: Tensor, restarts: int, generator: torch.Generator
+    em: EM, flat: Tensor, counts: Tensor, restarts: int, generator: torch.Generator, num_fixed: int = 0
 ) -> tuple[Emission, Tensor, Tensor]:
     """Cluster windows by how well an autoregression predicts them, not by their level.
 
@@ -229,6 +278,7 @@ def cluster_windows(
 
     Args:
         flat: (W, M (M + 1) / 2) and counts: (W,), from `window_moments`. restarts: R.
+        num_fixed: L windows, the first ones, of which the first is of the first regime, and so on.
     Returns:
         Emission with leading restarts R, labels (R, W), total log-likelihood (R,).
     """
@@ -236,14 +286,18 @@ def cluster_windows(
     moments = symmetric(flat, size) + counts[:, None, None] * em.rounding
     alone = update_emission(moments[:, None], counts[:, None], em.pooled, em.num_channels, False, size)
     own = _own_scores(flat, counts, alone, size)
-    seeds = torch.randint(len(flat), (restarts, 1), generator=generator)
-    for _ in range(regimes - 1):
+    fixed = torch.arange(len(flat))
+    known = torch.where(fixed < num_fixed, fixed, UNKNOWN) if num_fixed else None
+    seeds = _first_seeds(len(flat), restarts, generator, num_fixed)
+    for _ in range(regimes - seeds.shape[1]):
         best = _scores(flat, counts, _cluster_emission(em, flat[seeds], counts[seeds]), size).amax(-2)
-        seeds = torch.cat([seeds, _draw(own - best, generator)[:, None]], dim=1)
+        gains = own - best
+        gains[:, :num_fixed] = 0
+        seeds = torch.cat([seeds, _draw(gains, generator)[:, None]], dim=1)
     emission = _cluster_emission(em, flat[seeds], counts[seeds])
     labels, total = seeds, own
     for _ in range(_CLUSTER_PASSES):
-        best, labels = _scores(flat, counts, emission, size).max(-2)  # (R, W)
+        best, labels = clamped(_scores(flat, counts, emission, size).mT, known).mT.max(-2)  # (R, W)
         total = best.sum(-1)
         member = one_hot(labels, regimes).double().mT  # (R, K, W)
         empty = member.sum(-1) == 0
@@ -255,27 +309,42 @@ def cluster_windows(
     return emission, labels, total
 
 
-def cluster_levels(em: EM, flat: Tensor, counts: Tensor, restarts: int, generator: torch.Generator) -> Tensor:
+def _first_seeds(windows: int, restarts: int, generator: torch.Generator, num_fixed: int) -> Tensor:
+    """Return the windows that clusters begin with, (R, L): those of known regimes, else one of all at random."""
+    if num_fixed:
+        return torch.arange(num_fixed).repeat(restarts, 1)
+    return torch.randint(windows, (restarts, 1), generator=generator)
+
+
+def cluster_levels(
+    em: EM, flat: Tensor, counts: Tensor, restarts: int, generator: torch.Generator, num_fixed: int = 0
+) -> Tensor:
     """Cluster windows by their means, in units of the noise within windows: k-means, seeds drawn as in k-means++.
 
     Args:
         flat: (W, M (M + 1) / 2) and counts: (W,), from `window_moments` of rows with an intercept. restarts: R.
+        num_fixed: as in `cluster_windows`.
     Returns:
         labels (W,) of the restart with the smallest sum of squares.
     """
     regimes, D = em.config.regimes, em.num_channels
     moments = symmetric(flat, em.pooled.shape[0])
-    means = moments[:, :D, -1] / counts[:, None]  # (W, D)
+    means = moments[:, :D, -1] / counts[:, None].clamp_min(1)  # (W, D)
     squares = moments.diagonal(dim1=-2, dim2=-1)[:, :D] - means.square() * counts[:, None]
     total = em.pooled.diagonal()[:D] - em.pooled[:D, -1].square()
-    noise = squares.sum(0) / counts.sum() + em.rounding.diagonal()[:D]  # a switch within most windows has no other
+    free = slice(num_fixed if num_fixed < len(counts) else 0, None)  # a known regime has levels that drift
+    noise = (
+        squares[free].sum(0) / counts[free].sum() + em.rounding.diagonal()[:D]
+    )  # a switch within most windows has no other
     points = means / noise.maximum(_LEAST_NOISE * total).sqrt()
-    centres = points[torch.randint(len(points), (restarts, 1), generator=generator)]  # (R, 1, D)
-    for _ in range(regimes - 1):
+    centres = points[_first_seeds(len(points), restarts, generator, num_fixed)]  # (R, 1, D)
+    for _ in range(regimes - centres.shape[1]):
         gains = torch.cdist(points.expand(restarts, -1, -1), centres).square().amin(-1) * counts  # (R, W)
+        gains[:, :num_fixed] = 0
         centres = torch.cat([centres, points[_draw(gains, generator)][:, None]], dim=1)
     for _ in range(_LEVEL_PASSES):
         distances, labels = torch.cdist(points.expand(restarts, -1, -1), centres).min(-1)  # (R, W)
+        labels[:, :num_fixed] = torch.arange(num_fixed)
         member = one_hot(labels, regimes).double().mT * counts  # (R, K, W)
         rows = member.sum(-1, keepdim=True)
         centres = torch.where(rows > 0, member @ points / rows.clamp_min(1), centres)

@@ -1,6 +1,7 @@
 """The numbers of regimes: by decreasing share of the rows, or as in an older model."""
 
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -39,7 +40,10 @@ def number_regimes(
         order = order_by_share(counts, labels.first.numpy())
         return permuted(trained, torch.as_tensor(order)), counts[order]
     order = order_as_in(reference, trained, _overlap(trained, reference, data, device, progress))
-    return replace(permuted(trained, torch.as_tensor(order)), names=_names_as_in(reference, len(order))), counts[order]
+    numbered, names = permuted(trained, torch.as_tensor(order)), _names_as_in(reference, len(order))
+    if data.known is not None:
+        names = tuple(own or other for own, other in zip_longest(numbered.names, names, fillvalue=""))
+    return replace(numbered, names=names), counts[order]
 
 
 def _names_as_in(reference: Checkpoint, num_regimes: int) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from gmvae_cli.system.device import device_of
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training import diagnostics
 from gmvae_cli.training.fit import Fit, fit
+from gmvae_cli.training.known_regimes import KnownSummary, named, summary_of
 from gmvae_cli.training.numbering import number_regimes
 from gmvae_cli.training.resume import NOTHING, ResumeLog
 
@@ -59,12 +60,14 @@ class TrainedModel:
     Args:
         scores: `held_out_scores`, with `shares` and `expected_dwell` (rows) of the regimes.
         notes: warnings, also in the checkpoint's summary.
+        known: known labels beside what the model says of their rows; None without any.
     """
 
     checkpoint: Checkpoint
     fit: Fit
     scores: dict[str, Any]
     notes: list[Note]
+    known: KnownSummary | None = None
 
 
 def train_model(
@@ -106,7 +109,7 @@ def summarise(
 ) -> TrainedModel:
     """Number, score and judge a model that was fitted to `lagged_rows` of `data`; as `train_model`."""
     trained = checkpoint_of(result.parameters, result.encoder, lagged_rows, data.channels, result.standard_errors)
-    trained = replace(trained, names=start.names)
+    trained = replace(trained, names=named(data.known, start.names, result.order))
     trained, counts = number_regimes(trained, result.labels, reference, data, config.device, progress)
     scores = held_out_scores(trained, result, lagged_rows)
     scores |= {"shares": (counts / counts.sum()).tolist(), "expected_dwell": trained.expected_dwell}
@@ -115,10 +118,11 @@ def summarise(
         about_training = diagnostics.on_agreement(start.agreement)
     else:
         about_training = diagnostics.on_training(scores, result)
-    warnings = [*notes, *about_model, *about_training]
+    known = summary_of(data, trained, config.device, progress)
+    warnings = [*notes, *about_model, *about_training, *(known.notes if known else ())]
     summary = scores | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
     summary |= _origin(layout, data, config) | {"warnings": [note.to_json() for note in warnings]}
-    return TrainedModel(replace(trained, training=summary), result, scores, warnings)
+    return TrainedModel(replace(trained, training=summary), result, scores, warnings, known)
 
 
 def checkpoint_of(
@@ -146,11 +150,13 @@ def checkpoint_of(
 def held_out_scores(trained: Checkpoint, result: Fit, lagged_rows: LaggedRows) -> dict[str, Any]:
     """Score the model before its last passes on the rows that it never saw; without such rows the model on all.
 
+    The scores are of the rows alone, whatever regimes of them are known, so that they compare with those of `infer`.
+
     Returns:
         `elbo_per_row`, `log_likelihood_per_row`, `amortisation_gap` (nats per usable row, standardised units, evidence
         scale 1), `log_likelihood_per_row_data_units`; None where no row is usable. `evaluated_on`: which rows.
     """
-    lagged_rows, judged = replace(lagged_rows, dtype=torch.float64), trained
+    lagged_rows, judged = replace(lagged_rows, dtype=torch.float64, known=None), trained
     if result.validation:
         judged = checkpoint_of(*result.validated, lagged_rows, trained.channels)
         lagged_rows = replace(lagged_rows, ranges=result.validation)
