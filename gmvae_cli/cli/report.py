@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gmvae_cli.commands.simulate import SimulateResult
     from gmvae_cli.commands.train import TrainResult
     from gmvae_cli.metrics.segments import Ribbon
-    from gmvae_cli.training.known_regimes import KnownSummary
+    from gmvae_cli.training.given_labels import KnownSummary
 
 WIDEST_CONFUSION = 10  # labels; --json has the matrix of any size
 

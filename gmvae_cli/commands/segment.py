@@ -36,7 +36,7 @@ from gmvae_cli.selection.search import OnNote, data_notes, make_choices
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.system.storage import joined, parent
-from gmvae_cli.training.known_regimes import KnownSummary, require_regimes
+from gmvae_cli.training.given_labels import KnownSummary, require_regimes
 from gmvae_cli.training.sampling import require_rows
 from gmvae_cli.training.trained_model import Start, TrainedModel, train_model
 

@@ -25,7 +25,7 @@ from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.engine import engine_of
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.system.storage import absolute, beside, open_binary
-from gmvae_cli.training.known_regimes import KnownSummary
+from gmvae_cli.training.given_labels import KnownSummary
 from gmvae_cli.training.resume import ResumeFile
 from gmvae_cli.training.sampling import require_rows
 from gmvae_cli.training.trained_model import PACKAGES, TrainedModel, initial_of, require_channels, train_model

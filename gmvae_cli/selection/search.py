@@ -11,7 +11,7 @@ from gmvae_cli.errors import Note
 from gmvae_cli.selection import multiscale, sampling_rate
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.diagnostics import check_data
-from gmvae_cli.training.known_regimes import require_regimes
+from gmvae_cli.training.given_labels import require_regimes
 from gmvae_cli.training.sampling import SAMPLE_ROWS, require_rows
 from gmvae_cli.training.trained_model import Start
 

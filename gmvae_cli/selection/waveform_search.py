@@ -188,13 +188,13 @@ def _blocks(data: SeriesData, block_rows: int) -> Blocks:
     with data.pieces(ranges) as sample:
         thresholds = measure_thresholds(sample, block_rows)
         described, steps, edges = describe_blocks(sample, block_rows, thresholds, STD_EPSILON * data.scale)
-        known = None if sample.known is None else sample.known.of_blocks(edges).read(0, len(edges) - 1)
+        labels = None if sample.known is None else sample.known.of_blocks(edges).read(0, len(edges) - 1)
     missing = np.isnan(described)
     means = np.where(missing, 0, described).sum(axis=0) / np.maximum((~missing).sum(axis=0), 1)
     known = np.where(missing, means, described)
     projections = [slow_projection(described, len(data.channels), FEATURES, lag) for lag in _LAGS]
     features = [known @ projection for projection in projections]
-    return Blocks(block_rows, steps, *in_recording(edges, ranges), len(ranges), features, known)
+    return Blocks(block_rows, steps, *in_recording(edges, ranges), len(ranges), features, labels)
 
 
 def _labellings(

@@ -25,9 +25,9 @@ from gmvae_cli.data.lagged_rows import LaggedRows, Rows
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.em import EM, TOLERANCE
 from gmvae_cli.training.expectation import RegimeCounts, Statistics, collect, count_labels, expect_all
+from gmvae_cli.training.given_labels import order_for_known, require_sampled
 from gmvae_cli.training.gradient import anneal, fit_encoder
 from gmvae_cli.training.initialization import START_ROWS, best_start
-from gmvae_cli.training.known_regimes import order_for_known, require_sampled
 from gmvae_cli.training.resume import NOTHING, ResumeLog, State, parameters_of, state_of
 from gmvae_cli.training.sampling import Ranges, Sample, draw, subsample
 

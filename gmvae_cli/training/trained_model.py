@@ -20,7 +20,7 @@ from gmvae_cli.system.device import device_of
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training import diagnostics
 from gmvae_cli.training.fit import Fit, fit
-from gmvae_cli.training.known_regimes import KnownSummary, named, summary_of
+from gmvae_cli.training.given_labels import KnownSummary, named, summary_of
 from gmvae_cli.training.numbering import number_regimes
 from gmvae_cli.training.resume import NOTHING, ResumeLog
 
