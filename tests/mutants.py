@@ -35,6 +35,79 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS: tuple[Mutation, ...] = (
+    # --- known regimes
+    Mutation(
+        "a known regime is only somewhat more likely than others",
+        "model/known_regimes.py",
+        "own - (own.abs() + _IMPOSSIBLE)",
+        "own - 5.0",
+        ["model/test_known_regimes.py"],
+    ),
+    Mutation(
+        "the E-step does not look at what is known",
+        "training/expectation.py",
+        "clamped_scores = clamped(scores.mT, rows.known).mT",
+        "clamped_scores = scores",
+        ["training/test_given_labels.py::test_responsibilities_are_one_where_the_regime_is_known"],
+    ),
+    Mutation(
+        "annealing does not look at what is known",
+        "core.py",
+        "clamped(potentials / self.evidence_scale, known)",
+        "potentials / self.evidence_scale",
+        [
+            "training/test_given_labels.py::test_with_every_row_labelled_the_elbo_and_its_gradient_are_those_of_the_labels"
+        ],
+    ),
+    Mutation(
+        "the encoder does not learn what is known",
+        "training/gradient.py",
+        "scores = clamped(scores.mT, rows.known).mT",
+        "scores = scores.clone()",
+        ["training/test_given_labels.py::test_the_encoder_learns_known_regimes_as_they_are"],
+    ),
+    Mutation(
+        "starts do not begin with the known regimes",
+        "training/initialization.py",
+        "return torch.arange(num_fixed).repeat(restarts, 1)",
+        "return torch.randint(windows, (restarts, 1), generator=generator)",
+        ["training/test_given_labels.py::test_every_start_has_the_known_regimes_first"],
+    ),
+    Mutation(
+        "labelled rows of a long file are left to chance",
+        "training/sampling.py",
+        "labelled = pieces_with_labels(counts, min(count, max(int(_LABELLED_SHARE * count), counts.shape[1])))",
+        "labelled = np.zeros(0, np.int64)",
+        ["training/test_given_labels.py::test_a_long_file_is_sampled_where_it_is_labelled"],
+    ),
+    Mutation(
+        "a labelled visit may be held out",
+        "training/sampling.py",
+        "return bool((left >= lost).all())",
+        "return True",
+        ["training/test_given_labels.py::test_a_visit_is_not_held_out"],
+    ),
+    Mutation(
+        "joined passages and blocks relabel rows whose regime is known",
+        "inference/labelled_rows.py",
+        "numbers[labelled] = regimes[labels[labelled]]",
+        "numbers[labelled] = numbers[labelled]",
+        ["commands/test_known.py::test_labels_that_contradict_the_rows_are_kept_and_counted"],
+    ),
+    Mutation(
+        "a block has the label of any of its rows",
+        "data/known_labels.py",
+        "(2 * labelled > lengths) & (lowest == highest)",
+        "labelled > 0",
+        ["data/test_known_labels.py"],
+    ),
+    Mutation(
+        "names of known regimes do not follow the numbering",
+        "training/numbering.py",
+        "tuple(trained.names[regime] for regime in order.tolist())",
+        "tuple(trained.names)",
+        ["commands/test_known.py::test_names_and_numbers_of_known_regimes_reach_model_and_outputs"],
+    ),
     # --- waveforms
     Mutation(
         "features are the most variable, not the slowest",
@@ -251,8 +324,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "levels of a switch are compared without its rounding",
         "training/initialization.py",
-        " + em.rounding.diagonal()[:D]  #",
-        "  #",
+        " + em.rounding.diagonal()[:D]",
+        "",
         ["training/test_initialization.py::test_a_switch_within_whose_windows_nothing_moves_is_not_all_that_counts"],
     ),
     Mutation(
@@ -398,8 +471,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "a subsample is one piece at the start",
         "training/sampling.py",
-        "min(_SUBSAMPLE_PIECE, limit // _FEWEST_PIECES)",
-        "min(_SUBSAMPLE_PIECE, limit)",
+        "limit // max(_FEWEST_PIECES, 2 * labels)",
+        "limit",
         ["training/test_sampling.py::test_subsample_takes_long_pieces_in_order"],
     ),
     Mutation(

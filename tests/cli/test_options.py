@@ -257,7 +257,7 @@ def test_defaults_as_typed_are_those_of_the_config(declared, config):
 @pytest.mark.parametrize(
     ("declared", "beside"),
     [
-        (options.FilesToLabel, {"usual_decimal", "usual_time_format"}),
+        (options.FilesToSegment, {"usual_decimal", "usual_time_format"}),
         (options.Simulation, set()),
         (options.Training, {"model", "search"}),
         (options.Selection, set()),
