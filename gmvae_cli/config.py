@@ -347,6 +347,13 @@ class EvaluateConfig:
         return _gates(self.fail_under, EVALUATE_GATES)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProfileConfig:
+    """Options of the description of labelled rows; labels: name of the column of labels."""
+
+    labels: str = "regime"
+
+
 def _gates(texts: Iterable[str], names: Sequence[str]) -> list[Gate]:
     """Read each "NAME=VALUE" as a gate on one of these figures."""
     gates = []

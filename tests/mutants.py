@@ -108,6 +108,28 @@ MUTATIONS: tuple[Mutation, ...] = (
         "tuple(trained.names)",
         ["commands/test_known.py::test_names_and_numbers_of_known_regimes_reach_model_and_outputs"],
     ),
+    # --- what rows show of a regime
+    Mutation(
+        "a visit that goes on in the next block begins anew",
+        "metrics/regime_profile.py",
+        "time[0] += self._open * visits.continued",
+        "time[0] += 0 * visits.continued",
+        ["metrics/test_regime_profile.py::test_neither_blocks_nor_parts_change_a_sum"],
+    ),
+    Mutation(
+        "a regime follows the last one of another series",
+        "metrics/regime_profile.py",
+        "follows = ~starts[visits.start]",
+        "follows = starts[visits.start] | True",
+        ["metrics/test_regime_profile.py::test_sums_equal_a_loop_over_rows"],
+    ),
+    Mutation(
+        "quartiles of values whose first bits differ are those of one group of bits",
+        "labelled/quartiles.py",
+        "left[mine] -= totals[digit] - of_digit[digit]",
+        "left[mine] -= 0",
+        ["labelled/test_quartiles.py::test_many_values_of_one_kind"],
+    ),
     # --- waveforms
     Mutation(
         "features are the most variable, not the slowest",
@@ -620,8 +642,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "columns are divided by their variance",
         "data/series_data.py",
-        "scale = np.sqrt(self._squares / np.maximum(self.observed, 1))",
-        "scale = self._squares / np.maximum(self.observed, 1)",
+        "np.sqrt(self._squares / np.maximum(self.observed, 1))",
+        "self._squares / np.maximum(self.observed, 1)",
         ["data/test_series_data.py::test_mean_and_scale_are_stable_far_from_zero"],
     ),
     Mutation(

@@ -15,6 +15,7 @@ FLOOR_OF = {  # of a folder, or of a module at the top
     "cli": 10,
     "__main__": 10,
     "commands": 9,
+    "labelled": 9,
     "selection": 8,
     "cluster": 8,
     "training": 7,

@@ -5,16 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from gmvae_cli.cli import completion, model_report, options, paths, report
+from gmvae_cli.cli import model_report, options, paths, regime_report, report
 from gmvae_cli.cli.error_boundary import Commands
-from gmvae_cli.cli.help import HELP_NAMES, Command
+from gmvae_cli.cli.help import HELP_NAMES, Command, InstallCompletion, ShowCompletion
 from gmvae_cli.cli.splicing import with_options
 from gmvae_cli.config import InferConfig
 
 app = typer.Typer(
     cls=Commands,
     rich_markup_mode=None,
-    add_completion=False,  # `completion` has it, at no cost before it is asked for
+    add_completion=False,  # `help` has it, at no cost before it is asked for
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": list(HELP_NAMES)},
 )
@@ -38,8 +38,8 @@ def gmvae(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
-    install_completion: completion.Install = None,
-    show_completion: completion.Show = None,
+    install_completion: InstallCompletion = None,
+    show_completion: ShowCompletion = None,
 ) -> None:
     """Find the regimes of a time series: when each holds, how sure that is, and how each behaves."""
 
@@ -197,6 +197,24 @@ def rename(
         from gmvae_cli.commands.rename import rename
 
         model_report.rename(rename(model, assignments, output, terminal), terminal)
+
+
+@command
+def profile(
+    input_file: options.LabelledInput,
+    config: options.Profile,
+    files: options.Files,
+    *,
+    output: options.ProfileOut = None,
+    display: options.Display,
+) -> None:
+    """Describe each regime by its rows: how long, how often, what follows, and every channel."""
+    with display as terminal:
+        paths.require_inputs([input_file])
+        paths.require_outputs(output)
+        from gmvae_cli.labelled.profile import profile
+
+        regime_report.profile(profile(input_file, output, config, files, terminal), terminal)
 
 
 @command

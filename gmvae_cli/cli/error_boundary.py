@@ -14,8 +14,15 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from gmvae_cli.cli import completion
-from gmvae_cli.cli.help import HELP_NAMES, help_text, usage, usage_problem
+from gmvae_cli.cli.help import (
+    COMPLETION_VARIABLE,
+    HELP_NAMES,
+    help_text,
+    register_completion,
+    usage,
+    usage_problem,
+    with_shell,
+)
 from gmvae_cli.cli.terminal import print_error
 from gmvae_cli.errors import GmvaeError
 
@@ -119,12 +126,12 @@ class Commands(TyperGroup):
         """Parse what stands before the command; nothing at all, from a person, asks for help."""
         asked = [] if extra.get("resilient_parsing") else ["--help"]
         with _boundary():
-            return super().make_context(info_name, completion.with_shell(args) or asked, *others, **extra)
+            return super().make_context(info_name, with_shell(args) or asked, *others, **extra)
 
     def main(self, *arguments: Any, **extra: Any) -> Any:
         """Answer a shell that asks for completions, or run the command."""
-        if completion.VARIABLE in os.environ:
-            completion.register()
+        if COMPLETION_VARIABLE in os.environ:
+            register_completion()
         return super().main(*arguments, **extra)
 
     def invoke(self, ctx: Any) -> Any:

@@ -1,9 +1,11 @@
-"""Help and usage of a command as plain text: options in groups, lines broken between words."""
+"""Help and usage of a command as plain text, options in groups; completion in a shell, which is typer's own."""
 
 import inspect
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import typer
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
@@ -134,3 +136,51 @@ def _section(name: str, rows: Sequence[Row], columns: int, margin: int) -> str:
             lines += [] if beside else [f"  {term}"]
             lines += [wrapped(f"  {beside:<{margin}}  {explanation}", columns, " " * (margin + 4))]
     return "\n".join(lines)
+
+
+# --- completion; typer's part is imported only when it is asked for ---
+
+COMPLETION_VARIABLE = "_GMVAE_COMPLETE"  # of the environment, set by a shell that asks
+_INSTALL, _SHOW = "--install-completion", "--show-completion"
+
+
+def with_shell(arguments: list[str]) -> list[str]:
+    """Append the login shell to arguments that end in an option of completion."""
+    if arguments and arguments[-1] in (_INSTALL, _SHOW):
+        return [*arguments, os.path.basename(os.environ.get("SHELL", ""))]
+    return arguments
+
+
+def register_completion() -> None:
+    """Let typer answer the shell that asks for completions."""
+    from typer.completion import get_completion_inspect_parameters
+
+    get_completion_inspect_parameters()  # called for its effect: it registers the shells
+
+
+def _install(context: typer.Context, parameter: typer.CallbackParam, shell: str | None) -> None:
+    if shell is not None and not context.resilient_parsing:
+        from typer.completion import install_callback
+
+        install_callback(context, parameter, shell)  # ends the process
+
+
+def _show(context: typer.Context, parameter: typer.CallbackParam, shell: str | None) -> None:
+    if shell is not None and not context.resilient_parsing:
+        from typer.completion import show_callback
+
+        show_callback(context, parameter, shell)  # ends the process
+
+
+def _completion_option(name: str, help_text: str, callback: Any) -> Any:
+    return typer.Option(name, metavar="[SHELL]", help=help_text, callback=callback, is_eager=True, expose_value=False)
+
+
+_Shell = Literal["bash", "zsh", "fish"]
+InstallCompletion = Annotated[
+    _Shell | None,
+    _completion_option(_INSTALL, "Install completion for bash, zsh or fish; by default for the login shell.", _install),
+]
+ShowCompletion = Annotated[
+    _Shell | None, _completion_option(_SHOW, "Print the completion script instead of installing it.", _show)
+]

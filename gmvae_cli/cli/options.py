@@ -18,6 +18,7 @@ from gmvae_cli.config import (
     InferConfig,
     ModelConfig,
     Noise,
+    ProfileConfig,
     Search,
     SelectConfig,
     SeriesConfig,
@@ -230,6 +231,11 @@ Evaluation = Annotated[
     ),
 ]
 
+Profile = Annotated[
+    ProfileConfig,
+    options_of(ProfileConfig, labels=Option("files", "Column of labels, numbers or text.", "NAME")),
+]
+
 _ENGINE = {
     "engine": Option("cluster", "Who does the work: this machine, or the workers of Dask or Ray."),
     "workers": Option("cluster", "Processes of this machine that share the work.", "N"),
@@ -290,6 +296,9 @@ def _argument(group: str, metavar: str, explanation: str) -> Any:
 Inputs = Annotated[list[str], _argument("files", "INPUT", "Series files, globs, folders or URLs; - is CSV from stdin.")]
 LabelledInput = Annotated[str, _argument("files", "INPUT", "A labelled series file; - is CSV from stdin.")]
 InferredInput = Annotated[str, _argument("files", "INFERRED", "A file that infer wrote; - is CSV from stdin.")]
+ProfileOut = Annotated[
+    str | None, _own("output", "--output", "Write the table of all figures as well: .csv, .parquet.", "PROFILE")
+]
 SimulatedOutput = Annotated[str, _argument("output", "OUT", ".csv, .parquet and others; - is CSV to stdout.")]
 ModelArgument = Annotated[str, _argument("files", "CKPT", "The model file, or its URL.")]
 Assignments = Annotated[

@@ -17,6 +17,7 @@ from gmvae_cli.system.scratch import Closing, Scratch
 READ_ROWS = 1 << 18  # at once; 2 MiB a channel
 _WEEKEND = 3 * 86400.0  # seconds from Friday to Monday
 SMALLEST_RANGE = 1e-140  # its square is still a float64 above 0
+_STATE = ("observed", "_origin", "_mean", "_squares", "_low", "_high")  # of a summary of channels
 
 
 class Waveforms(NamedTuple):
@@ -243,6 +244,18 @@ class ChannelSummary:
             mean = later._origin[index] - self._origin[index] + later._mean[index]
             self._add(index, n, mean, later._squares[index] / n, later._low[index], later._high[index])
 
+    def state(self) -> list[list[float]]:
+        """Return all that the summary knows as plain numbers, which `of_state` takes."""
+        return [getattr(self, name).tolist() for name in _STATE]
+
+    @classmethod
+    def of_state(cls, channels: tuple[str, ...], state: Sequence[Sequence[float]]) -> Self:
+        """Make a summary again out of its `state`."""
+        summary = cls(channels)
+        for name, numbers in zip(_STATE, state, strict=True):
+            setattr(summary, name, np.array(numbers, getattr(summary, name).dtype))
+        return summary
+
     def _add(self, index: int, n: int, mean: float, variance: float, low: float, high: float) -> None:
         """Update a channel with n values; their mean is from the channel's origin on."""
         before = self.observed[index]
@@ -276,5 +289,21 @@ class ChannelSummary:
     @property
     def scale(self) -> NDArray[np.float64]:
         """(D,) standard deviations, divisor n; 1 for a constant channel."""
-        scale = np.sqrt(self._squares / np.maximum(self.observed, 1))
+        scale = self.deviation
         return np.where(self.constant | (scale == 0), 1.0, scale)
+
+    @property
+    def deviation(self) -> NDArray[np.float64]:
+        """(D,) standard deviations, divisor n; 0 for a channel without a value."""
+        deviation: NDArray[np.float64] = np.sqrt(self._squares / np.maximum(self.observed, 1))
+        return deviation
+
+    @property
+    def low(self) -> NDArray[np.float64]:
+        """(D,) smallest values; infinite for a channel without one."""
+        return self._low
+
+    @property
+    def high(self) -> NDArray[np.float64]:
+        """(D,) largest values; minus infinity for a channel without one."""
+        return self._high

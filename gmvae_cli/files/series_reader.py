@@ -108,13 +108,13 @@ class SeriesReader:
 
         Args:
             directory: of the scratch file; None takes TMPDIR.
-            keep_constant: keep channels that never change or have no value, which are otherwise left out with a note.
+            keep_constant: keep channels without two values, which are left out else; then no channel is no error.
         Raises:
             SeriesError: no channel, a cell that cannot be used, or no channel that varies.
             GmvaeError: too little scratch space.
         """
         layout = self.layout
-        if not layout.channels:
+        if not layout.channels and not keep_constant:
             raise SeriesError(
                 f"{self.name}: no numeric column can be a channel; columns are: {layout.listed}; "
                 "name channels with --channels"

@@ -45,8 +45,8 @@ class SegmentTable:
                 "series": pa.repeat(name, count) if self.series is None else table[self.series].take(visits.start),
                 "first": row + visits.start,
                 "last": row + visits.stop - 1,
-                "start_time": self._times(table, visits.start),
-                "end_time": self._times(table, visits.stop - 1),
+                "start_time": times_at(self.layout, table, visits.start),
+                "end_time": times_at(self.layout, table, visits.stop - 1),
                 "regime": visits.regime,
                 "begins": visits.starts_series,
                 "prob_sum": visits.prob_sum,
@@ -64,15 +64,6 @@ class SegmentTable:
         """Return the last segment, when all rows have been added."""
         assert self.carried is not None
         return self._finished(self.carried)
-
-    def _times(self, table: pa.Table, rows: NDArray[np.int64]) -> pa.Array:
-        """Return the times of some rows (S,) as they stand in their cells; numbers that stand for dates as dates."""
-        if self.layout.time is None:
-            return pa.nulls(len(rows))
-        cells = self.layout.time_cells(table).take(rows)
-        form = self.layout.time_form
-        dates = None if form not in NUMERIC_FORMS else parse(pc.utf8_trim_whitespace(as_text(cells)), form)
-        return cells if dates is None else pc.strftime(dates, "%Y-%m-%d %H:%M:%S")
 
     def _finished(self, spans: pa.Table) -> pa.Table:
         """Number ended segments and count their rows from the first row of their series."""
@@ -110,6 +101,20 @@ class SegmentTable:
         changed = np.array([now != then for now, then in zip(ids, before, strict=True)], dtype=np.bool_)
         new: NDArray[np.bool_] = begins & changed
         return new
+
+
+def times_at(layout: Layout, table: pa.Table, rows: NDArray[np.int64]) -> pa.Array:
+    """Return the times of some rows (S,) as they stand in their cells; numbers that stand for dates as dates."""
+    if layout.time is None:
+        return pa.nulls(len(rows))
+    cells = layout.time_cells(table).take(rows)
+    dates = None if layout.time_form not in NUMERIC_FORMS else parse(trimmed(cells), layout.time_form)
+    return cells if dates is None else pc.strftime(dates, "%Y-%m-%d %H:%M:%S")
+
+
+def trimmed(cells: pa.Array) -> pa.Array:
+    """Return cells as text without blanks around it."""
+    return pc.utf8_trim_whitespace(as_text(cells))
 
 
 def _merged(earlier: pa.Table, spans: pa.Table) -> pa.Table:

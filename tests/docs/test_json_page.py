@@ -45,6 +45,7 @@ def test_every_key_is_explained(run, tmp_path, sample_data):
         "evaluate": [labelled, "--model", model],
         "inspect": [model],
         "plot": [labelled, "--output", picture],
+        "profile": [labelled],
     }
     page = sections()
     for command, arguments in commands.items():

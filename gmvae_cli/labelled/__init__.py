@@ -1,0 +1,1 @@
+"""Commands that look at files which have labels already, and their reading of such files."""
