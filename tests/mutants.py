@@ -74,6 +74,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         ["training/test_given_labels.py::test_every_start_has_the_known_regimes_first"],
     ),
     Mutation(
+        "starts are compared by rows without labels alone",
+        "training/sampling.py",
+        "Rows.joined([self.held_out, *_labelled_stretches(self.rows, len(self.held_out))])",
+        "self.held_out",
+        ["training/test_given_labels.py::test_starts_are_judged_by_labelled_rows_too"],
+    ),
+    Mutation(
+        "a known regime may take the place of another",
+        "training/fit.py",
+        "return start if rows.known is None else start.permuted(torch.as_tensor(order))",
+        "return start",
+        ["training/test_given_labels.py::test_a_start_in_which_regimes_have_changed_places_is_put_right"],
+    ),
+    Mutation(
         "labelled rows of a long file are left to chance",
         "training/sampling.py",
         "labelled = pieces_with_labels(counts, min(count, max(int(_LABELLED_SHARE * count), counts.shape[1])))",
@@ -92,7 +106,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "inference/labelled_rows.py",
         "numbers[labelled] = regimes[labels[labelled]]",
         "numbers[labelled] = numbers[labelled]",
-        ["commands/test_known.py::test_labels_that_contradict_the_rows_are_kept_and_counted"],
+        ["inference/test_labelled_rows.py::test_known_rows_keep_their_regime_whatever_their_block_says"],
     ),
     Mutation(
         "a block has the label of any of its rows",

@@ -157,7 +157,7 @@ def fit_sample(
             "start",
             em,
             resume_log,
-            lambda: (best_start(em, sample.rows, sample.judged_on, config, generator, progress), 0.0),
+            lambda: (_ordered(sample.rows, em, config, sample.judged_on, generator, progress), 0.0),
             generator,
         )
     else:
@@ -240,8 +240,20 @@ def fit_em_only(rows: Rows, config: TrainConfig, num_channels: int, seed: int, p
     """Fit decoder and prior to rows in memory by a start and EM alone, without an encoder."""
     generator = torch.Generator().manual_seed(seed)
     em = EM.over(rows, config.model, num_channels, None)
-    start = best_start(em, rows, rows, config, generator, progress)
+    start = _ordered(rows, em, config, rows, generator, progress)
     return em.fit_em_and_scale(rows, start[None], config.polish)[0][0]
+
+
+def _ordered(
+    rows: Rows, em: EM, config: TrainConfig, judged_on: Rows, generator: torch.Generator, progress: Progress
+) -> Parameters:
+    """Find the best start; its first regimes are those that rows of known ones look like.
+
+    A known regime may have gone to rows of another one, far more than are labelled, and left its own to a third.
+    """
+    start = best_start(em, rows, judged_on, config, generator, progress)
+    order = order_for_known(rows, start, em.iid_prior)
+    return start if rows.known is None else start.permuted(torch.as_tensor(order))
 
 
 def _with_fixed_scale(initial: Parameters, config: TrainConfig) -> Parameters:

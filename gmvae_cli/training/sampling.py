@@ -40,8 +40,22 @@ class Sample(NamedTuple):
 
     @property
     def judged_on(self) -> Rows:
-        """The rows by whose likelihood starts are compared: the held-out ones, if there are any."""
-        return self.held_out or self.rows
+        """The rows by whose likelihood starts are compared: the held-out ones, if there are any, and labelled ones."""
+        if self.held_out is None or self.rows.known is None:
+            return self.held_out or self.rows
+        return Rows.joined([self.held_out, *_labelled_stretches(self.rows, len(self.held_out))])
+
+
+def _labelled_stretches(rows: Rows, most: int) -> list[Rows]:
+    """Return stretches of labelled rows, of each known regime the first ones, together at most so many rows."""
+    assert rows.known is not None
+    known = rows.known.cpu().numpy()
+    regimes = np.unique(known[known >= 0])
+    chosen = np.zeros(len(known) + 2, np.bool_)
+    for regime in regimes:
+        chosen[1 + np.flatnonzero(known == regime)[: most // len(regimes)]] = True
+    edges = np.flatnonzero(chosen[1:] != chosen[:-1]).reshape(-1, 2)
+    return [rows.rows(start, stop) for start, stop in edges.tolist()]
 
 
 def require_rows(lagged_rows: LaggedRows, config: TrainConfig) -> None:

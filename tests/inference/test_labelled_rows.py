@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_models import random_checkpoint, random_data
 
+from gmvae_cli.data.known_labels import KnownLabels
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.inference import apply
-from gmvae_cli.inference.labelled_rows import LabelledRows, in_portions, with_passages_joined
+from gmvae_cli.inference.labelled_rows import LabelledRows, held_to_known, in_portions, with_passages_joined
 from gmvae_cli.metrics.passages import labelled_by
 from gmvae_cli.model.chain import Chain
 
@@ -80,3 +81,14 @@ def test_a_model_that_joins_passages_differs_in_these_rows_alone():
 def labelled(checkpoint, data, posterior):
     with apply.infer(data, checkpoint, posterior, block_rows=7) as inferred:
         return LabelledRows.joined(list(inferred.blocks()))
+
+
+def test_known_rows_keep_their_regime_whatever_their_block_says():
+    known = KnownLabels.from_array(np.array([-1, 0, -1, 1, 1, -1]), ["a", "b"])
+    rows = LabelledRows(np.zeros(6, np.int64), np.full((6, 3), 1 / 3), np.arange(6.0), np.zeros(6, np.bool_))
+    blocks = [rows.rows(0, 4), rows.rows(4, 6)]
+    found = LabelledRows.joined(list(held_to_known(blocks, known, np.array([2, 1]))))
+    assert found.regimes.tolist() == [0, 2, 0, 1, 1, 0]
+    assert found.probs[[1, 3, 4]].tolist() == [[0, 0, 1], [0, 1, 0], [0, 1, 0]]
+    assert (found.probs[[0, 2, 5]] == 1 / 3).all()
+    assert found.log_likelihood.tolist() == rows.log_likelihood.tolist()

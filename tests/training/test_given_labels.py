@@ -17,7 +17,7 @@ from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.model.ar_density import context, log_likelihoods
 from gmvae_cli.model.chain import Chain, stationary
 from gmvae_cli.system.progress import silent
-from gmvae_cli.training import initialization, sampling
+from gmvae_cli.training import fit, initialization, sampling
 from gmvae_cli.training.em import EM
 from gmvae_cli.training.expectation import collect, smoothed_labels
 from gmvae_cli.training.given_labels import named, order_for_known
@@ -170,6 +170,18 @@ def test_a_subsample_keeps_a_labelled_visit():
     assert (np.diff(few.y[0, 1:].numpy()) > 0).all(), "a row comes twice"
 
 
+def test_starts_are_judged_by_labelled_rows_too():
+    """By those of each known regime that training sees, as many as are held out at most."""
+    rows = labelled_rows(20_000, (700, 750), (5_000, 5_040))
+    sample = draw(rows, TrainConfig())
+    judged = sample.judged_on
+    seen = [int((sample.rows.known == label).sum()) for label in (0, 1)]
+    assert torch.bincount(judged.known[judged.known >= 0]).tolist() == seen
+    assert len(judged) == len(sample.held_out) + sum(seen)
+    every = draw(labelled_rows(20_000, (0, 10_000), (10_000, 20_000)), TrainConfig())
+    assert len(every.judged_on) <= 2 * len(every.held_out)
+
+
 # --- starts ----------------------------------------------------------------------------------------------------------
 
 
@@ -243,6 +255,17 @@ def test_a_known_regime_is_not_made_anew_where_hardly_any_row_visits_it():
         initialization.reinitialize_empty(em, rows, parameters[None])
     assert torch.equal(chosen[0][0, 0], parameters.emission.weights[0])
     assert not torch.equal(chosen[0][0, 1], parameters.emission.weights[1])
+
+
+def test_a_start_in_which_regimes_have_changed_places_is_put_right(monkeypatch):
+    """Two regimes of a start that its labelled rows look like, each to the other's label."""
+    rows, em, state = three_levels((2, 0))
+    right = initialization.start_from_labels(em, rows, state)
+    swapped = right.permuted(torch.tensor([1, 0, 2]))
+    monkeypatch.setattr(fit, "best_start", lambda *arguments: swapped)
+    config = TrainConfig(model=em.config, polish=0)
+    found = fit.fit_em_only(rows, config, 1, 0, silent)
+    torch.testing.assert_close(found.emission.weights, right.emission.weights)
 
 
 @pytest.mark.parametrize("labels", [(2,), (1, 0), (2, 0, 1)])
