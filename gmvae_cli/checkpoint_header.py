@@ -13,7 +13,7 @@ from gmvae_cli.series_config import SeriesConfig
 
 FORMAT = 3
 _READ = (2, FORMAT)  # format 2 had no names
-_LEFT_OUT = (("noise", "normal"), ("waveforms", 0), ("join_passages", False))
+_LEFT_OUT = (("noise", "normal"), ("waveforms", 0), ("join_passages", False), ("shortest_visit", 1))
 
 
 def described(model: ModelConfig) -> dict[str, Any]:

@@ -20,6 +20,7 @@ Anneal = Literal["exponential", "linear", "cosine"]
 Posterior = Literal["smooth", "viterbi", "filter", "encoder"]
 
 _MOST_CONTEXT_ROWS = 1_000_000  # that a prediction looks back on; more is a slip of the hand, and would fill the memory
+_LONGEST_VISIT = 1_000_000  # rows, of the shortest one: 8 bytes a row and regime stay in memory
 _MOST_WEIGHTS = 100_000_000  # of the encoder, 400 MB in single precision
 _LARGEST_SEED = 2**63 - 1  # of torch's 64 bits, with room for the numbers that are added
 _FEWEST_BATCH_ROWS = 64  # in which one minibatch in 27 has no row of a regime of 5 %
@@ -84,6 +85,8 @@ class ModelConfig:
         join_passages: rows whose lags still lie in the regime that has ended are labelled as the regime that follows
             (`metrics.passages`), and between blocks that have mean and spread changes are placed at rows
             (`inference.placed_changes`); the causal posterior "filter" cannot.
+        shortest_visit: rows of the file; where it is more than 1, labels are the best path without a shorter visit
+            (`model.dwell_path`), of which the first rows of a visit may pass.
         fixed_prior: regimes stay equally likely. hidden, layers: width and hidden layers of the encoder.
     """
 
@@ -100,10 +103,16 @@ class ModelConfig:
     hidden: int = 64
     layers: int = 2
     join_passages: bool = False
+    shortest_visit: int = 1
 
     def __post_init__(self) -> None:
         for option in ("regimes", "lags", "stride", "summarize", "hidden", "layers"):
             _at_least(option, getattr(self, option), 1)
+        _at_least("min-dwell", self.shortest_visit, 1)
+        if self.shortest_visit > _LONGEST_VISIT:
+            raise ConfigError(
+                f"--min-dwell is {self.shortest_visit:,} rows, but may be at most {_LONGEST_VISIT:,}; shorten it"
+            )
         if self.context_rows > _MOST_CONTEXT_ROWS:
             raise ConfigError(
                 f"--lags {self.lags} at --stride {self.stride} look back {self.context_rows:,} rows, but may at most "
@@ -123,6 +132,18 @@ class ModelConfig:
     def context_rows(self) -> int:
         """Rows before a row on which its prediction depends, P * stride."""
         return self.lags * self.stride
+
+    @property
+    def longest_passage(self) -> int:
+        """Rows, or blocks, that may pass between regimes; of blocks also the one in which a change lies."""
+        return self.context_rows + (self.summarize > 1) if self.join_passages else 0
+
+    @property
+    def shortest_visit_blocks(self) -> int:
+        """Rows, or blocks, of the shortest visit, rounded up; the last block of a series may have half the rows."""
+        if self.shortest_visit > self.summarize:
+            return -(-self.shortest_visit // self.summarize)
+        return 1 if 2 * self.shortest_visit <= self.summarize + 1 else 2
 
     def num_free_parameters(self, num_channels: int, levels: bool = False) -> int:
         """Count the free parameters of decoder and prior for D channels (with `summarize`, D is twice the columns).
@@ -174,7 +195,7 @@ class TrainConfig:
         estimator: of the expectation over regimes in gradient steps. temperature_start, temperature_end, anneal: the
             Gumbel temperature at the first and the last step, and the curve between them.
         steps, batch_rows, lr: of the gradient. restarts: initial models, of which the best goes on. polish: EM steps.
-        expect_dwell: rows or a duration. evidence_scale: "auto" or a number, as in `model.evidence_scale`.
+        expect_dwell, min_dwell: rows or a duration. evidence_scale: "auto" or a number, as in `model.evidence_scale`.
         validation: share of rows held out. init, align_to: models to start from, and to number the regimes like.
     """
 
@@ -190,6 +211,7 @@ class TrainConfig:
     restarts: int = 8
     polish: int = 50
     expect_dwell: str | None = None
+    min_dwell: str | None = None
     evidence_scale: str = "auto"
     validation: float = 0.1
     init: str | None = None
@@ -309,9 +331,14 @@ class SimulateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class InferConfig:
-    """Options of labelling rows with a trained model."""
+    """Options of labelling rows with a trained model.
+
+    Args:
+        min_dwell: rows or a duration that a visit lasts at least; None: as the model was trained.
+    """
 
     posterior: Posterior = "smooth"
+    min_dwell: str | None = None
     only_regimes: bool = False
     manifest: bool = False
     fail_under: tuple[str, ...] = ()
@@ -319,6 +346,10 @@ class InferConfig:
 
     def __post_init__(self) -> None:
         _one_of("posterior", self.posterior, Posterior)
+        if self.min_dwell is not None and self.posterior == "filter":
+            raise ConfigError(
+                "--min-dwell needs later rows, which --posterior filter does not use; leave one of them out"
+            )
         _ = self.gates
 
     @property

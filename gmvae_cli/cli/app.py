@@ -59,7 +59,7 @@ def segment(
     display: options.Display,
 ) -> None:
     """Find the regimes of raw files and label their rows, in one step."""
-    labels = InferConfig(posterior=labels.posterior, device=config.device)
+    labels = InferConfig(posterior=labels.posterior, min_dwell=config.min_dwell, device=config.device)
     with display as terminal:
         terminal.require_free_stdout(output)
         paths.require_inputs(inputs)

@@ -51,6 +51,7 @@ _LAGS = Option("model", "Earlier rows from which a row is predicted (autoregress
 _NOISE = Option("model", "student: heavy tails, for series with outliers.")
 _RESTARTS = Option("search", "Random starts to try; the best on held-out rows is used.", "N")
 _EXPECT_DWELL = Option("search", "How long a regime lasts, if known: 50, 10min, 2h.", "ROWS_OR_DURATION")
+_MIN_DWELL = Option("model", "No visit is shorter than this: 5, 10s, 2min.", "ROWS_OR_DURATION")
 _SEED = Option("search", "Seed of all random numbers.", "N")
 _DEVICE = Option("expert", "Where to compute: cpu, auto, cuda, cuda:N or mps.", "NAME")
 _FAIL_UNDER = Option("output", "Exit with status 3 if this figure is worse; may be repeated.", "NAME=VALUE")
@@ -147,6 +148,7 @@ Training = Annotated[
         options_of(
             TrainConfig,
             expect_dwell=_EXPECT_DWELL,
+            min_dwell=_MIN_DWELL,
             restarts=_RESTARTS,
             validation=Option("search", "Share of rows held out to choose the start.", "SHARE"),
             init=Option("search", "Start from this model.", "CKPT"),
@@ -181,7 +183,7 @@ Segmentation = Annotated[
             ),
             noise=_NOISE,
         ),
-        options_of(TrainConfig, expect_dwell=_EXPECT_DWELL, seed=_SEED, device=_DEVICE),
+        options_of(TrainConfig, expect_dwell=_EXPECT_DWELL, min_dwell=_MIN_DWELL, seed=_SEED, device=_DEVICE),
     ),
 ]
 
@@ -210,6 +212,7 @@ Inference = Annotated[
     options_of(
         InferConfig,
         posterior=_POSTERIOR,
+        min_dwell=_MIN_DWELL._replace(explanation="No visit is shorter than this: 5, 10s, 2min; else as in training."),
         only_regimes=Option("output", "Write time, series and regime alone."),
         manifest=Option("output", "Write inputs, options and figures to OUT.meta.json as well."),
         fail_under=_FAIL_UNDER,

@@ -80,14 +80,19 @@ class DealtLabelling:
     def __init__(self, engine: Engine, labelling: FileLabelling, limit: int) -> None:
         self.engine, self.labelling, self.limit = engine, labelling, limit
         model = labelling.checkpoint.model
-        # blocks of rows, and rows that pass between regimes, are labelled by rows around them; sorting needs all rows
-        self._can_cut = model.summarize == 1 and not model.join_passages and not labelling.series.sort
+        # blocks of rows, and rows that pass between regimes, are labelled by rows around them; sorting needs all rows,
+        # and so does a path without short visits, whose message is no matrix
+        lasting = labelling.config.min_dwell or str(model.shortest_visit)
+        by_rows = model.summarize == 1 and not model.join_passages and lasting == "1"
+        self._can_cut = by_rows and not labelling.series.sort
 
     def label_file(self, file: InputFile, output: str) -> None:
         """Label one file: into a file, or if it is cut, or the output has no suffix, into a folder of parts."""
         suffix = suffix_of(output)
         if suffix is None and not self._can_cut:
-            raise ConfigError(f"{output}: this model labels whole files, so --output needs a name like out.parquet")
+            raise ConfigError(
+                f"{output}: the model or --min-dwell labels whole files, so --output needs a name like out.parquet"
+            )
         result = _LabelledFile()
         if suffix is not None:
             [(_, result)] = self.engine.run(_label_file, [(file, output)], self._file_job())

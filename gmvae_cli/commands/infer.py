@@ -18,6 +18,7 @@ from gmvae_cli.files.atomic import atomic, require_apart, require_no_input
 from gmvae_cli.files.inputs import InputFile, expand, is_one_file, suffix_of
 from gmvae_cli.files.series_reader import SeriesReader
 from gmvae_cli.inference import posterior
+from gmvae_cli.inference.apply import with_shortest_visit
 from gmvae_cli.metrics.segments import Ribbon
 from gmvae_cli.outputs.label_table import scratch_folder
 from gmvae_cli.outputs.label_totals import training_log_likelihood
@@ -226,8 +227,9 @@ def _write_manifest(path: str, labelling: FileLabelling, result: InferResult, se
 
 def _plan_table(labelling: FileLabelling, reader: SeriesReader, folder: str | None, progress: Progress) -> Plan:
     with reader.read_data(None, progress, keep_constant=True) as data:
-        regimes, kind = labelling.checkpoint.model.regimes, labelling.config.posterior
-        needed = posterior.scratch_bytes(data.rows, regimes, kind)
+        checkpoint, _ = with_shortest_visit(labelling.checkpoint, labelling.config, data)
+        model, kind = checkpoint.model, labelling.config.posterior
+        needed = posterior.scratch_bytes(data.rows, model.regimes, kind, model.shortest_visit)
         seconds = data.rows * (1 / READ_ROWS_PER_SECOND + 1 / INFER_ROWS_PER_SECOND)
         return plan(data, needed, folder, seconds=seconds, columns=reader.columns(data))
 

@@ -185,7 +185,9 @@ def dry_run(inputs: Sequence[str], output: str, config: TrainConfig, files: Seri
         regimes = None if config.search is None else config.search.regimes
         return plan(
             data,
-            posterior.scratch_bytes(data.rows, regimes or _TYPICAL_REGIMES, "smooth"),
+            posterior.scratch_bytes(
+                data.rows, regimes or _TYPICAL_REGIMES, "smooth", 1 if config.min_dwell is None else 2
+            ),
             folder,
             seconds=segment_seconds(data.rows, len(data.channels), regimes),
             columns=reader.columns(data),

@@ -1,5 +1,6 @@
 """Time steps: the usual step between rows, holes, new starts, and durations in rows."""
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +16,7 @@ DISTINCT_STEPS = 4096  # up to so many lengths all are counted, and the median i
 SAMPLED_STEPS = 1 << 16  # above, the median of 2^15 or more evenly spread steps; its rank errs by about 0.3 %
 BUSINESS_DAY_SHARE = 0.02  # a note above it; of business days 0.2 are 3 days apart, chance holes of one length are rare
 
+_ROUNDING = 1e-6  # rows; of a duration divided by a step that is no binary number
 _SECONDS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", re.IGNORECASE)
 
@@ -118,6 +120,11 @@ class StepRule:
             steps[long] = np.where(rows > self.max_gap, 0, rows)
         steps[starts] = 0
         return steps
+
+
+def shortest_visit(text: str, step: float | None, unit_seconds: float | None) -> int:
+    """Convert the option --min-dwell to whole rows, rounded up; arguments and errors of `duration_rows`."""
+    return max(1, math.ceil(duration_rows(text, step, unit_seconds, "min-dwell") - _ROUNDING))
 
 
 def duration_rows(text: str, step: float | None, unit_seconds: float | None, option: str = "max-gap") -> float:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from gmvae_cli.checkpoint import Checkpoint, load
-from gmvae_cli.config import Posterior, SeriesConfig
+from gmvae_cli.config import InferConfig, Posterior, SeriesConfig
 from gmvae_cli.data.block_features import block_features
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.data.steps import shortest_visit
 from gmvae_cli.data.waveform_features import with_projection
 from gmvae_cli.errors import CheckpointError, Note
 from gmvae_cli.files.inputs import InputFile
@@ -68,6 +69,25 @@ def _typed(value: object) -> str:
         return ""
     text = ",".join(value) if isinstance(value, tuple) else str(value)
     return text if text.replace("-", "").isalnum() else f"'{text}'"
+
+
+def with_shortest_visit(checkpoint: Checkpoint, config: InferConfig, data: SeriesData) -> tuple[Checkpoint, list[Note]]:
+    """Return a model whose shortest visit is that of the options, or else its own, and a note where it is its own.
+
+    Raises:
+        ConfigError: the option is no duration. SeriesError: it needs a unit of the time, which is unknown.
+    """
+    model = checkpoint.model
+    if config.min_dwell is not None:
+        rows = shortest_visit(config.min_dwell, data.step, data.unit_seconds)
+        return replace(checkpoint, model=replace(model, shortest_visit=rows)), []
+    if model.shortest_visit == 1:
+        return checkpoint, []
+    if config.posterior == "filter":
+        sentence = "knows no later row, so visits may be shorter than in training"
+        return checkpoint, [Note("min_dwell_dropped", f"--posterior filter {sentence} ({model.shortest_visit} rows)")]
+    sentence = f"as in training, no visit is shorter than {model.shortest_visit} rows; --min-dwell 1 allows any"
+    return checkpoint, [Note("min_dwell_as_trained", sentence)]
 
 
 def infer(

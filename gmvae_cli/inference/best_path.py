@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gmvae_cli.inference.scored_rows import ScoredRows
 from gmvae_cli.model.lattice import Lattice
 from gmvae_cli.model.viterbi import backtrack, best_predecessors, from_regime, index_type
 from gmvae_cli.system.scratch import Closing, Scratch
@@ -31,8 +32,9 @@ class BestPath(Closing):
         """Free the scratch space."""
         self._predecessors.close()
 
-    def extend(self, lattice: Lattice) -> None:
+    def extend(self, _: ScoredRows, lattice: Lattice | None) -> None:
         """Store the best predecessors of the regimes in the next block of rows."""
+        assert lattice is not None
         psi, self._score = best_predecessors(lattice, self._score)  # (n, K)
         self._predecessors.append(psi.cpu().numpy())
         self._final = int(self._score.argmax()) if self._end is None else self._end

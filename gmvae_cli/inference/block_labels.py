@@ -7,6 +7,7 @@ from gmvae_cli.checkpoint import Checkpoint
 from gmvae_cli.inference.best_path import BestPath
 from gmvae_cli.inference.block_posterior import BlockPosterior
 from gmvae_cli.inference.labelled_rows import LabelledRows
+from gmvae_cli.inference.lasting_path import LastingPath
 from gmvae_cli.inference.scored_rows import RowScorer
 
 
@@ -18,7 +19,11 @@ class BlockLabels:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, scorer: RowScorer, blocks: BlockPosterior, path: BestPath | None
+        self,
+        checkpoint: Checkpoint,
+        scorer: RowScorer,
+        blocks: BlockPosterior,
+        path: BestPath | LastingPath | None,
     ) -> None:
         self._scorer, self._blocks, self._path = scorer, blocks, path
         self._merged = checkpoint.merged

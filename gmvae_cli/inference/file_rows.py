@@ -26,7 +26,8 @@ def rows_of_file(
         rows = _expanded(rows, lagged_rows, max(1, portion // model.summarize))
     if longest_passage and data.blocks_of is not None:
         levels = levels_of_blocks(data, labelled(), model.regimes, model.summarize)
-        rows = with_changes_placed(rows, data.blocks_of, levels, model.summarize, longest_passage)
+        shortest = model.shortest_visit if model.shortest_visit > 1 else 0
+        rows = with_changes_placed(rows, data.blocks_of, levels, model.summarize, longest_passage, shortest)
     take, left = in_portions(rows), len(lagged_rows) if lengths is None else int(lengths.sum())
     while left:
         part = take(min(portion, left))

@@ -65,22 +65,22 @@ def levels_of_blocks(features: SeriesData, blocks: Iterable[LabelledRows], num_r
 
 
 def with_changes_placed(
-    blocks: Iterable[LabelledRows], data: SeriesData, levels: Levels, block_rows: int, longest: int
+    blocks: Iterable[LabelledRows], data: SeriesData, levels: Levels, block_rows: int, longest: int, shortest: int = 0
 ) -> Iterator[LabelledRows]:
     """Yield the same rows in other blocks, with passages joined to the visits beside them, and changes placed.
 
     Args:
         blocks: all rows of the file, in order. data: their values. block_rows: rows of a block that the model labels.
-        longest: blocks of a passage at most.
+        longest: blocks of a passage at most. shortest: rows that every visit has, and keeps.
     """
     passage_rows = longest * block_rows
 
     def sources(rows: LabelledRows, first: int) -> NDArray[np.int64]:
         values = data.read(first, first + len(rows))[0]
         joined = joined_by(rows.regimes, rows.starts, values, levels, passage_rows)
-        return joined[placed_by(rows.regimes[joined], rows.starts, values, levels, block_rows)]
+        return joined[placed_by(rows.regimes[joined], rows.starts, values, levels, block_rows, shortest)]
 
-    near = context_rows(passage_rows) + 3 * block_rows + 2
+    near = context_rows(passage_rows) + 3 * block_rows + 2 + shortest
     return relabelled(blocks, near, sources)
 
 
@@ -109,12 +109,13 @@ def joined_by(
 
 
 def placed_by(
-    labels: Labels, starts: NDArray[np.bool_], values: Array, levels: Levels, reach: int
+    labels: Labels, starts: NDArray[np.bool_], values: Array, levels: Levels, reach: int, shortest: int = 0
 ) -> NDArray[np.int64]:
     """Find for each row the row whose label it takes: itself, or one across a change that moves past it.
 
-    A change moves by `reach` rows at most, and by half of a visit, which vanishes where both of its changes do so. It
-    stays unless one of 2 `reach` other places is likelier even if all of these together are as likely as its own.
+    A change moves by `reach` rows at most, and by half of what a visit has beyond the shortest, which vanishes where
+    both of its changes do so if that is 0 rows. It stays unless one of 2 `reach` other places is likelier even if all
+    of these together are as likely as its own.
 
     Args:
         labels: (n,) regimes. starts: (n,) rows that begin a series. values: (n, D), NaN is missing.
@@ -123,8 +124,9 @@ def placed_by(
     visits = runs(labels, starts)
     later = 1 + np.flatnonzero(~starts[visits.start[1:]])  # visits that follow another in their series
     change, before, after = visits.start[later], visits.start[later - 1], visits.stop[later]
-    first = np.maximum(change - reach, (before + change) // 2)
-    last = np.minimum(change + reach, (change + after) // 2)
+    # visits that the edge of the rows cuts off may be shorter than the shortest: their changes stay
+    first = np.minimum(change, np.maximum(change - reach, (before + change + shortest) // 2))
+    last = np.maximum(change, np.minimum(change + reach, (change + after - shortest) // 2))
     rows = change[:, None] + np.arange(-reach, reach)  # (S, 2 reach)
     near = (rows >= first[:, None]) & (rows < last[:, None])
     rows = np.clip(rows, 0, len(labels) - 1)

@@ -19,6 +19,7 @@ from gmvae_cli.inference.block_messages import Ends
 from gmvae_cli.inference.block_posterior import BlockPosterior
 from gmvae_cli.inference.file_rows import rows_of_file
 from gmvae_cli.inference.labelled_rows import LabelledRows
+from gmvae_cli.inference.lasting_path import LastingPath
 from gmvae_cli.inference.scored_rows import BLOCK_ROWS, RowScorer, ScoredRows
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.lattice import Lattice
@@ -29,10 +30,10 @@ from gmvae_cli.system.scratch import MEMORY_BYTES, Closing, require_free
 Item = TypeVar("Item")
 
 
-def scratch_bytes(rows: int, num_regimes: int, posterior: Posterior) -> int:
-    """Estimate the scratch space of an inference: messages at edges of blocks, and potentials or a best path."""
+def scratch_bytes(rows: int, num_regimes: int, posterior: Posterior, shortest_visit: int = 1) -> int:
+    """Estimate the scratch space of an inference: messages at edges of blocks, potentials, a best path."""
     edges = rows * num_regimes * (num_regimes + 2) * 8 // 200  # a lattice of BLOCK_ROWS rows has blocks of some 300
-    return edges + rows * num_regimes * {"viterbi": 1, "encoder": 8}.get(posterior, 0)
+    return edges + rows * num_regimes * (8 * (posterior == "encoder") + (posterior == "viterbi" or shortest_visit > 1))
 
 
 class _BlockLattice(NamedTuple):
@@ -55,7 +56,7 @@ class Inference(Closing):
         self,
         scorer: RowScorer,
         blocks: BlockPosterior,
-        path: BestPath | None,
+        path: BestPath | LastingPath | None,
         labels: BlockLabels,
         longest_passage: int,
     ) -> None:
@@ -89,7 +90,7 @@ class Inference(Closing):
             ends: of the rows, where they are a stretch of a longer series.
         """
         model, parameters, device = checkpoint.model, checkpoint.parameters, lagged_rows.device
-        needed = scratch_bytes(len(lagged_rows), model.regimes, posterior)
+        needed = scratch_bytes(len(lagged_rows), model.regimes, posterior, model.shortest_visit)
         if needed > MEMORY_BYTES:
             require_free(directory, needed)
         scale = float(parameters.evidence_scale) if evidence_scale is None else evidence_scale
@@ -97,14 +98,14 @@ class Inference(Closing):
         scorer = RowScorer(lagged_rows, checkpoint, encoder, scale, directory, block_rows)
         stands_for_rows = lagged_rows.data.edges is not None
         blocks = BlockPosterior(chain, iid_prior, posterior, stands_for_rows, scale, directory, ends)
-        path = None
-        if posterior == "viterbi" and not iid_prior:
+        path: BestPath | LastingPath | None = None
+        lasting = model.shortest_visit > 1 and posterior != "filter"  # which knows no later row
+        if lasting and model.shortest_visit_blocks > 1:
+            path = LastingPath(lagged_rows, chain, directory)
+        elif (lasting or posterior == "viterbi") and not iid_prior:
             path = BestPath(model.regimes, directory, ends.entry, ends.end)
-        # in blocks, that which a change lies in passes as well as those whose lags reach it
-        longest_passage = model.context_rows + (model.summarize > 1)
-        passes = model.join_passages and posterior != "filter"
         labels = BlockLabels(checkpoint, scorer, blocks, path)
-        inference = cls(scorer, blocks, path, labels, longest_passage if passes else 0)
+        inference = cls(scorer, blocks, path, labels, 0 if posterior == "filter" else model.longest_passage)
         try:
             inference._sweep(progress)
         except BaseException:
@@ -178,8 +179,8 @@ class Inference(Closing):
     def _with_path(self, blocks: Iterator[_BlockLattice]) -> Iterator[_BlockLattice]:
         """Yield the same blocks, after the best path, if it is wanted, was extended by each."""
         for block in blocks:
-            if self._path is not None and block.lattice is not None:
-                self._path.extend(block.lattice)
+            if self._path is not None:
+                self._path.extend(*block)
             yield block
 
     def _prefetched(self, blocks: Iterator[Item]) -> Iterator[Item]:

@@ -113,6 +113,8 @@ def table_labels(
         clamp_known: rows with a known label keep it, and tell those beside them.
     """
     totals.start_table()
+    checkpoint, notes = apply.with_shortest_visit(checkpoint, config, data)
+    totals.notes += notes
     with apply.infer(
         data,
         checkpoint,

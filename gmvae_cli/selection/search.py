@@ -6,7 +6,7 @@ from dataclasses import replace
 from gmvae_cli.config import TrainConfig
 from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.data.steps import duration_rows
+from gmvae_cli.data.steps import duration_rows, shortest_visit
 from gmvae_cli.errors import Note
 from gmvae_cli.selection import multiscale, sampling_rate
 from gmvae_cli.system.progress import Progress
@@ -28,6 +28,19 @@ def make_choices(
     Raises:
         SeriesError: too few rows for the smallest model that the configuration allows, or fewer regimes than are known.
     """
+    if config.min_dwell is None:
+        return _chosen(config, data, progress, on_note)
+    rows = shortest_visit(config.min_dwell, data.step, data.unit_seconds)
+    lasting = replace(config, model=replace(config.model, shortest_visit=rows))  # checked before the long comparison
+    chosen, start = _chosen(lasting, data, progress, on_note)
+    joined = rows > 1 or chosen.model.join_passages
+    return replace(chosen, model=replace(chosen.model, shortest_visit=rows, join_passages=joined)), start
+
+
+def _chosen(
+    config: TrainConfig, data: SeriesData, progress: Progress, on_note: OnNote | None
+) -> tuple[TrainConfig, Start]:
+    """Make the choices of `make_choices`, but for the shortest visit."""
     search, model = config.search, config.model
     require_regimes(data, model.regimes if search is None else search.regimes)
     if search is None:

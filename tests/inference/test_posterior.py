@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,11 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_models import collected, random_checkpoint, random_data
 
-from gmvae_cli.data.lagged_rows import LaggedRows
+from gmvae_cli.config import ModelConfig, TrainConfig
+from gmvae_cli.core import Encoder
+from gmvae_cli.data.lagged_rows import LaggedRows, training_rows
+from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.inference.scored_rows import RowScorer
+from gmvae_cli.metrics.segments import runs
 from gmvae_cli.model import forward_backward
 from gmvae_cli.model.ar_density import log_likelihoods
+from gmvae_cli.model.dwell_path import Shortest, Visit, extended, traced
 from gmvae_cli.model.viterbi import viterbi
+from gmvae_cli.system.progress import silent
+from gmvae_cli.training.fit import fit_em_only
+from gmvae_cli.training.trained_model import checkpoint_of
 
 POSTERIORS = ("smooth", "viterbi", "filter", "encoder")
 
@@ -81,3 +91,71 @@ def test_rows_that_are_not_usable_have_no_log_likelihood_and_keep_their_probabil
     np.testing.assert_array_equal(np.isnan(rows), ~usable)
     np.testing.assert_allclose(probs.sum(1), 1, atol=1e-12)
     np.testing.assert_array_equal(regimes, probs.argmax(1))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 300),
+    st.integers(1, 100),
+    st.integers(2, 40),
+    st.sampled_from(["smooth", "viterbi", "encoder"]),
+    st.sampled_from(["markov", "iid"]),
+    st.booleans(),
+    st.integers(0, 10_000),
+)
+def test_no_visit_is_shorter_than_the_shortest_whatever_the_block(
+    T, block_rows, shortest, posterior, prior, join, seed
+):
+    checkpoint, data = random_checkpoint(seed, prior=prior), random_data(seed, T)
+    model = replace(checkpoint.model, shortest_visit=shortest, join_passages=join)
+    lasting = replace(checkpoint, model=model)
+    whole, cut = collected(data, lasting, posterior, T), collected(data, lasting, posterior, block_rows)
+    np.testing.assert_array_equal(cut[0], whole[0])
+    starts = data.read(0, T)[1] == 0
+    assert_visits_last(whole[0], starts, shortest)
+    plain = collected(
+        data, replace(checkpoint, model=replace(model, join_passages=False, shortest_visit=1)), posterior, T
+    )
+    if not join:
+        np.testing.assert_array_equal(whole[1], plain[1])  # probabilities stay as they were
+
+
+def assert_visits_last(regimes, starts, shortest):
+    visits = runs(regimes, starts)
+    series = np.add.reduceat(np.ones(len(regimes)), np.flatnonzero(starts))[np.cumsum(starts)[visits.start] - 1]
+    rows = visits.stop - visits.start
+    assert ((rows >= shortest) | (rows == series)).all()
+
+
+def test_the_path_without_short_visits_is_made_of_the_encoders_potentials():
+    checkpoint, data = random_checkpoint(3), random_data(3, 400)
+    lasting = replace(checkpoint, model=replace(checkpoint.model, shortest_visit=4))
+    decoder, encoder = (collected(data, lasting, posterior, 64)[0] for posterior in ("smooth", "encoder"))
+    assert not np.array_equal(decoder, encoder)
+    lagged = LaggedRows(data, checkpoint.model, checkpoint.mean.numpy(), checkpoint.scale.numpy(), torch.float64)
+    with RowScorer(lagged, checkpoint, checkpoint.build_encoder("model")) as scorer:
+        block = scorer.score(0)
+    chain = checkpoint.parameters.chain
+    marks, message = extended(block.potentials.numpy(), block.rows.steps, chain, Shortest(4))
+    expected, _ = traced(marks, Visit(int(message.settled.argmax())), 4)
+    np.testing.assert_array_equal(encoder, expected)
+
+
+@pytest.mark.parametrize(("rows", "block", "shortest"), [(1_000, 16, 40), (999, 16, 16), (470, 20, 15), (2_000, 50, 7)])
+def test_blocks_and_changes_placed_at_rows_obey(rows, block, shortest):
+    """Levels of 30 to 60 rows in blocks; the last block of a series may have half the rows."""
+    rng = np.random.default_rng(rows)
+    lengths = rng.integers(30, 60, size=rows // 30 + 1)
+    values = (np.repeat(rng.permuted(np.arange(len(lengths)) % 3), lengths)[:rows] * 4 + rng.normal(size=rows))[:, None]
+    steps = np.where(np.arange(rows) % 237 == 0, 0, 1)
+    data = SeriesData.from_arrays(values, steps)
+    config = TrainConfig(model=ModelConfig(regimes=3, summarize=block, join_passages=True), steps=5, restarts=2)
+    features = training_rows(data, config.model)
+    parameters = fit_em_only(features.rows(0, len(features)), config, 2, 0, silent)
+    encoder = Encoder(2, config.model)
+    trained = checkpoint_of(parameters, encoder, features, data.channels)
+    for join in (False, True):
+        model = replace(config.model, shortest_visit=shortest, join_passages=join)
+        regimes = collected(data, replace(trained, model=model), "smooth", 64)[0]
+        assert len(np.unique(regimes)) > 1
+        assert_visits_last(regimes, steps == 0, shortest)
