@@ -238,6 +238,27 @@ MUTATIONS: tuple[Mutation, ...] = (
         ["model/test_chain_autograd.py"],
     ),
     Mutation(
+        "a visit may begin before the first one has lasted",
+        "model/dwell_path.py",
+        "rows - start < rule.rows + rule.passing",
+        "rows - start < 1 + rule.passing",
+        ["model/test_dwell_path.py::test_path_is_the_best_of_all_that_obey"],
+    ),
+    Mutation(
+        "lanes keep their first guess",
+        "model/dwell_path.py",
+        "wrong[1:] |= ~same",
+        "wrong[1:] &= ~same",
+        ["model/test_dwell_path.py::test_lanes_and_blocks_change_nothing"],
+    ),
+    Mutation(
+        "changes placed at rows forget the shortest visit",
+        "inference/file_rows.py",
+        "model.shortest_visit if model.shortest_visit > 1 else 0",
+        "0",
+        ["inference/test_posterior.py::test_blocks_and_changes_placed_at_rows_obey"],
+    ),
+    Mutation(
         "of equally good predecessors the last one leads",
         "model/viterbi.py",
         "psi.masked_fill_(candidate > best, regime)",
@@ -281,10 +302,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "a simulated chain moves by the transposed matrix",
-        "model/simulation.py",
+        "data/simulation.py",
         "thresholds = np.cumsum(chain, axis=1)[:, : K - 1]",
         "thresholds = np.cumsum(chain.T, axis=1)[:, : K - 1]",
-        ["model/test_simulation.py::test_regime_path_equals_loop"],
+        ["data/test_simulation.py::test_regime_path_equals_loop"],
     ),
     Mutation(
         "the oldest lag comes first",

@@ -30,14 +30,14 @@ from gmvae_cli.commands.simulate import simulate
 from gmvae_cli.commands.train import train
 from gmvae_cli.config import ModelConfig, Posterior, SelectConfig, SeriesConfig, SimulateConfig, TrainConfig
 from gmvae_cli.core import Parameters
+from gmvae_cli.data import simulation
 from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.data.simulation import Process
 from gmvae_cli.inference import apply
 from gmvae_cli.metrics import partition
-from gmvae_cli.model import simulation
 from gmvae_cli.model.ar_density import Emission
 from gmvae_cli.model.chain import Chain
-from gmvae_cli.model.simulation import Process
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import silent
 from gmvae_cli.training.fit import fit

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from gmvae_cli.config import ModelConfig, SimulateConfig
+from gmvae_cli.data import simulation
 from gmvae_cli.errors import CheckpointError
 from gmvae_cli.files.atomic import atomic, require_apart
 from gmvae_cli.files.table_writer import writer
 from gmvae_cli.metrics.segments import runs
-from gmvae_cli.model import simulation
 from gmvae_cli.system.progress import Progress
 
 if TYPE_CHECKING:

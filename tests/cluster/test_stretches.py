@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -290,3 +291,19 @@ def test_what_only_one_process_can_write_is_named(tmp_path, run, options, monkey
     result = run(*arguments, *options)
     assert result.exit_code == 2 and options[0] in result.stderr and result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("remembered", [False, True])
+def test_a_path_without_short_visits_is_that_of_the_whole_file(tmp_path, remembered):
+    """Its message is no matrix, so the file is not cut, however long; parts of it cannot be asked for."""
+    checkpoint, file = random_checkpoint(7), series_file(tmp_path / "rows.parquet", 7, 300)
+    if remembered:
+        checkpoint = replace(checkpoint, model=replace(checkpoint.model, shortest_visit=9))
+    config = InferConfig(min_dwell=None if remembered else "9")
+    work = FileLabelling(checkpoint, saved(checkpoint, tmp_path), config, SeriesConfig(), silent)
+    alone, dealt = tmp_path / "alone.csv", tmp_path / "dealt.csv"
+    work.label_file(file, str(alone))
+    DealtLabelling(FaultyEngine(), work, 40).label_file(file, str(dealt))
+    assert dealt.read_bytes() == alone.read_bytes()
+    with pytest.raises(ConfigError, match="--min-dwell labels whole files"):
+        DealtLabelling(FaultyEngine(), work, 40).label_file(file, str(tmp_path / "parts"))

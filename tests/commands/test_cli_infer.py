@@ -245,3 +245,49 @@ def test_a_series_that_is_one_segment_is_labelled(run, tmp_path, simulated):
     result = run("infer", path, "--model", model, "--output", tmp_path / "o.csv", "--segments", listed)
     assert result.exit_code == 0, result.output
     assert len(listed.read_text().splitlines()) == 2
+
+
+def test_min_dwell_is_heeded_remembered_and_overruled(run, tmp_path):
+    """Rows of two levels with single rows of the other level among them, one a minute."""
+    rng = np.random.default_rng(0)
+    level = np.repeat(np.arange(8) % 2, 60)
+    level[rng.choice(480, 30, replace=False)] ^= 1
+    stamps = [f"2024-01-01 {t // 60:02d}:{t % 60:02d}:00" for t in range(480)]
+    cells = 3 * level + 0.5 * rng.normal(size=480)
+    series, model = tmp_path / "series.csv", tmp_path / "model.safetensors"
+    series.write_text("\n".join(["time,x", *(f"{a},{b:.4f}" for a, b in zip(stamps, cells, strict=True)), ""]))
+    fast = ("--regimes", 2, "--steps", 10, "--restarts", 2, "--evidence-scale", 1)
+    assert run("train", series, "--model", model, *fast).exit_code == 0
+
+    def labelled(*options, model=model):
+        out, segments = tmp_path / "out.csv", tmp_path / "segments.csv"
+        result = run("infer", series, "--model", model, "--output", out, "--segments", segments, "--json", *options)
+        assert result.exit_code == 0, result.stderr
+        codes = {warning["code"] for warning in json.loads(result.stdout)["warnings"]}
+        table = pd.read_csv(out)
+        return table, pd.read_csv(segments)["rows"], codes
+
+    plain, rows, codes = labelled()
+    assert rows.min() < 5 and not codes & {"min_dwell_as_trained", "min_dwell_dropped"}
+    lasting, rows, _ = labelled("--min-dwell", "5")
+    assert rows.min() >= 5
+    assert lasting["prob_0"].tolist() == plain["prob_0"].tolist()
+    for options in (("--min-dwell", "5min"), ("--min-dwell", "241s"), ("--min-dwell", "5", "--posterior", "viterbi")):
+        assert labelled(*options)[0]["regime"].tolist() == lasting["regime"].tolist()
+    remembers = tmp_path / "remembers.safetensors"
+    assert run("train", series, "--model", remembers, *fast, "--min-dwell", "5min").exit_code == 0
+    _, rows, codes = labelled(model=remembers)
+    assert rows.min() >= 5 and "min_dwell_as_trained" in codes
+    _, rows, codes = labelled("--min-dwell", "1", model=remembers)
+    assert rows.min() < 5 and "min_dwell_as_trained" not in codes
+    _, rows, codes = labelled("--posterior", "filter", model=remembers)
+    assert rows.min() < 5 and "min_dwell_dropped" in codes
+    wrong = run(
+        "infer", series, "--model", model, "--output", tmp_path / "o.csv", "--min-dwell", 5, "--posterior", "filter"
+    )
+    assert wrong.exit_code == 2 and "filter" in wrong.stderr
+    for text, status in (("0", 2), ("soon", 2), ("2000000", 2)):
+        assert (
+            run("infer", series, "--model", model, "--output", tmp_path / "o.csv", "--min-dwell", text).exit_code
+            == status
+        )

@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 
 from gmvae_cli import checkpoint
-from gmvae_cli.model import simulation
+from gmvae_cli.data import simulation
 
 
 def read(path):

@@ -10,9 +10,9 @@ from scipy.signal import lfilter
 
 from gmvae_cli.config import ModelConfig, TrainConfig
 from gmvae_cli.core import Parameters
+from gmvae_cli.data import simulation
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.model import simulation
 from gmvae_cli.model.ar_density import Emission, log_likelihoods
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.evidence_scale import evidence_scale

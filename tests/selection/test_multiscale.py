@@ -3,9 +3,9 @@ import pytest
 import recovery
 
 from gmvae_cli.config import ModelConfig, TrainConfig
+from gmvae_cli.data import simulation
 from gmvae_cli.data.lagged_rows import training_rows
 from gmvae_cli.data.series_data import SeriesData
-from gmvae_cli.model import simulation
 from gmvae_cli.selection import multiscale, row_model
 from gmvae_cli.selection.views import View
 from gmvae_cli.system.progress import silent

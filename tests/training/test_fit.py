@@ -6,10 +6,10 @@ import recovery
 import torch
 
 from gmvae_cli.config import ModelConfig, TrainConfig
+from gmvae_cli.data import simulation
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import SeriesError
-from gmvae_cli.model import simulation
 from gmvae_cli.model.moments import weighted_moments
 from gmvae_cli.system.progress import silent
 from gmvae_cli.training.em import EM

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from gmvae_cli.model import simulation
+from gmvae_cli.data import simulation
 
 
 def example(seed=0, K=3, D=2, P=2, **options):
