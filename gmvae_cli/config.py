@@ -138,13 +138,6 @@ class ModelConfig:
         """Rows, or blocks, that may pass between regimes; of blocks also the one in which a change lies."""
         return self.context_rows + (self.summarize > 1) if self.join_passages else 0
 
-    @property
-    def shortest_visit_blocks(self) -> int:
-        """Rows, or blocks, of the shortest visit, rounded up; the last block of a series may have half the rows."""
-        if self.shortest_visit > self.summarize:
-            return -(-self.shortest_visit // self.summarize)
-        return 1 if 2 * self.shortest_visit <= self.summarize + 1 else 2
-
     def num_free_parameters(self, num_channels: int, levels: bool = False) -> int:
         """Count the free parameters of decoder and prior for D channels (with `summarize`, D is twice the columns).
 

@@ -585,15 +585,15 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "inference keeps passages of a model that joins them",
         "inference/posterior.py",
-        "passes = model.join_passages and",
-        "passes = False and",
+        '0 if posterior == "filter" else model.longest_passage',
+        "0",
         ["inference/test_labelled_rows.py::test_a_model_that_joins_passages_differs_in_these_rows_alone"],
     ),
     Mutation(
         "the block in which a change lies is a visit of its own",
-        "inference/posterior.py",
-        "model.context_rows + (model.summarize > 1)",
-        "model.context_rows",
+        "config.py",
+        "self.context_rows + (self.summarize > 1) if",
+        "self.context_rows if",
         ["inference/test_placed_changes.py::test_the_block_of_a_change_passes_as_well_as_those_whose_lags_reach_it"],
     ),
     Mutation(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gmvae_cli.config import ModelConfig
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.data.series_data import READ_ROWS, SeriesData
 from gmvae_cli.inference.scored_rows import ScoredRows
@@ -12,6 +13,13 @@ from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.dwell_path import DwellMessage, Shortest, Visit, extended, mark_type, traced
 from gmvae_cli.model.lattice import Lattice
 from gmvae_cli.system.scratch import Closing, Scratch
+
+
+def shortest_blocks(model: ModelConfig) -> int:
+    """Return the shortest visit in rows, or blocks, rounded up; the last block of a series may have half the rows."""
+    if model.shortest_visit > model.summarize:
+        return -(-model.shortest_visit // model.summarize)
+    return 1 if 2 * model.shortest_visit <= model.summarize + 1 else 2
 
 
 class LastingPath(Closing):
@@ -24,7 +32,7 @@ class LastingPath(Closing):
 
     def __init__(self, lagged_rows: LaggedRows, chain: Chain, directory: str | None = None) -> None:
         model, data = lagged_rows.model, lagged_rows.data
-        wanted = model.shortest_visit_blocks
+        wanted = shortest_blocks(model)
         shortest = max(2, min(wanted, len(lagged_rows) // 2 + 1))  # from there on no series has two visits
         passing = model.longest_passage if model.longest_passage + 2 <= shortest else 0
         self._shortest = Shortest(shortest, passing)

@@ -19,7 +19,7 @@ from gmvae_cli.inference.block_messages import Ends
 from gmvae_cli.inference.block_posterior import BlockPosterior
 from gmvae_cli.inference.file_rows import rows_of_file
 from gmvae_cli.inference.labelled_rows import LabelledRows
-from gmvae_cli.inference.lasting_path import LastingPath
+from gmvae_cli.inference.lasting_path import LastingPath, shortest_blocks
 from gmvae_cli.inference.scored_rows import BLOCK_ROWS, RowScorer, ScoredRows
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.lattice import Lattice
@@ -100,7 +100,7 @@ class Inference(Closing):
         blocks = BlockPosterior(chain, iid_prior, posterior, stands_for_rows, scale, directory, ends)
         path: BestPath | LastingPath | None = None
         lasting = model.shortest_visit > 1 and posterior != "filter"  # which knows no later row
-        if lasting and model.shortest_visit_blocks > 1:
+        if lasting and shortest_blocks(model) > 1:
             path = LastingPath(lagged_rows, chain, directory)
         elif (lasting or posterior == "viterbi") and not iid_prior:
             path = BestPath(model.regimes, directory, ends.entry, ends.end)
