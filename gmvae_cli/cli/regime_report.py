@@ -1,7 +1,7 @@
 """Regimes as their rows show them, printed: how long each lasts, and the channels that tell it apart."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gmvae_cli.cli.formatting import (
@@ -25,6 +25,7 @@ Regimes = Sequence[Mapping[str, Any]]
 _TOLD_APART = 3  # channels of a regime that are printed; --json and --output have all
 _FOLLOWERS = 2  # of a regime that are printed
 _REGIME_LENGTH, _CHANNEL_LENGTH = 14, 18  # of names that are printed, so that a line fits into 80 columns
+_LINE_LENGTH = 62  # beside the name of a regime
 _PLAIN = (1e-4, 1e7)  # numbers outside are printed with an exponent
 
 
@@ -70,8 +71,16 @@ def print_regimes(regimes: Regimes, time_unit: str | None) -> None:
         for regime in regimes
     ]
     print_table(("regime", "share", "visits", "mean time", "longest"), lines, left=(0,))
-    told = [(regime_name(regime), ", ".join(map(" ".join, _told_apart(regime)))) for regime in regimes]
+    told = [(regime_name(regime), _in_a_line(map(" ".join, _told_apart(regime)))) for regime in regimes]
     print_table(("regime", "told apart by (mean ± standard deviation)"), told, left=(0, 1))
+
+
+def _in_a_line(texts: Iterable[str]) -> str:
+    """Join as many texts as fit into a line, at least one."""
+    first, *others = texts
+    for text in others:
+        first = f"{first}, {text}" if len(first) + len(text) + 2 <= _LINE_LENGTH else first
+    return first
 
 
 def regime_name(regime: Mapping[str, Any]) -> str:

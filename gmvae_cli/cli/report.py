@@ -19,6 +19,7 @@ from gmvae_cli.cli.formatting import (
     rows,
     score_number,
 )
+from gmvae_cli.cli.regime_report import print_regimes
 from gmvae_cli.cli.terminal import Terminal, plain
 from gmvae_cli.regime_names import merged
 
@@ -107,7 +108,7 @@ def infer(result: "InferResult", terminal: Terminal) -> None:
         return
     if not for_people(result, terminal, leave_out=("ribbon", "missed")):
         return
-    _print_regimes(result.shares, result.expected_dwell, result.names)
+    print_regimes(result.profile, result.time_unit)
     _print_ribbon(result.ribbon, result.names, terminal)
     log_likelihood = number(result.log_likelihood_per_row, 4)
     trained = number(result.training_log_likelihood_per_row, 4)
@@ -134,7 +135,7 @@ def segment(result: "SegmentResult", terminal: Terminal) -> None:
     if result.agreement is not None:
         agreement = f"{number(result.agreement, 2)} with the labels at every time scale tried; 1 is the same labels"
     written = (result.output, result.model, result.plot, result.segments_file)
-    _print_regimes(result.shares, result.expected_dwell, result.names)
+    print_regimes(result.profile, result.time_unit)
     _print_ribbon(result.ribbon, result.names, terminal)
     print_facts(
         ("written to", ", ".join(name for name in written if name)),

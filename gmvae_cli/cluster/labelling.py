@@ -50,6 +50,7 @@ class _LabelledFile(NamedTuple):
     counts: LabelCounts | None = None
     notes: tuple[Note, ...] = ()
     columns: tuple[dict[str, Any], ...] = ()
+    time_unit: str | None = None
     too_long: int | None = None
     failure: str | None = None
 
@@ -154,6 +155,7 @@ class DealtLabelling:
         assert result.counts is not None
         labelling.totals.start_table()
         labelling.totals.add_part(result.counts)
+        labelling.totals.time_units.add(result.time_unit)
         labelling.totals.notes += result.notes
         labelling.columns = list(result.columns)
         labelling.written.append((file.path, output))
@@ -182,6 +184,7 @@ class DealtLabelling:
                 labelling.progress("infer", len(stretches) - len(waiting) + done + 1, len(stretches))
         records = folder.finish()
         labelling.totals.start_table()
+        labelling.totals.time_units.add(data.time_unit)
         for record in records:
             labelling.totals.add_part(record.counts)
         labelling.totals.notes += [*data.notes, *records[0].notes, *note_on_step(data, labelling.checkpoint)]
@@ -218,7 +221,8 @@ def _label_file(job: _FileJob, task: tuple[InputFile, str]) -> _LabelledFile:
     except GmvaeError as error:
         return _LabelledFile(failure=str(error))
     totals = labelling.totals
-    return _LabelledFile(totals.of_part(), tuple(totals.notes), tuple(labelling.columns))
+    unit = next(iter(totals.time_units))
+    return _LabelledFile(totals.of_part(), tuple(totals.notes), tuple(labelling.columns), unit)
 
 
 def _lagged(job: _StretchJob, stretch: Stretch) -> LaggedRows:
@@ -254,16 +258,16 @@ def _label_stretch(job: _StretchJob, task: _StretchTask) -> PartRecord:
     checkpoint, posterior, stretch = job.checkpoint, job.config.posterior, task.stretch
     encoder = checkpoint.build_encoder(job.model_path) if posterior == "encoder" else None
     rows = _lagged(job, stretch)
-    totals = LabelTotals(checkpoint.model.regimes)
+    totals = LabelTotals(checkpoint.model.regimes, checkpoint.channels)
     reader = job.surveyed.table.reader(stretch.start, stretch.stop)
     with (
         rows.data as data,
         Inference.over(rows, checkpoint, posterior, encoder, ends=task.ends) as inferred,
         task.part.opened(reader, job.series) as part,
     ):
-        TableLabels(data, inferred.blocks(), job.config, NameColumn(checkpoint), totals, silent).write(
-            reader, part.outputs
-        )
+        names = NameColumn(checkpoint)
+        labels = TableLabels(data, inferred.blocks(), job.config, names, totals, silent, first_row=stretch.start)
+        labels.write(reader, part.outputs)
         record = PartRecord(totals.of_part(), tuple(totals.notes), _missing(data, stretch))
         part.describe(record)
     return record

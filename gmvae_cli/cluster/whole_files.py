@@ -34,7 +34,7 @@ class FileLabelling:
     ) -> None:
         self.checkpoint, self.model_path, self.config, self.series = checkpoint, model_path, config, series
         self.progress = progress
-        self.totals = LabelTotals(checkpoint.model.regimes)
+        self.totals = LabelTotals(checkpoint.model.regimes, checkpoint.channels)
         self.earlier = EarlierOutputs(model_path)
         self.skipped = 0
         self.failures: list[str] = []

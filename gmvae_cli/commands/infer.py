@@ -46,8 +46,9 @@ class InferResult:
     """Figures of the labels.
 
     Log-likelihoods are nats per row that has a value and all its lags, in data units; None where no row has, or where
-    the model was not trained. `failures` has a sentence for each file that could not be labelled, `failed_before` for
-    each that could not in an earlier run and has not changed, `missed` for each gate; `ribbon` is for a terminal.
+    the model was not trained. `profile` describes each regime by its rows, with times in `time_unit`, else in rows.
+    `failures` has a sentence for each file that could not be labelled, `failed_before` for each that could not in an
+    earlier run and has not changed, `missed` for each gate; `ribbon` is for a terminal.
     """
 
     rows: int
@@ -57,6 +58,8 @@ class InferResult:
     log_likelihood_per_row: float | None
     training_log_likelihood_per_row: float | None
     log_likelihood_above_training: float | None
+    profile: list[dict[str, Any]]
+    time_unit: str | None
     segments: int
     seconds: float
     warnings: list[Note]
@@ -191,8 +194,11 @@ def _result(labelling: FileLabelling, output: str, seconds: float) -> InferResul
     """Summarise all rows that were labelled."""
     totals = labelling.totals
     mean, training = totals.log_likelihood_per_row, training_log_likelihood(labelling.checkpoint)
+    profile, time_unit = totals.described(labelling.checkpoint)
     return InferResult(
         rows=totals.rows,
+        profile=profile,
+        time_unit=time_unit,
         shares=totals.shares,
         expected_dwell=labelling.checkpoint.expected_dwell,
         names=list(labelling.checkpoint.names),

@@ -48,6 +48,7 @@ class SegmentResult:
     """Regimes of a recording, and the scale at which they were found.
 
     Args:
+        profile: of each regime what its rows show, times in `time_unit`, else rows.
         stride, summarize: rows between lags, and rows in a block that stands for them (1: the rows themselves).
         agreement: root mean square ARI of the consensus with the labellings of all time scales; None: likelihood alone
             decided. reason: one sentence that says which of the two decided, and why.
@@ -60,6 +61,8 @@ class SegmentResult:
     shares: list[float]
     expected_dwell: list[float]
     names: list[str]
+    profile: list[dict[str, Any]]
+    time_unit: str | None
     segments: int
     stride: int
     summarize: int
@@ -155,7 +158,7 @@ def segment(
         checkpoint = trained.checkpoint
         if targets.model is not None:
             save(targets.model, checkpoint)
-        totals = LabelTotals(checkpoint.model.regimes)
+        totals = LabelTotals(checkpoint.model.regimes, checkpoint.channels)
         drawing = None if targets.plot is None else _drawing(reader, targets.output, checkpoint)
         with table_labels(
             data, checkpoint, labels, totals, directory=folder, progress=progress, clamp_known=True
@@ -214,8 +217,11 @@ def _result(
     checkpoint = trained.checkpoint
     known = {note.code for note in trained.notes}
     later = [note for note in [*totals.notes, *totals.notes_on_fit(checkpoint)] if note.code not in known]
+    profile, time_unit = totals.described(checkpoint)
     return SegmentResult(
         rows=totals.rows,
+        profile=profile,
+        time_unit=time_unit,
         channels=list(data.channels),
         regimes=checkpoint.model.regimes,
         shares=totals.shares,

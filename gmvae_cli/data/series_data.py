@@ -200,6 +200,11 @@ def fingerprint(data: SeriesData) -> str:
     return digest.hexdigest()
 
 
+def row_time(data: SeriesData) -> float:
+    """Return the usual time from row to row; 1 without a time column."""
+    return 1.0 if data.step is None or data.time_unit is None else data.step
+
+
 def _note_on_holes(share: float, steps: int, *, is_weekend: bool) -> Note:
     weekends = ", as over weekends" if is_weekend else ""
     sentence = f"{100 * share:.1f} % of the time steps are {steps} usual steps long{weekends}"

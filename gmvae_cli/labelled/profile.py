@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gmvae_cli.config import ProfileConfig, SeriesConfig
-from gmvae_cli.data.series_data import READ_ROWS, SeriesData
+from gmvae_cli.data.series_data import READ_ROWS, SeriesData, row_time
 from gmvae_cli.errors import Note, SeriesError
 from gmvae_cli.files.atomic import require_no_input
 from gmvae_cli.files.cells import as_text
@@ -94,12 +94,11 @@ class _Rows:
     def __init__(self, file: LabelledFile, data: SeriesData, progress: Progress) -> None:
         self.file, self.data, self.progress = file, data, progress
         self.sums = RegimeProfile(0, file.channels)
-        step = 1.0 if data.step is None or data.time_unit is None else data.step
         self._first, self._last = dict[int, str | None](), dict[int, str | None]()  # time of a row, by code
         self._codes = Scratch(1, np.int16)
         for block in file.blocks(data):
             self.sums.grow(len(file.coder.codes))
-            self.sums.add(block.codes, block.steps == 0, block.values, step)
+            self.sums.add(block.codes, block.steps == 0, block.values, row_time(data))
             self._note_times(block)
             self._codes.append(block.codes[:, None])
             progress("profile", self._codes.rows, data.rows)

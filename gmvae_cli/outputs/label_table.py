@@ -1,6 +1,6 @@
 """Labels written beside the cells of their rows, for all commands that label a table.
 
-    totals = LabelTotals(checkpoint.model.regimes)
+    totals = LabelTotals(checkpoint.model.regimes, checkpoint.channels)
     with (
         open_outputs(reader, "out.csv", "segments.csv", files) as outputs,
         reader.read_data(keep_constant=True) as data,
@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from gmvae_cli.checkpoint import Checkpoint
 from gmvae_cli.config import InferConfig, SeriesConfig
-from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.data.series_data import SeriesData, row_time
 from gmvae_cli.errors import ConfigError, Note
 from gmvae_cli.files.inputs import TEXT_SUFFIXES, suffix_of
 from gmvae_cli.files.series_reader import SeriesReader
@@ -115,6 +115,7 @@ def table_labels(
     totals.start_table()
     checkpoint, notes = apply.with_shortest_visit(checkpoint, config, data)
     totals.notes += notes
+    totals.time_units.add(data.time_unit)
     with apply.infer(
         data,
         checkpoint,
@@ -143,10 +144,11 @@ class TableLabels:
         names: NameColumn,
         totals: LabelTotals,
         progress: Progress,
+        first_row: int = 0,
     ) -> None:
         self._data, self._config, self._names, self._totals, self._progress = data, config, names, totals, progress
         self._take = in_portions(blocks)
-        self._row = 0
+        self._row, self._first_row = 0, first_row
         self._segments: SegmentTable | None = None
 
     def write(self, reader: SeriesReader, outputs: Outputs, on_rows: OnRows | None = None) -> None:
@@ -161,7 +163,8 @@ class TableLabels:
         for table in reader.tables(BLOCK_ROWS, typed=outputs.typed):
             block = self._take(table.num_rows)
             outputs.rows.write(self._labelled(table.select(kept), block))
-            self._totals.add(block)
+            row = self._first_row + self._row
+            self._totals.add(block, self._data.read(row, row + len(block))[0], row_time(self._data))
             if outputs.segments is not None:
                 finished = self._segments.add(table, block, self._row, reader.name)
                 if len(finished):

@@ -1,13 +1,16 @@
 """Counts over the labels of tables, and warnings about labels that may mean little."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gmvae_cli.checkpoint import Checkpoint
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import Note
 from gmvae_cli.inference.labelled_rows import LabelledRows
+from gmvae_cli.metrics.regime_profile import ProfilePart, RegimeProfile, channel_figures, described
 from gmvae_cli.metrics.segments import Ribbon, runs
 
 # Nats per row below training from which rows are called unlike it: in a channel with Normal noise, the cost of a shift
@@ -23,7 +26,7 @@ class LabelCounts(NamedTuple):
     Args:
         counts: (K,) rows of each regime. segments: if a new one begins at the first row. usable_rows, log_likelihood:
             as in `LabelTotals`. first, last: regimes of the first and the last row.
-        continues: whether the first row goes on with the chain of the row before.
+        continues: whether the first row goes on with the chain of the row before. profile: as `RegimeProfile.part`.
     """
 
     counts: list[int]
@@ -33,6 +36,7 @@ class LabelCounts(NamedTuple):
     first: int
     last: int
     continues: bool
+    profile: ProfilePart
 
 
 class LabelTotals:
@@ -41,28 +45,33 @@ class LabelTotals:
     Attributes:
         counts: (K,) rows of each regime. segments: one that goes on in the next file of a table counts once.
         log_likelihood: sum over the `usable_rows`, nats in data units. ribbon: regimes along the rows, for a terminal.
-        notes: warnings about the tables, in order.
+        notes: warnings about the tables, in order. profile: visits, and values of the channels, of each regime.
+        time_units: of the tables, "seconds" or "units", None without a time.
     """
 
-    def __init__(self, num_regimes: int) -> None:
+    def __init__(self, num_regimes: int, channels: Sequence[str] = ()) -> None:
         self.counts = np.zeros(num_regimes, np.int64)
         self.segments = self.usable_rows = 0
         self.log_likelihood = 0.0
         self.ribbon = Ribbon(num_regimes)
         self.notes: list[Note] = []
+        self.profile = RegimeProfile(num_regimes, channels)
+        self.time_units: set[str | None] = set()
         self._last_regime = -1
         self._first: tuple[int, bool] | None = None
 
     def start_table(self) -> None:
         """Begin another table, whose first segment continues none."""
         self._last_regime = -1
+        self.profile.start_table()
 
     def of_part(self) -> LabelCounts:
         """Return the counts of the rows that have been added, at least one, as those of a part of a table."""
         assert self._first is not None
         regime, continues = self._first
         counts, last = self.counts.tolist(), self._last_regime
-        return LabelCounts(counts, self.segments, self.usable_rows, self.log_likelihood, regime, last, continues)
+        figures = self.segments, self.usable_rows, self.log_likelihood
+        return LabelCounts(counts, *figures, regime, last, continues, self.profile.part())
 
     def add_part(self, part: LabelCounts) -> None:
         """Count the next rows of the table, which were counted elsewhere."""
@@ -71,9 +80,11 @@ class LabelTotals:
         self.usable_rows += part.usable_rows
         self.segments += part.segments - (part.continues and part.first == self._last_regime)
         self._last_regime = part.last
+        self.profile.add_part(ProfilePart(*part.profile))
 
-    def add(self, block: LabelledRows) -> None:
-        """Count the next rows of the table."""
+    def add(self, block: LabelledRows, values: NDArray[np.float64], row_time: float) -> None:
+        """Count the next n rows of the table; values: (n, D) of the channels; row_time: usual time to the next row."""
+        self.profile.add(block.regimes, block.starts, values, row_time)
         if self._first is None and len(block):
             self._first = int(block.regimes[0]), not bool(block.starts[0])
         self.counts += np.bincount(block.regimes, minlength=len(self.counts))
@@ -82,6 +93,17 @@ class LabelTotals:
         self.ribbon.add(block.regimes)
         self.segments += len(runs(block.regimes, block.starts, self._last_regime).begun)
         self._last_regime = int(block.regimes[-1])
+
+    def described(self, checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], str | None]:
+        """Describe each regime of a model that is in use by its rows, and name the unit of the times."""
+        figures, names = channel_figures(self.profile), checkpoint.names
+        used = np.unique(checkpoint.merged).tolist()  # of regimes with one name the smallest number
+        label = [{"regime": number, "name": (names[number] or None) if names else None} for number in used]
+        regimes = [entry | described(self.profile, figures, entry["regime"]) for entry in label]
+        unit = next(iter(self.time_units)) if len(self.time_units) == 1 else None
+        if len(self.time_units) > 1:  # times of several units have no sum
+            regimes = [entry | dict.fromkeys(("total_time", "mean_time", "longest_time")) for entry in regimes]
+        return regimes, unit
 
     @property
     def rows(self) -> int:

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.data.series_data import SeriesData, row_time
 from gmvae_cli.files.cells import as_text
 from gmvae_cli.inference.labelled_rows import LabelledRows
 from gmvae_cli.metrics.segments import segments
@@ -27,7 +27,7 @@ class SegmentTable:
 
     def __init__(self, layout: Layout, data: SeriesData, names: NameColumn) -> None:
         self.layout, self.series, self.names = layout, layout.series, names
-        self.step = 1.0 if data.step is None or data.time_unit is None else data.step
+        self.step = row_time(data)
         self.count = self.series_start = 0
         self.carried: pa.Table | None = None
         self.last_id: str | None = None

@@ -27,6 +27,7 @@ def trained(**changes):
         "evaluated_on": "validation",
         "shares": [0.6, 0.4],
         "expected_dwell": [50.2, math.inf],
+        "names": [],
         "evidence_scale": 1.0,
         "stride": 1,
         "summarize": 1,
@@ -40,11 +41,21 @@ def trained(**changes):
     return TrainResult(**(promised | figures | changes))
 
 
+def described(regime, share):
+    channels = {"x0": {"values": 9, "mean": 1.5, "standard_deviation": 0.25, "minimum": 1.0, "maximum": 2.0}}
+    times = {"visits": 6, "total_time": 1200.0, "mean_time": 200.0, "longest_time": 333.0}
+    label = {"regime": regime, "name": None, "rows": 1200, "share": share}
+    return label | times | {"channels": channels, "tells_apart": ["x0"]}
+
+
 def inferred(**changes):
     figures = {
         "rows": 2_000,
         "shares": [0.6, 0.4],
         "expected_dwell": [50.2, 20.0],
+        "names": [],
+        "profile": [described(0, 0.6), described(1, 0.4)],
+        "time_unit": None,
         "log_likelihood_per_row": -3.2,
         "training_log_likelihood_per_row": None,
         "log_likelihood_above_training": None,

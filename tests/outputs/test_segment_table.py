@@ -6,9 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.inference.labelled_rows import LabelledRows
+from gmvae_cli.outputs.name_column import NameColumn
 from gmvae_cli.outputs.segment_table import SegmentTable
 from gmvae_cli.recognition.column_roles import Layout
+
+
+NO_NAMES = NameColumn(SimpleNamespace(names=(), merged=np.arange(3), model=SimpleNamespace(regimes=3)))
+
+
+def recorded(step, unit):
+    data = SeriesData.from_arrays(np.zeros((1, 1)))
+    data.step, data.time_unit = step, unit
+    return data
 
 
 def segments_by_hand(regimes, probs, starts, ids, times, step):
@@ -38,7 +49,7 @@ def test_segments_are_those_found_row_by_row_whatever_the_blocks(seed, T, block_
     starts = (np.diff(ids, prepend=-1) != 0) | (rng.random(T) < 0.1)
     cells = pa.table({"series": [f"s{number}" for number in ids], "time": np.arange(T) * 0.5})
     layout = Layout(time="time", series="series" if with_series else None, channels=(), columns=("series", "time"))
-    segments = SegmentTable(layout, SimpleNamespace(step=0.5, time_unit="seconds"))
+    segments = SegmentTable(layout, recorded(0.5, "seconds"), NO_NAMES)
     parts = []
     for start in range(0, T, block_rows):
         part = slice(start, start + block_rows)
@@ -52,7 +63,7 @@ def test_segments_are_those_found_row_by_row_whatever_the_blocks(seed, T, block_
 
 def test_without_a_time_column_durations_are_rows():
     layout = Layout(time=None, series=None, channels=(), columns=())
-    segments = SegmentTable(layout, SimpleNamespace(step=None, time_unit=None))
+    segments = SegmentTable(layout, recorded(None, None), NO_NAMES)
     block = LabelledRows(np.array([1, 1, 0]), np.eye(2)[[1, 1, 0]], np.zeros(3), np.array([True, False, False]))
     ended = segments.add(pa.table({"x": [1, 2, 3]}), block, 0, "a.csv").to_pylist()
     assert [(part["rows"], part["duration"], part["start_time"], part["end_time"]) for part in ended] == [

@@ -39,7 +39,7 @@ def test_rows_in_hand_draw_the_same_bytes_as_the_file(recording, tmp_path, monke
     reader = open_series([str(path)], files)
     channels = labelled_file.drawn_channels(reader.layout, [])
     builder = plot_data.PlotDataBuilder(out, reader.layout, channels, ["regime 0", "regime 1"])
-    totals = label_table.LabelTotals(2)
+    totals = label_table.LabelTotals(2, ("x0", "x1"))
     with (
         reader.read_data() as data,
         label_table.open_outputs(reader, out, None, files) as outputs,
