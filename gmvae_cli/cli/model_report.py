@@ -34,7 +34,7 @@ def inspect(result: "InspectResult", terminal: Terminal) -> None:
     numbers = [regime_label(regime.regime, result.names) for regime in result.regimes]
     moves = [[number(prob, 4) for prob in line] for line in result.transition_matrix.tolist()]
     _print_grid("from / to", numbers, numbers, moves)
-    for title, name in (("mean", "mean"), ("std. dev.", "standard_deviation"), ("noise", "noise")):
+    for title, name in (("settles at", "mean"), ("std. dev.", "standard_deviation"), ("noise", "noise")):
         columns = [[short_number(value) for value in getattr(regime, name).tolist()] for regime in result.regimes]
         _print_grid(title, result.channels, numbers, [list(line) for line in zip(*columns, strict=True)])
     if len(result.channels) * result.configuration["lags"] <= WIDEST_WEIGHTS:

@@ -12,7 +12,6 @@ from gmvae_cli.outputs.name_column import NameColumn
 from gmvae_cli.outputs.segment_table import SegmentTable
 from gmvae_cli.recognition.column_roles import Layout
 
-
 NO_NAMES = NameColumn(SimpleNamespace(names=(), merged=np.arange(3), model=SimpleNamespace(regimes=3)))
 
 
