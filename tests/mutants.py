@@ -238,6 +238,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         ["model/test_chain_autograd.py"],
     ),
     Mutation(
+        "the interval of a change reaches into the visit before the last",
+        "outputs/change_intervals.py",
+        "reach = -(-self._rows // 2)",
+        "reach = self._rows",
+        ["outputs/test_change_intervals.py::test_intervals_are_those_found_by_trying_all_whatever_the_blocks"],
+    ),
+    Mutation(
         "a visit may begin before the first one has lasted",
         "model/dwell_path.py",
         "rows - start < rule.rows + rule.passing",

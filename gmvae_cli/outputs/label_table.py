@@ -159,7 +159,7 @@ class TableLabels:
         """
         kept = self._columns_kept(reader)
         if self._segments is None:
-            self._segments = SegmentTable(reader.layout, self._data, self._names)
+            self._segments = SegmentTable(reader.layout, self._data, self._names, self._config.posterior != "filter")
         for table in reader.tables(BLOCK_ROWS, typed=outputs.typed):
             block = self._take(table.num_rows)
             outputs.rows.write(self._labelled(table.select(kept), block))

@@ -9,6 +9,7 @@ from gmvae_cli.data.series_data import SeriesData, row_time
 from gmvae_cli.files.cells import as_text
 from gmvae_cli.inference.labelled_rows import LabelledRows
 from gmvae_cli.metrics.segments import segments
+from gmvae_cli.outputs.change_intervals import ChangeIntervals
 from gmvae_cli.outputs.name_column import NameColumn
 from gmvae_cli.recognition.column_roles import Layout
 from gmvae_cli.recognition.time_forms import NUMERIC_FORMS, parse
@@ -18,14 +19,16 @@ class SegmentTable:
     """Rows of the segments file of one table; the last segment stays open until a block shows that it ended.
 
     Columns: series, segment (number), start and stop (rows of the series, half-open), start_time, end_time, regime,
-    regime_name if there are names, rows, duration (in seconds or units of the time column, else rows), mean_prob.
+    regime_name if there are names, rows, duration (in seconds or units of the time column, else rows), mean_prob,
+    start_low and start_high (the 95 % interval of start; null if the probabilities know no later row).
 
     Args:
         layout: the columns of the labelled table. data: its numbers, with the usual step.
-        names: of the regimes.
+        names: of the regimes. with_intervals: whether the probabilities of a row are those given all rows.
     """
 
-    def __init__(self, layout: Layout, data: SeriesData, names: NameColumn) -> None:
+    def __init__(self, layout: Layout, data: SeriesData, names: NameColumn, with_intervals: bool = True) -> None:
+        self._intervals = ChangeIntervals() if with_intervals else None
         self.layout, self.series, self.names = layout, layout.series, names
         self.step = row_time(data)
         self.count = self.series_start = 0
@@ -38,6 +41,8 @@ class SegmentTable:
         Args:
             table: cells of the rows. block: their labels. name: of their file, that of its series where no column is.
         """
+        if self._intervals is not None:
+            self._intervals.add(block)
         visits = segments(block.regimes, block.starts, block.probs)
         count = len(visits)
         spans = pa.table(
@@ -63,6 +68,8 @@ class SegmentTable:
     def finish(self) -> pa.Table:
         """Return the last segment, when all rows have been added."""
         assert self.carried is not None
+        if self._intervals is not None:
+            self._intervals.finish()
         return self._finished(self.carried)
 
     def _finished(self, spans: pa.Table) -> pa.Table:
@@ -90,7 +97,19 @@ class SegmentTable:
         table = self.names.add_to(table, spans["regime"].to_numpy())
         for name, values in figures.items():
             table = table.append_column(name, pa.array(values))
+        for side, name in enumerate(("start_low", "start_high")):
+            table = table.append_column(name, self._bounds(side, first - origin))
+        if self._intervals is not None:
+            self._intervals.ended.clear()
         return table
+
+    def _bounds(self, side: int, start: NDArray[np.int64]) -> pa.Array:
+        """Return the first rows (side 0), or last rows (1), of the intervals of segments that start at (S,) rows."""
+        if self._intervals is None:
+            return pa.nulls(len(start), pa.int64())
+        return pa.array(
+            [int(row) + ended[side] for row, ended in zip(start, self._intervals.ended, strict=True)], pa.int64()
+        )
 
     def _new_series(self, spans: pa.Table) -> NDArray[np.bool_]:
         """Return (S,) bool, segments that are the first of their series, not only the first behind a long gap."""

@@ -113,8 +113,18 @@ def test_segments_list_every_visit(run, tmp_path, simulated):
     assert run("infer", path, "--model", truth, "--output", out, "--segments", listed).exit_code == 0
     found, rows = pd.read_csv(listed), pd.read_csv(out)
     assert list(found.columns) == [
-        "series", "segment", "start", "stop", "start_time", "end_time", "regime", "rows", "duration", "mean_prob"
+        "series", "segment", "start", "stop", "start_time", "end_time", "regime", "rows", "duration", "mean_prob",
+        "start_low", "start_high",
     ]  # fmt: skip
+    first = found["start"] == 0
+    assert (found["start_low"] <= found["start"]).all() and (found["start"] <= found["start_high"]).all()
+    assert (found["start_low"][first] == 0).all() and (found["start_high"][first] == 0).all()
+    assert (found["start_high"] - found["start_low"] > 0).any(), "some change is not sure to a row"
+    assert (
+        run("infer", path, "--model", truth, "--output", out, "--segments", listed, "--posterior", "filter").exit_code
+        == 0
+    )
+    assert pd.read_csv(listed)[["start_low", "start_high"]].isna().all(axis=None), "a filter knows no later row"
     assert found["segment"].tolist() == list(range(len(found)))
     for series, visits in found.groupby("series"):
         mine = rows[rows["series"] == series].reset_index(drop=True)

@@ -35,6 +35,7 @@ def segments_by_hand(regimes, probs, starts, ids, times, step):
         segment["mean_prob"] += probs[row, regime]
     for segment in segments:
         segment["mean_prob"] = pytest.approx(segment["mean_prob"] / segment["rows"])
+        segment |= {"start_low": None, "start_high": None}
         segment["duration"] = pytest.approx(segment["rows"] * step)
     return segments
 
@@ -48,7 +49,7 @@ def test_segments_are_those_found_row_by_row_whatever_the_blocks(seed, T, block_
     starts = (np.diff(ids, prepend=-1) != 0) | (rng.random(T) < 0.1)
     cells = pa.table({"series": [f"s{number}" for number in ids], "time": np.arange(T) * 0.5})
     layout = Layout(time="time", series="series" if with_series else None, channels=(), columns=("series", "time"))
-    segments = SegmentTable(layout, recorded(0.5, "seconds"), NO_NAMES)
+    segments = SegmentTable(layout, recorded(0.5, "seconds"), NO_NAMES, False)
     parts = []
     for start in range(0, T, block_rows):
         part = slice(start, start + block_rows)
