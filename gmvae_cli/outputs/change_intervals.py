@@ -2,12 +2,12 @@
 
 Between the middles of the visits to i before a change and to j behind it, the change has come by row t with probability
 F(t) = p(z_t = j) / (p(z_t = i) + p(z_t = j)). Farther out the probabilities tell of other changes. Of the
-shortest interval with 95 % or more and the best one that is a row shorter, the one nearer to 95 % is taken, and the
-start itself.
+shortest interval with 95 % or more and the best one that is a row shorter, the one nearer to 95 % is taken, with the
+start.
 
 F sums the pair posteriors p(z_t-1 = i, z_t = j) less those of going back. On simulated changes it covers as they do,
 in fewer rows: 95.5 and 96.0 % beside 96.0 and 96.2 % for levels 0.7 and 1 standard deviations apart. With equal tails
-both cover more. Intervals are of whole rows: shortest ones of at least 95 % covered 97.5 % in `tests/intervals.py`.
+both cover more. Intervals are of whole rows: shortest ones of at least 95 % covered 97.5 %, these 96.8 %.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from gmvae_cli.metrics.segments import runs
 
 Array = NDArray[np.float64]
 
-REACH = 4096  # rows on either side of a change at most, so that memory stays flat; fewer than one in 500 need more
+REACH = 4096  # rows on either side of a change at most, so that memory stays flat; chosen, not measured
 _MASS = 0.95
 
 
