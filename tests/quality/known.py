@@ -18,6 +18,7 @@ ROWS = 20_000
 WRONG = 0.05  # of the labels, in the set of logs with contradictions
 PAIRS = list(combinations(machine_log.NAMES, 2))
 OVERLAP, OVERLAP_VISIT = 1.0, 60  # standard deviations between levels; rows of a visit
+MANY_ROWS, MANY_VISIT, MANY_SPREAD = 6_000, 30, 2.5  # rows, rows of a visit; standard deviation of the levels
 RARE_SHARE, RARE_VISIT, RARE_LEVEL = (
     0.005,
     25,
@@ -54,6 +55,14 @@ def overlapping(seed: int) -> Case:
     return _levels(level + rng.normal(size=level.shape), state, range(4))
 
 
+def many(seed: int) -> Case:
+    """Twelve levels in two channels, some of them close to each other, all of them labelled."""
+    rng = np.random.default_rng(seed)
+    state = np.repeat(another_each_time(12, MANY_ROWS // MANY_VISIT, rng), MANY_VISIT)
+    level = rng.normal(0, MANY_SPREAD, (12, 2))[state]
+    return _levels(level + rng.normal(size=level.shape), state, range(12))
+
+
 def rare(seed: int) -> Case:
     """Three far levels, of which one swings, and a rare state beside another one: only that is labelled."""
     rng = np.random.default_rng(seed)
@@ -82,6 +91,7 @@ SETS: dict[str, tuple[Callable[[int], Case], Sequence[str]]] = {
     "log, 2 of 5 states": (logs, ("train", "segment")),
     "log, 5 % of labels wrong": (contradicted, ("train", "segment")),
     "overlapping levels, all 4": (overlapping, ("train",)),
+    "twelve levels, all labelled": (many, ("train",)),
     "a state of 0.5 % of the rows": (rare, ("train",)),
     "two states of one law": (twins, ("train",)),
 }
