@@ -15,11 +15,13 @@ from gmvae_cli.data.lagged_rows import LaggedRows, Rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import Note, SeriesError
 from gmvae_cli.inference import apply
+from gmvae_cli.metrics import partition
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.training.expectation import smoothed_labels
 from gmvae_cli.training.initialization import numbers_for_known
 
 _MANY = 0.1  # of the rows of a label: so many that the model would label otherwise are worth a warning; chosen
+_TIE_BREAKER = 1e-6  # of a share: the regime that a label was held to keeps its name where nothing speaks against it
 _LISTED = 20  # labels in a message
 
 
@@ -127,16 +129,23 @@ def named(known: KnownLabels | None, earlier: Sequence[str], order: Sequence[int
     return (*known.names, *others[len(known.names) :])
 
 
-def summary_of(data: SeriesData, trained: Checkpoint, device: str, progress: Progress) -> KnownSummary | None:
+def summary_of(
+    data: SeriesData, trained: Checkpoint, device: str, progress: Progress
+) -> tuple[Checkpoint, KnownSummary | None]:
     """Compare known labels with those that the model gives the same rows by itself, as `infer` would; None without any.
 
+    A name goes to the regime that the rows with this label look most like. That is the one that they were held to,
+    unless wrong labels have made it so wide that another one explains the right ones better.
+
+    Returns:
+        the model with these names, and the comparison.
     Raises:
         GmvaeError: the disk is full.
     """
     known = data.known
     if known is None:
-        return None
-    numbers = known.positions_in(trained.names)
+        return trained, None
+    held_to = known.positions_in(trained.names)
     table = np.zeros((len(known.names), trained.model.regimes), np.int64)
     start = 0
     with apply.infer(data, trained, "smooth", device, progress=progress) as inferred:
@@ -145,6 +154,13 @@ def summary_of(data: SeriesData, trained: Checkpoint, device: str, progress: Pro
             np.add.at(table, (labels[labels >= 0], block.regimes[labels >= 0]), 1)
             start += len(block)
     rows = table.sum(axis=1)
+    utility = table / np.maximum(rows[:, None], 1) + _TIE_BREAKER
+    utility[np.arange(len(held_to)), held_to] += _TIE_BREAKER
+    numbers = partition.match(utility)
+    names = np.array(["" if name in known.names else name for name in trained.names], dtype=object)
+    names[numbers] = known.names
+    trained = replace(trained, names=tuple(names.tolist()))
     differing = rows - table[np.arange(len(numbers)), numbers]
     uses: list[Any] = list(zip(known.names, numbers.tolist(), rows.tolist(), differing.tolist(), strict=True))
-    return KnownSummary(known.column, int(rows.sum()), int(differing.sum()), [LabelUse(*use) for use in uses])
+    summary = KnownSummary(known.column, int(rows.sum()), int(differing.sum()), [LabelUse(*use) for use in uses])
+    return trained, summary

@@ -118,7 +118,7 @@ def summarise(
         about_training = diagnostics.on_agreement(start.agreement)
     else:
         about_training = diagnostics.on_training(scores, result)
-    known = summary_of(data, trained, config.device, progress)
+    trained, known = summary_of(data, trained, config.device, progress)
     warnings = [*notes, *about_model, *about_training, *(known.notes if known else ())]
     summary = scores | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
     summary |= _origin(layout, data, config) | {"warnings": [note.to_json() for note in warnings]}
