@@ -67,7 +67,7 @@ def _check_training(training: Any, model: ModelConfig) -> None:
             raise ValueError(f"its training summary has {name} {json.dumps(value)[:40]}")
     if "rows" in training and not {"series_count", "evaluated_on", "shares"} <= set(training):
         raise ValueError("its training summary lacks entries")
-    for name in ("shares", "expected_dwell"):
+    for name in ("shares", "expected_dwell", "row_means"):
         if len(training.get(name) or ()) not in (0, model.regimes):
             raise ValueError(f"its {name} are not those of {model.regimes} regimes")
 
@@ -109,6 +109,9 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "evaluated_on": lambda value: value in ("validation", "train"),
     "shares": lambda value: isinstance(value, list) and all(map(is_number, value)),
     "expected_dwell": lambda value: isinstance(value, list) and all(map(_is_figure, value)),
+    "row_means": lambda value: (
+        isinstance(value, list) and all(isinstance(means, list) and all(map(_is_figure, means)) for means in value)
+    ),
     "versions": lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
     "warnings": lambda value: (
         isinstance(value, list)

@@ -34,6 +34,13 @@ def inspect(result: "InspectResult", terminal: Terminal) -> None:
     numbers = [regime_label(regime.regime, result.names) for regime in result.regimes]
     moves = [[number(prob, 4) for prob in line] for line in result.transition_matrix.tolist()]
     _print_grid("from / to", numbers, numbers, moves)
+    if all(regime.row_mean is not None for regime in result.regimes):
+        means = [regime.row_mean or [] for regime in result.regimes]
+        cells = [
+            [short_number(math.nan if value is None else value) for value in channel]
+            for channel in zip(*means, strict=True)
+        ]
+        _print_grid("mean of rows", result.channels, numbers, cells)
     for title, name in (("settles at", "mean"), ("std. dev.", "standard_deviation"), ("noise", "noise")):
         columns = [[short_number(value) for value in getattr(regime, name).tolist()] for regime in result.regimes]
         _print_grid(title, result.channels, numbers, [list(line) for line in zip(*columns, strict=True)])

@@ -192,7 +192,7 @@ def _finish(job: _SampleJob, task: tuple[_Begun, Passes | None, list[Note]]) -> 
         begun_fit = replace(begun.fit, rows=sample)
         if passes is None:
             statistics, _, probs = collect(sample, begun_fit.best[None], begun_fit.em.iid_prior)
-            labels = count_labels(probs[0], 0, None)
+            labels = count_labels(probs[0], sample, 0, None)
             passes = Passes(begun_fit.best, begun_fit.gain, statistics, labels, are_new=False)
         fit = finish(begun_fit, passes, config, silent)
         layout = job.surveyed.table.layout
@@ -230,7 +230,7 @@ def _statistics(job: _PassJob, task: tuple[Stretch, list[Ends]]) -> tuple[Statis
             rows = lagged_rows.rows(start, stop)
             message, beta = (None if part is None else torch.as_tensor(part) for part in (end.message, end.beta))
             statistics, _, probs = collect(rows, job.parameters[None], iid_prior, message, beta)
-            labels = count_labels(probs[0], stretch.start + start, None)
+            labels = count_labels(probs[0], rows, stretch.start + start, None)
             total = (statistics, labels) if total is None else _added(total, statistics, labels)
     assert total is not None
     return total
@@ -240,5 +240,4 @@ def _added(
     total: tuple[Statistics, RegimeCounts], statistics: Statistics, labels: RegimeCounts
 ) -> tuple[Statistics, RegimeCounts]:
     """Add the sums over later rows."""
-    counted = RegimeCounts(total[1].rows + labels.rows, total[1].first.minimum(labels.first))
-    return total[0] + statistics, counted
+    return total[0] + statistics, total[1].joined(labels)

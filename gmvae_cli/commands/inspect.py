@@ -23,6 +23,7 @@ class Regime:
         name: "" where it has none. stands_for: its number in outputs, of regimes with one name the smallest.
         share: of the training rows; of a model that was not trained, the stationary probability of the chain.
         expected_dwell: mean length of a visit in rows; expected_dwell_time: in the time unit, where the step is known.
+        row_mean: (D,) of the usable training rows labelled so; None where a model does not know it.
         mean, standard_deviation: (D,) of the stationary law of the regime's process.
         ar_weights: (P, D, D), lag 1 first. ar_bias: (D,). covariance: (D, D) of the noise.
         noise: (D,) standard deviations of the noise.
@@ -36,6 +37,7 @@ class Regime:
     share: float
     expected_dwell: float
     expected_dwell_time: float | None
+    row_mean: list[float | None] | None
     mean: Tensor
     standard_deviation: Tensor
     ar_weights: Tensor
@@ -107,7 +109,7 @@ def _regimes(checkpoint: Checkpoint, step: float | None) -> list[Regime]:
     )
     dwell = checkpoint.expected_dwell
     shares = checkpoint.training.get("shares") or stationary(parameters.chain.transition_matrix).tolist()
-    errors = checkpoint.standard_errors
+    errors, row_means = checkpoint.standard_errors, checkpoint.training.get("row_means")
     return [
         Regime(
             regime=k,
@@ -116,6 +118,7 @@ def _regimes(checkpoint: Checkpoint, step: float | None) -> list[Regime]:
             share=shares[k],
             expected_dwell=dwell[k],
             expected_dwell_time=None if step is None else dwell[k] * step,
+            row_mean=row_means[k] if row_means and len(row_means[k]) == len(mean[k]) else None,
             mean=checkpoint.mean + scale * mean[k],
             standard_deviation=scale * (inflation * stationary_covariance[k].diagonal()).sqrt(),
             ar_weights=raw_weights[k],

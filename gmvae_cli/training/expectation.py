@@ -76,10 +76,22 @@ class RegimeCounts(NamedTuple):
 
     Args:
         rows: (K,) int64. first: (K,) int64, the first of them; the largest int64 for a regime without rows.
+        sums: (K, D) float64 of the standardised values in usable rows, and values: (K, D) int64, how many those are.
     """
 
     rows: Tensor
     first: Tensor
+    sums: Tensor
+    values: Tensor
+
+    def joined(self, later: "RegimeCounts") -> "RegimeCounts":
+        """Add the counts of later rows."""
+        first = self.first.minimum(later.first)
+        return RegimeCounts(self.rows + later.rows, first, self.sums + later.sums, self.values + later.values)
+
+    def reordered(self, order: NDArray[np.int64]) -> "RegimeCounts":
+        """Number regime order[k] k; order (K,)."""
+        return RegimeCounts(*(part[torch.as_tensor(order)] for part in self))
 
 
 class _Posterior(NamedTuple):
@@ -219,10 +231,10 @@ def expect_all(
     for rows in lagged_rows.blocks(first=0 if sums is None else sums.statistics.rows):
         start = 0 if sums is None else sums.statistics.rows
         statistics, message, probs = collect(rows, restarts, iid_prior, None if sums is None else sums.message)
-        labels = count_labels(probs[0], start, lagged_rows.file_rows(start, start + len(rows)))
+        labels = count_labels(probs[0], rows, start, lagged_rows.file_rows(start, start + len(rows)))
         if sums is not None:
             statistics = sums.statistics + statistics
-            labels = RegimeCounts(sums.labels.rows + labels.rows, sums.labels.first.minimum(labels.first))
+            labels = sums.labels.joined(labels)
         finished = statistics.rows == len(lagged_rows)
         state = _state_of(_Sums(statistics, message, labels), number)
         sums = _sums_of(resume_log.record("pass", state, finished=finished))
@@ -231,19 +243,24 @@ def expect_all(
     return sums.statistics, sums.labels
 
 
-def count_labels(probs: Tensor, start: int, file_rows: NDArray[np.int64] | None) -> RegimeCounts:
+def count_labels(probs: Tensor, rows: Rows, start: int, file_rows: NDArray[np.int64] | None) -> RegimeCounts:
     """Count the most likely regimes of consecutive rows.
 
     Args:
-        probs: (K, n). start: number of the first row. file_rows: (n,) rows of the file in each block; None: rows are
-            not blocks.
+        probs: (K, n) of n rows. start: number of the first.
+        file_rows: (n,) rows of the file in each block; None: rows are not blocks.
     """
     K, n = probs.shape
     labels = probs.argmax(0).cpu()  # (n,)
     weights = None if file_rows is None else torch.as_tensor(file_rows)
-    rows = torch.bincount(labels, weights, minlength=K).long()
+    label_rows = torch.bincount(labels, weights, minlength=K).long()
     first = torch.full((K,), torch.iinfo(torch.int64).max)
-    return RegimeCounts(rows, first.scatter_reduce(0, labels, torch.arange(start, start + n), "amin"))
+    weight = torch.ones(n, dtype=torch.float64) if weights is None else weights.double()
+    member = torch.nn.functional.one_hot(labels, K).double().mT * weight  # (K, n)
+    observed = (rows.observed & rows.usable).cpu().double()  # other rows are 0
+    sums = member @ (rows.y[: len(observed)].cpu().double() * observed).mT
+    first = first.scatter_reduce(0, labels, torch.arange(start, start + n), "amin")
+    return RegimeCounts(label_rows, first, sums, (member @ observed.mT).long())
 
 
 class _Sums(NamedTuple):
@@ -258,22 +275,23 @@ def _recalled(
     lagged_rows: LaggedRows, restarts: Parameters, iid_prior: bool, resume_log: ResumeLog, number: int
 ) -> _Sums | None:
     """Recall the sums over the first rows, if the resume log has them of this pass."""
-    statistics, message, probs = collect(lagged_rows.rows(0, min(2, len(lagged_rows))), restarts, iid_prior)
-    example = _state_of(_Sums(statistics, message, count_labels(probs[0], 0, None)), number)
+    rows = lagged_rows.rows(0, min(2, len(lagged_rows)))
+    statistics, message, probs = collect(rows, restarts, iid_prior)
+    example = _state_of(_Sums(statistics, message, count_labels(probs[0], rows, 0, None)), number)
     state = resume_log.recall("pass", example)
     return None if state is None or int(state["number"]) != number else _sums_of(state)
 
 
 def _state_of(sums: _Sums, number: int) -> State:
     state = {name: torch.as_tensor(value) for name, value in vars(sums.statistics).items()}
-    state |= {"number": torch.tensor(number), "label_rows": sums.labels.rows, "label_first": sums.labels.first}
+    state |= {"number": torch.tensor(number)} | {f"label_{name}": part for name, part in sums.labels._asdict().items()}
     return state if sums.message is None else state | {"message": sums.message}
 
 
 def _sums_of(state: State) -> _Sums:
     kinds = {field.name: field.type for field in fields(Statistics)}
     values = {name: int(state[name]) if kind is int else state[name] for name, kind in kinds.items()}
-    labels = RegimeCounts(state["label_rows"], state["label_first"])
+    labels = RegimeCounts(*(state[f"label_{name}"] for name in RegimeCounts._fields))
     return _Sums(Statistics(**values), state.get("message"), labels)  # type: ignore[arg-type]
 
 

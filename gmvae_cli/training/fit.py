@@ -203,7 +203,7 @@ def run_passes(
         return _last_passes(em, best, config.polish, expect, resume_log)
     if begun.rows is not None and begun.covers_all:
         statistics, _, probs = collect(begun.rows, best[None], em.iid_prior)
-        labels = count_labels(probs[0], 0, file_rows)
+        labels = count_labels(probs[0], begun.rows, 0, file_rows)
     else:
         statistics, labels = expect(best, None)
     return Passes(best, begun.gain, statistics, labels, are_new=False)

@@ -26,24 +26,24 @@ def number_regimes(
     data: SeriesData,
     device: str,
     progress: Progress,
-) -> tuple[Checkpoint, NDArray[np.int64]]:
+) -> tuple[Checkpoint, RegimeCounts]:
     """Number the regimes of a model by share, or like those of a reference model of the same channels.
 
     Args:
         labels: of all rows, as the last E-step of training gives them: the file is not labelled once more for it.
         data: labelled by both models where there is a reference.
     Returns:
-        the model, and (K,) how many rows each regime labels.
+        the model, and the counts of its labels in that order.
     """
     counts = labels.rows.numpy()
     if reference is None:
         order = order_by_share(counts, labels.first.numpy())
-        return permuted(trained, torch.as_tensor(order)), counts[order]
+        return permuted(trained, torch.as_tensor(order)), labels.reordered(order)
     order = order_as_in(reference, trained, _overlap(trained, reference, data, device, progress))
     numbered, names = permuted(trained, torch.as_tensor(order)), _names_as_in(reference, len(order))
     if data.known is not None:
         names = tuple(own or other for own, other in zip_longest(numbered.names, names, fillvalue=""))
-    return replace(numbered, names=names), counts[order]
+    return replace(numbered, names=names), labels.reordered(order)
 
 
 def _names_as_in(reference: Checkpoint, num_regimes: int) -> tuple[str, ...]:

@@ -110,9 +110,11 @@ def summarise(
     """Number, score and judge a model that was fitted to `lagged_rows` of `data`; as `train_model`."""
     trained = checkpoint_of(result.parameters, result.encoder, lagged_rows, data.channels, result.standard_errors)
     trained = replace(trained, names=named(data.known, start.names, result.order))
-    trained, counts = number_regimes(trained, result.labels, reference, data, config.device, progress)
+    trained, labels = number_regimes(trained, result.labels, reference, data, config.device, progress)
     scores = held_out_scores(trained, result, lagged_rows)
-    scores |= {"shares": (counts / counts.sum()).tolist(), "expected_dwell": trained.expected_dwell}
+    shares = (labels.rows.numpy() / labels.rows.numpy().sum()).tolist()
+    row_means = trained.mean + trained.scale * labels.sums / labels.values  # NaN without a value
+    scores |= {"shares": shares, "expected_dwell": trained.expected_dwell}
     about_model = diagnostics.on_model(trained, scores, lagged_rows.data.mean)
     if start.agreement is not None:
         about_training = diagnostics.on_agreement(start.agreement)
@@ -121,7 +123,11 @@ def summarise(
     trained, known = summary_of(data, trained, config.device, progress)
     warnings = [*notes, *about_model, *about_training, *(known.notes if known else ())]
     summary = scores | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
-    summary |= _origin(layout, data, config) | {"warnings": [note.to_json() for note in warnings]}
+    summary |= (
+        {"row_means": row_means.tolist()}
+        | _origin(layout, data, config)
+        | {"warnings": [note.to_json() for note in warnings]}
+    )
     return TrainedModel(replace(trained, training=summary), result, scores, warnings, known)
 
 

@@ -241,3 +241,17 @@ def test_what_is_no_model_is_rejected_in_one_line(rejection, tmp_path, content, 
     if content is not None:
         path.write_bytes(content)
     assert expected in rejection("inspect", path, status=1)
+
+
+def test_the_mean_of_the_rows_stands_beside_the_level_that_a_regime_settles_at(run, tmp_path):
+    drawn, model, labelled = tmp_path / "drawn.csv", tmp_path / "model.safetensors", tmp_path / "labelled.csv"
+    assert run("simulate", drawn, "--steps", 3_000, "--missing", 0.1, "--intercept").exit_code == 0
+    assert run("train", drawn, "--model", model, "--regimes", 3, "--polish", 3, "--quiet").exit_code == 0
+    assert run("infer", drawn, "--model", model, "--output", labelled, "--quiet").exit_code == 0
+    table = pd.read_csv(labelled)
+    regimes = json.loads(run("inspect", model, "--json").stdout)["regimes"]
+    for regime in regimes:
+        rows = table[(table["regime"] == regime["regime"]) & table["log_likelihood"].notna()]
+        np.testing.assert_allclose(regime["row_mean"], rows[["x0", "x1"]].mean(), atol=0.02)
+    shown = run("inspect", model).stdout
+    assert "mean of rows" in shown and "settles at" in shown
