@@ -6,6 +6,7 @@ where all must pass, and once for each mutation, where one must fail. `test_muta
 code: every old text occurs exactly once and every test exists.
 """
 
+import argparse
 import os
 import re
 import shutil
@@ -1131,7 +1132,7 @@ def outcome(folder: str, tests: Sequence[str]) -> tuple[int, str]:
     location = f"from importlib.util import find_spec; print(find_spec({PACKAGE!r}).origin)"
     origin = subprocess.run([sys.executable, "-P", "-c", location], env=env, check=True, capture_output=True, text=True)
     assert origin.stdout.startswith(folder), origin.stdout
-    options = ["-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
+    options = ["-m", "", "-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
     command = [sys.executable, "-P", "-m", "pytest", *options, *(f"tests/{test}" for test in tests)]
     try:
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=SECONDS)
@@ -1163,8 +1164,13 @@ def judged(mutation: Mutation) -> bool:
     return word == "killed"
 
 
-def main(words: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Judge all mutations, or those whose mistake or module holds one of the words; the exit status."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--within", type=float, default=float("inf"), help="seconds after which no other is begun")
+    options = parser.parse_args(arguments)
+    words, end = options.words, time.perf_counter() + options.within
     chosen = [one for one in MUTATIONS if not words or any(word in f"{one.mistake} {one.module}" for word in words)]
     tests = sorted({test for mutation in chosen for test in mutation.tests})
     with tempfile.TemporaryDirectory() as folder:
@@ -1174,9 +1180,10 @@ def main(words: Sequence[str]) -> int:
         print(f"the tests fail without any mutation\n{text}")
         return 1
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2) as workers:
-        killed = sum(workers.map(judged, chosen))
-    print(f"{killed} of {len(chosen)} killed")
-    return 0 if killed == len(chosen) else 1
+        verdicts = list(workers.map(lambda one: judged(one) if time.perf_counter() < end else None, chosen))
+    left = verdicts.count(None)
+    print(f"{verdicts.count(True)} of {len(chosen) - left} killed" + (f", {left} left for lack of time" if left else ""))
+    return 1 if False in verdicts else 0
 
 
 if __name__ == "__main__":

@@ -259,6 +259,7 @@ def test_many_files_are_dealt_out_and_a_broken_one_is_reported(tmp_path):
         assert (tmp_path / "many" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_folder_whose_parts_are_not_all_there_is_not_skipped(tmp_path, run):
     checkpoint, file = random_checkpoint(9), series_file(tmp_path / "rows.parquet", 9, 120)
     model, out = saved(checkpoint, tmp_path), tmp_path / "out"

@@ -139,6 +139,7 @@ def test_regimes_that_drift_away_and_fewer_lags(result_of, noise):
     assert better > ari
 
 
+@pytest.mark.slow
 def test_values_far_from_zero_and_an_intercept(result_of, chain, noise):
     true = chain(2_000, 2, 50)
     values = 5_000 + noise(2_000, 1) + 3 * true[:, None]
@@ -169,6 +170,7 @@ def test_an_encoder_that_falls_short_and_the_exact_posterior(result_of, chain, g
     assert better > ari + 0.05
 
 
+@pytest.mark.slow
 def test_rows_that_are_nearly_equal_and_a_stride(result_of, chain, noise):
     """One row in sixteen is a step of the regimes' own dynamics; those between them are interpolated."""
     interpolate = pytest.importorskip("scipy.interpolate").CubicSpline

@@ -236,6 +236,7 @@ def test_the_rule_for_make_works_as_printed(on_path, simulated):
     assert "up to date" in again.stdout
 
 
+@pytest.mark.slow
 def test_the_crontab_line_works_as_printed(run, on_path, simulated):
     folder, env = on_path
     (folder / "data").mkdir()

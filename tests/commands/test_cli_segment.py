@@ -150,6 +150,7 @@ def test_spikes_are_named_and_heavy_tails_look_past_them(run, tmp_path):
     assert ari["student"] > 0.9 > ari["normal"] + 0.2, ari
 
 
+@pytest.mark.slow
 def test_regimes_that_no_time_scales_agree_on_are_doubted(run, recorded, tmp_path):
     """Skewed noise all through: one regime; where three are asked for, they are said to hang in the air."""
     rows = np.random.default_rng(0).exponential(size=2_000)
@@ -220,6 +221,7 @@ def test_rejections(rejection, recorded, tmp_path, monkeypatch, options, status,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recorded.csv"]
 
 
+@pytest.mark.slow
 def test_a_model_of_waveforms_labels_the_same_file_alike_and_is_inspected(run, tmp_path):
     """Sines and squares of one period: segment, then infer, inspect and evaluate with the model that it wrote."""
     rng = np.random.default_rng(0)

@@ -129,6 +129,7 @@ def test_training_on_a_correct_model_keeps_scale_one():
     assert float(result.parameters.evidence_scale) == 1.0
 
 
+@pytest.mark.slow
 def test_training_estimates_the_scale_of_a_wrong_model():
     """Two waveforms that one lag does not describe: the scale is above 1, unless the user says 1; ARI above 0.95."""
     rng = np.random.default_rng(0)

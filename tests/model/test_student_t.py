@@ -289,6 +289,7 @@ def test_robust_moments_stay_where_outliers_move_the_plain_ones():
     assert kept[~hit].mean() > 0.99
 
 
+@pytest.mark.slow
 def test_spikes_cost_few_labels_under_student_noise():
     """Seed 0, 2,000 rows, Pi = 0.9 or 0.3, 1 % of spikes: ARI about 0.8 as without them; Normal noise finds nothing."""
     rng = np.random.default_rng(0)

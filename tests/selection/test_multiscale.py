@@ -85,6 +85,7 @@ def test_as_many_regimes_as_asked_for_are_those_of_the_rows_where_fewer_are_foun
     assert model.regimes == 3 and start.reason.startswith("regimes are levels and dynamics of the rows, as asked")
 
 
+@pytest.mark.slow
 def test_levels_of_many_channels_are_found_again_in_windows_too_short_for_a_regression():
     """Visits of 60 rows or more of 40 channels, whose regressions have 41 columns."""
     rng = np.random.default_rng(0)

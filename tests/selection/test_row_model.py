@@ -30,6 +30,7 @@ def machine(rng, cycles, visits=(50, 20, 80)):
     return levels + wave[:, None] * [1, 0, 0] + 0.15 * rng.normal(size=levels.shape), true
 
 
+@pytest.mark.slow
 def test_a_passage_from_one_regime_to_another_is_no_regime(generator):
     """All visits of three states are found, though a fourth regime for the rows at changes has a smaller BIC."""
     values, true = machine(generator, 40)
@@ -39,6 +40,7 @@ def test_a_passage_from_one_regime_to_another_is_no_regime(generator):
     assert np.count_nonzero(np.diff(model.labels)) == np.count_nonzero(np.diff(true))
 
 
+@pytest.mark.slow
 def test_visits_of_one_length_are_one_regime(generator):
     """Two regimes in turn explain visits of exactly eight rows better than one, but they behave alike."""
     true = np.repeat(np.cumsum(generator.integers(1, 3, size=500)) % 3, 8)
@@ -70,6 +72,7 @@ def test_regimes_that_are_asked_for_are_no_passages(generator):
     assert ari(true, model.labels) > 0.99
 
 
+@pytest.mark.slow
 def test_levels_are_counted_though_covariances_of_their_own_would_cost_more(generator):
     """Three levels in six channels, 1,000 rows in visits of 25: BIC of full regimes takes two."""
     true = np.repeat(np.cumsum(generator.integers(1, 3, size=40)) % 3, 25)
@@ -90,6 +93,7 @@ def test_models_that_explain_the_rows_clearly_worse_are_left_out(generator):
     assert min(model.model.regimes for model in ranked) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("regimes", [2, 8])
 def test_the_number_of_regimes_is_followed_as_far_as_it_leads(generator, regimes):
     """Clear levels, far fewer or more of them than the number that is tried first."""

@@ -109,6 +109,7 @@ def labels_of(data, model, start):
     return np.repeat(smoothed_labels(rows, start.initial, False), np.diff(lagged_rows.data.edges))
 
 
+@pytest.mark.slow
 def test_a_long_recording_has_blocks_as_short_as_a_short_one(generator):
     """300,000 rows in visits of 900: a thousandth of them are 7 periods of 40 rows."""
     lengths = generator.integers(600, 1_200, size=330)

@@ -169,6 +169,7 @@ def test_channels_that_stand_still_and_jump_tell_the_regime(kind, generator):
     assert recovery.ari(regimes, smoothed_labels(rows, result.parameters, False)) > 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["switch", "set-points", "category"])
 def test_channels_that_jump_at_other_times_hide_no_regime(kind, generator):
     """A load of two levels beside channels that have nothing to do with it: ARI 0.0 where these are the regimes."""
@@ -182,6 +183,7 @@ def test_channels_that_jump_at_other_times_hide_no_regime(kind, generator):
     assert recovery.ari(regimes, smoothed_labels(rows, result.parameters, False)) > 0.95
 
 
+@pytest.mark.slow
 def test_the_longest_jumps_of_unrelated_set_points_hide_no_regime():
     """Five levels in two channels beside set-points, far apart or near: ARI 0.89 where short jumps count as usual."""
     generator = np.random.default_rng(2)
