@@ -1132,7 +1132,8 @@ def outcome(folder: str, tests: Sequence[str]) -> tuple[int, str]:
     location = f"from importlib.util import find_spec; print(find_spec({PACKAGE!r}).origin)"
     origin = subprocess.run([sys.executable, "-P", "-c", location], env=env, check=True, capture_output=True, text=True)
     assert origin.stdout.startswith(folder), origin.stdout
-    options = ["-m", "", "-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
+    options = ["-m", "", "-x", "-q", "--no-header", "--tb=line"]  # slow tests as well
+    options += ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
     command = [sys.executable, "-P", "-m", "pytest", *options, *(f"tests/{test}" for test in tests)]
     try:
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=SECONDS)
@@ -1182,7 +1183,7 @@ def main(arguments: Sequence[str]) -> int:
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2) as workers:
         verdicts = list(workers.map(lambda one: judged(one) if time.perf_counter() < end else None, chosen))
     left = verdicts.count(None)
-    print(f"{verdicts.count(True)} of {len(chosen) - left} killed" + (f", {left} left for lack of time" if left else ""))
+    print(f"{verdicts.count(True)} of {len(chosen) - left} killed, {left} left for lack of time")
     return 1 if False in verdicts else 0
 
 

@@ -5,7 +5,7 @@ import signal
 import fuzz
 import pytest
 
-from gmvae_cli import checkpoint
+from gmvae_cli import checkpoint_header
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_damaged_files_are_errors_or_give_a_result(state):
 def test_a_fault_is_found(state, monkeypatch, fault, word):
     def start(self, folder, keep):
         original(self, folder, keep)
-        monkeypatch.setattr(checkpoint, "_check_training", fault)
+        monkeypatch.setattr(checkpoint_header, "_check_training", fault)
 
     original = fuzz.Fuzz.__init__
     monkeypatch.setattr(fuzz.Fuzz, "__init__", start)

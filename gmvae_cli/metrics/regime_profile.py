@@ -207,7 +207,10 @@ def separation(count: Counts, mean: Array, deviation: Array) -> Array:
     Returns:
         (K, D), 0 where a regime or all others have no value.
     """
-    mean, variance = np.nan_to_num(mean), np.nan_to_num(deviation) ** 2
+    mean, deviation = np.nan_to_num(mean), np.nan_to_num(deviation)
+    unit = np.maximum(np.abs(mean).max(0), deviation.max(0))  # squares of the largest numbers have none
+    unit = np.where(unit > 0, unit, 1.0)
+    mean, variance = mean / unit, (deviation / unit) ** 2
     all_rows = _pooled(count, mean, variance)[1]
     floor = np.where(all_rows > 0, _SMALLEST_VARIANCE * all_rows, 1.0)
     result = np.zeros(mean.shape)

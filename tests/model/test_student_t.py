@@ -13,9 +13,10 @@ from scipy import integrate, optimize, stats
 
 from gmvae_cli.config import ModelConfig, TrainConfig
 from gmvae_cli.core import Parameters
-from gmvae_cli.data import simulation, student_t
+from gmvae_cli.data import simulation
 from gmvae_cli.data.lagged_rows import LaggedRows, Rows
 from gmvae_cli.data.series_data import SeriesData
+from gmvae_cli.model import student_t
 from gmvae_cli.model.ar_density import Emission, context, log_likelihoods, patterns, weighted_log_likelihoods
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.moments import inliers, robust_moments, update_emission, weighted_moments

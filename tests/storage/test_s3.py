@@ -248,8 +248,8 @@ def test_parts_of_an_output_that_is_cut(run, series, bucket, tmp_path):
     from gmvae_cli.system import storage
 
     model = bucket + "/m.safetensors"
-    assert run("train", series, "--regimes", 2, "--steps", 5, "--model", model, "--quiet").exit_code == 0
-    arguments = ("infer", series, "--model", model, "--stretch-rows", 100, "--quiet")
+    assert run("train", series / "t.csv", "--regimes", 2, "--steps", 5, "--model", model, "--quiet").exit_code == 0
+    arguments = ("infer", series / "t.csv", "--model", model, "--stretch-rows", 100, "--quiet")
     for output in (f"{bucket}/labelled", tmp_path / "labelled"):
         assert run(*arguments, "--output", output).exit_code == 0, output
     names = sorted(path.name for path in (tmp_path / "labelled").glob("part-*"))
