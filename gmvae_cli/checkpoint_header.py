@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
 from gmvae_cli.config import ModelConfig
@@ -98,8 +99,19 @@ def _is_reading(value: Any) -> bool:
     return True
 
 
+def _is_tail(value: Any) -> bool:
+    """Return whether it is a list of pairs that rise in both numbers."""
+    if not isinstance(value, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+        return False
+    if not all(is_number(number) for pair in value for number in pair):
+        return False
+    pairs = [[0, 0], *value]
+    return all(now > then for before, pair in pairwise(pairs) for then, now in zip(before, pair, strict=True))
+
+
 _FITS: dict[str, Callable[[Any], bool]] = {
     "reading": _is_reading,
+    "novelty_tail": _is_tail,
     **dict.fromkeys(("rows", "series_count", "steps", "seed"), _is_count),
     **dict.fromkeys(("time", "series", "time_unit", "estimator"), _is_text),
     **dict.fromkeys(

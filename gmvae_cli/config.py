@@ -27,8 +27,11 @@ _FEWEST_BATCH_ROWS = 64  # in which one minibatch in 27 has no row of a regime o
 
 _FIXED_BY_A_MODEL = ("regimes", "channels", "lags", "prior", "dwell", "covariance", "intercept")
 
+_LARGEST_NOVELTY = 100  # at which stretches are called unknown; rows of no regime reach 300
+
+KNOWN_SHARE = "known_share"
 Gate = tuple[str, float]  # a figure of the result and its limit
-INFER_GATES = ("log_likelihood_per_row", "log_likelihood_above_training")
+INFER_GATES = ("log_likelihood_per_row", "log_likelihood_above_training", KNOWN_SHARE)
 EVALUATE_GATES = (
     "accuracy",
     "ari",
@@ -328,11 +331,15 @@ class InferConfig:
 
     Args:
         min_dwell: rows or a duration that a visit lasts at least; None: as the model was trained.
+        novelty: whether each row gets its novelty. unknown: novelty at which stretches of rows are of no regime;
+            None: every row is of one.
     """
 
     posterior: Posterior = "smooth"
     min_dwell: str | None = None
     only_regimes: bool = False
+    novelty: bool = False
+    unknown: float | None = None
     manifest: bool = False
     fail_under: tuple[str, ...] = ()
     device: str = "cpu"
@@ -343,12 +350,21 @@ class InferConfig:
             raise ConfigError(
                 "--min-dwell needs later rows, which --posterior filter does not use; leave one of them out"
             )
+        if self.unknown is not None:
+            _positive("unknown", self.unknown)
+            if self.unknown > _LARGEST_NOVELTY:
+                raise ConfigError(f"--unknown is {self.unknown:g}, but must be at most {_LARGEST_NOVELTY:g}")
         _ = self.gates
 
     @property
     def gates(self) -> list[Gate]:
         """The gates of `fail_under`."""
         return _gates(self.fail_under, INFER_GATES)
+
+    @property
+    def judges_rows(self) -> bool:
+        """Whether the novelty of rows has to be computed."""
+        return self.novelty or self.unknown is not None or any(name == KNOWN_SHARE for name, _ in self.gates)
 
 
 @dataclass(frozen=True, kw_only=True)

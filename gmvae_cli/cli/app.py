@@ -1,6 +1,7 @@
 """The Typer app: one short function per command, which builds nothing, computes nothing and prints nothing itself."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,6 @@ from gmvae_cli.cli import model_report, options, paths, regime_report, report
 from gmvae_cli.cli.error_boundary import Commands
 from gmvae_cli.cli.help import HELP_NAMES, Command, InstallCompletion, ShowCompletion
 from gmvae_cli.cli.splicing import with_options
-from gmvae_cli.config import InferConfig
 
 app = typer.Typer(
     cls=Commands,
@@ -59,7 +59,7 @@ def segment(
     display: options.Display,
 ) -> None:
     """Find the regimes of raw files and label their rows, in one step."""
-    labels = InferConfig(posterior=labels.posterior, min_dwell=config.min_dwell, device=config.device)
+    labels = replace(labels, min_dwell=config.min_dwell, device=config.device)
     with display as terminal:
         terminal.require_free_stdout(output)
         paths.require_inputs(inputs)

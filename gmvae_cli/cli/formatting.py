@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gmvae_cli.cli.terminal import console, for_stream, printable, width
 from gmvae_cli.errors import Note
+from gmvae_cli.regime_names import UNKNOWN
 
 if TYPE_CHECKING:
     from gmvae_cli.metrics.segments import Ribbon
@@ -37,6 +38,11 @@ def score_number(value: float) -> str:
 def percent(share: float | None) -> str:
     """Format a share as a percentage; '-' where it is undefined."""
     return "-" if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"
+
+
+def rare(share: float) -> str:
+    """Format a share that may be small, as a percentage with two significant digits."""
+    return f"{100 * share:.2g} %"
 
 
 def rows(length: float | None) -> str:
@@ -138,7 +144,8 @@ def print_ribbon(ribbon: "Ribbon", names: Sequence[str] = ()) -> None:
     line = Text()
     for regime, run in groupby(ribbon.majority(target.width).tolist()):
         length = len(list(run))
-        label = next((text for text in (*names[regime : regime + 1], str(regime)) if 0 < len(text) <= length - 2), "")
+        texts = (UNKNOWN, "?") if regime < 0 else (*names[regime : regime + 1], str(regime))
+        label = next((text for text in texts if 0 < len(text) <= length - 2), "")
         back = colour(regime)
         ink = "white" if sum(int(back[i : i + 2], 16) for i in (1, 3, 5)) < DARK else "black"
         line.append(label.center(length), f"{ink} on {back}")

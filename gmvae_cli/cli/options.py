@@ -206,6 +206,8 @@ _POSTERIOR = Option(
     "model",
     "smooth: from all rows; viterbi: the best path; filter: from earlier rows only; encoder: by the network alone.",
 )
+_NOVELTY = Option("output", "Say of each row how unlike the model it is: -log10 of a probability.")
+_UNKNOWN = Option("output", "Stretches of rows that no regime explains get regime -1; 6 is a good level.", "LEVEL")
 
 Inference = Annotated[
     InferConfig,
@@ -213,6 +215,8 @@ Inference = Annotated[
         InferConfig,
         posterior=_POSTERIOR,
         min_dwell=_MIN_DWELL._replace(explanation="No visit is shorter than this: 5, 10s, 2min; else as in training."),
+        novelty=_NOVELTY,
+        unknown=_UNKNOWN,
         only_regimes=Option("output", "Write time, series and regime alone."),
         manifest=Option("output", "Write inputs, options and figures to OUT.meta.json as well."),
         fail_under=_FAIL_UNDER,
@@ -220,7 +224,7 @@ Inference = Annotated[
     ),
 ]
 
-Labels = Annotated[InferConfig, options_of(InferConfig, posterior=_POSTERIOR)]
+Labels = Annotated[InferConfig, options_of(InferConfig, posterior=_POSTERIOR, novelty=_NOVELTY, unknown=_UNKNOWN)]
 
 Evaluation = Annotated[
     EvaluateConfig,

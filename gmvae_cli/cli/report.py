@@ -16,6 +16,7 @@ from gmvae_cli.cli.formatting import (
     print_json,
     print_ribbon,
     print_table,
+    rare,
     rows,
     score_number,
 )
@@ -118,6 +119,7 @@ def infer(result: "InferResult", terminal: Terminal) -> None:
         *columns_read(result.columns),
         *([("files", _files(result))] if _handled(result) != 1 else []),
         ("log-likelihood", f"{log_likelihood} per row in data units; in training {trained}"),
+        *_novelty(result),
         ("time", f"{result.seconds:.1f} s"),
     )
 
@@ -146,6 +148,7 @@ def segment(result: "SegmentResult", terminal: Terminal) -> None:
         *_labels_kept(result.known),
         *([("choice", result.reason)] if result.reason else []),
         ("agreement", agreement),
+        *_novelty(result),
         ("time", f"{result.seconds:.1f} s"),
     )
 
@@ -299,6 +302,17 @@ def _labels_kept(known: "KnownSummary | None") -> list[tuple[str, str]]:
     names = listed([f"{label.name} ({label.regime})" for label in known.labels])
     differing = f"the model alone would label {known.differing:,} of them otherwise"
     return [("known", f"{known.rows:,} rows of {names}; {differing}")]
+
+
+def _novelty(result: "InferResult | SegmentResult") -> list[tuple[str, str]]:
+    """State how many rows are unlike the model and where they begin, as far as that was asked for."""
+    facts = []
+    if result.novel_share is not None:
+        since = f", from {result.novel_since} on" if result.novel_since else ""
+        facts.append(("novel", f"{rare(result.novel_share)} of the rows have a novelty above 6{since}"))
+    if result.unknown_share is not None:
+        facts.append(("unknown", f"{rare(result.unknown_share)} of the rows, which no regime explains"))
+    return facts
 
 
 def _handled(result: "InferResult") -> int:

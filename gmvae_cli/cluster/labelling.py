@@ -86,6 +86,7 @@ class DealtLabelling:
         lasting = labelling.config.min_dwell or str(model.shortest_visit)
         by_rows = model.summarize == 1 and not model.join_passages and lasting == "1"
         self._can_cut = by_rows and not labelling.series.sort
+        self._can_cut &= labelling.config.unknown is None  # stretches that no regime explains may pass a cut
 
     def label_file(self, file: InputFile, output: str) -> None:
         """Label one file: into a file, or if it is cut, or the output has no suffix, into a folder of parts."""
@@ -262,7 +263,9 @@ def _label_stretch(job: _StretchJob, task: _StretchTask) -> PartRecord:
     reader = job.surveyed.table.reader(stretch.start, stretch.stop)
     with (
         rows.data as data,
-        Inference.over(rows, checkpoint, posterior, encoder, ends=task.ends) as inferred,
+        Inference.over(
+            rows, checkpoint, posterior, encoder, ends=task.ends, novelty=job.config.judges_rows
+        ) as inferred,
         task.part.opened(reader, job.series) as part,
     ):
         names = NameColumn(checkpoint)

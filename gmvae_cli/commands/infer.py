@@ -61,6 +61,9 @@ class InferResult:
     profile: list[dict[str, Any]]
     time_unit: str | None
     segments: int
+    unknown_share: float | None = None
+    novel_share: float | None = None
+    novel_since: str | None = None
     seconds: float
     warnings: list[Note]
     output: str
@@ -74,6 +77,11 @@ class InferResult:
     failed_before: list[str] = field(default_factory=list)
     ribbon: Ribbon | None = None
     missed: tuple[str, ...] = ()
+
+    @property
+    def known_share(self) -> float | None:
+        """Share of the rows that are not novel, for gates."""
+        return None if self.novel_share is None else 1 - self.novel_share
 
 
 def infer(
@@ -206,6 +214,7 @@ def _result(labelling: FileLabelling, output: str, seconds: float) -> InferResul
         training_log_likelihood_per_row=training,
         log_likelihood_above_training=None if mean is None or training is None else mean - training,
         segments=totals.segments,
+        **totals.novelty_figures(labelling.config),
         seconds=seconds,
         warnings=[*totals.notes, *totals.notes_on_fit(labelling.checkpoint)],
         output=output,

@@ -64,6 +64,9 @@ class SegmentResult:
     profile: list[dict[str, Any]]
     time_unit: str | None
     segments: int
+    unknown_share: float | None = None
+    novel_share: float | None = None
+    novel_since: str | None = None
     stride: int
     summarize: int
     evidence_scale: float
@@ -172,7 +175,7 @@ def segment(
     if outputs != [targets.output]:
         manifest.mark_complete(targets.output, {"files": len(paths), "rows": totals.rows})
     facts = {"files": len(paths), "columns": reader.columns(data), "seconds": time.perf_counter() - started}
-    return _result(data, trained, start, totals, targets, **facts)
+    return _result(data, trained, start, totals, targets, labels, **facts)
 
 
 def dry_run(inputs: Sequence[str], output: str, config: TrainConfig, files: SeriesConfig, progress: Progress) -> Plan:
@@ -212,7 +215,13 @@ def _writing(
 
 
 def _result(
-    data: SeriesData, trained: TrainedModel, start: Start, totals: LabelTotals, targets: Targets, **facts: Any
+    data: SeriesData,
+    trained: TrainedModel,
+    start: Start,
+    totals: LabelTotals,
+    targets: Targets,
+    labels: InferConfig,
+    **facts: Any,
 ) -> SegmentResult:
     checkpoint = trained.checkpoint
     known = {note.code for note in trained.notes}
@@ -228,6 +237,7 @@ def _result(
         expected_dwell=checkpoint.expected_dwell,
         names=list(checkpoint.names),
         segments=totals.segments,
+        **totals.novelty_figures(labels),
         stride=checkpoint.model.stride,
         summarize=checkpoint.model.summarize,
         evidence_scale=float(checkpoint.parameters.evidence_scale),

@@ -102,12 +102,14 @@ def infer(
     block_rows: int = BLOCK_ROWS,
     evidence_scale: float | None = None,
     clamp_known: bool = False,
+    novelty: bool = False,
+    unknown: float | None = None,
 ) -> Inference:
     """Infer the posterior of a series, in float64.
 
     Args:
         data: T rows of the model's channels. model_path: for messages. device: as `--device` names it.
-        directory, progress, block_rows, evidence_scale: as in `Inference.over`.
+        directory, progress, block_rows, evidence_scale, novelty, unknown: as in `Inference.over`.
         clamp_known: rows with a known label, which is the name of a regime, are of that regime.
     Returns:
         the posterior after its sweep over all rows, to be closed by the caller.
@@ -132,6 +134,8 @@ def infer(
         progress=progress,
         block_rows=block_rows,
         evidence_scale=evidence_scale,
+        novelty=novelty,
+        unknown=unknown,
     )
 
 

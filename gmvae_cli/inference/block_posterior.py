@@ -99,6 +99,17 @@ class BlockPosterior(Closing):
         probs = sweep.filtered_probs[0] if self._posterior == "filter" else self._messages.smooth(index, sweep)
         return probs, marginals
 
+    def predicted(self, index: int, block: ScoredRows) -> Tensor:
+        """Return (n, K) p(z_t | rows before t) of the decoder's chain, for a block."""
+        rows, scores, potentials = block
+        if self._iid_prior:
+            return self._log_initial.exp().expand(len(rows), -1)
+        messages = self._messages
+        if self._posterior == "encoder":
+            messages, potentials = self._exact_messages, scaled(scores, self._evidence_scale)
+        sweep = messages.filter(index, potentials, rows.steps)
+        return messages.predict(index, sweep.filtered_probs[0], rows.steps)
+
     def _lattice(self, index: int, block: ScoredRows, scores: Tensor) -> Lattice:
         """Return the lattice of scores (n, K) of a block."""
         start = not index and self._ends.message is None

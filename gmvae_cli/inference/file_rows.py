@@ -32,7 +32,7 @@ def rows_of_file(
     while left:
         part = take(min(portion, left))
         left -= len(part)
-        yield part
+        yield part.with_unknown()
 
 
 def _expanded(blocks: Iterable[LabelledRows], lagged_rows: LaggedRows, count: int) -> Iterator[LabelledRows]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +19,23 @@ class LabelledRows:
         regimes: (n,) int64. probs: (n, K), rows sum to one.
         log_likelihood: (n,) log p(x_t | past), nats, data units; NaN where a row is not usable.
         starts: (n,) bool, rows where the chain starts: the first of a series, or behind a break.
+        novelty: (n,) as in `metrics.novelty`, NaN where a row is not usable; None where it is not asked for.
+        unknown: (n,) bool, rows in stretches that no regime explains; None where they are not asked for.
     """
 
     regimes: NDArray[np.int64]
     probs: NDArray[np.float64]
     log_likelihood: NDArray[np.float64]
     starts: NDArray[np.bool_]
+    novelty: NDArray[np.float64] | None = None
+    unknown: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.regimes)
 
     def rows(self, start: int, stop: int) -> "LabelledRows":
         """Return rows [start, stop)."""
-        return LabelledRows(
-            self.regimes[start:stop], self.probs[start:stop], self.log_likelihood[start:stop], self.starts[start:stop]
-        )
+        return self._mapped(lambda part: part[start:stop])
 
     def expanded(self, lengths: NDArray[np.int64]) -> "LabelledRows":
         """Replace each row, which stands for a block, by the rows of the block.
@@ -42,30 +45,38 @@ class LabelledRows:
         """
         starts = np.zeros(lengths.sum(), np.bool_)
         starts[(np.cumsum(lengths) - lengths)[self.starts]] = True
-        return LabelledRows(
-            np.repeat(self.regimes, lengths),
-            np.repeat(self.probs, lengths, axis=0),
-            np.repeat(self.log_likelihood / lengths, lengths),
-            starts,
-        )
+        repeated = self._mapped(lambda part: np.repeat(part, lengths, axis=0))
+        return replace(repeated, log_likelihood=np.repeat(self.log_likelihood / lengths, lengths), starts=starts)
+
+    def _mapped(self, function: Callable[[NDArray[Any]], NDArray[Any]]) -> "LabelledRows":
+        """Apply a function to each array."""
+        parts: dict[str, Any] = {name: None if part is None else function(part) for name, part in vars(self).items()}
+        return LabelledRows(**parts)
 
     @classmethod
     def joined(cls, parts: "Sequence[LabelledRows]") -> "LabelledRows":
         """Concatenate consecutive stretches of rows."""
-        names = ("regimes", "probs", "log_likelihood", "starts")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        columns = {name: [vars(part)[name] for part in parts] for name in vars(parts[0])}
+        joined: dict[str, Any] = {
+            name: None if column[0] is None else np.concatenate(column) for name, column in columns.items()
+        }
+        return cls(**joined)
+
+    def with_unknown(self) -> "LabelledRows":
+        """Return the same rows, of which those that no regime explains have regime -1."""
+        return self if self.unknown is None else replace(self, regimes=np.where(self.unknown, -1, self.regimes))
 
 
 def in_portions(blocks: Iterable[LabelledRows]) -> Callable[[int], LabelledRows]:
     """Return a function that takes a number of rows and returns that many of the next rows of consecutive blocks."""
     iterator = iter(blocks)
-    rest = LabelledRows(np.empty(0, np.int64), np.empty((0, 0)), np.empty(0), np.empty(0, np.bool_))
+    rest: LabelledRows | None = None
 
     def take(rows: int) -> LabelledRows:
         nonlocal rest
         parts: list[LabelledRows] = []
         while rows:
-            if not len(rest):
+            if rest is None or not len(rest):
                 rest = next(iterator)
             part, rest = rest.rows(0, rows), rest.rows(rows, len(rest))
             parts.append(part)

@@ -7,7 +7,9 @@ Shapes: n rows of a block, K regimes.
 from collections.abc import Iterator
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gmvae_cli.checkpoint import Checkpoint
 from gmvae_cli.config import Posterior
@@ -20,6 +22,7 @@ from gmvae_cli.inference.block_posterior import BlockPosterior
 from gmvae_cli.inference.file_rows import rows_of_file
 from gmvae_cli.inference.labelled_rows import LabelledRows
 from gmvae_cli.inference.lasting_path import LastingPath, shortest_blocks
+from gmvae_cli.inference.row_novelty import RowNovelty
 from gmvae_cli.inference.scored_rows import BLOCK_ROWS, RowScorer, ScoredRows
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.lattice import Lattice
@@ -79,6 +82,8 @@ class Inference(Closing):
         block_rows: int = BLOCK_ROWS,
         evidence_scale: float | None = None,
         ends: Ends = Ends(),
+        novelty: bool = False,
+        unknown: float | None = None,
     ) -> "Inference":
         """Sweep over all rows, so that any block can be labelled afterwards.
 
@@ -88,6 +93,7 @@ class Inference(Closing):
             directory: of scratch files; None takes TMPDIR. block_rows: it does not change the posterior.
             evidence_scale: what potentials are divided by; None: the model's own.
             ends: of the rows, where they are a stretch of a longer series.
+            novelty, unknown: whether rows have a novelty; level of the stretches that no regime explains.
         """
         model, parameters, device = checkpoint.model, checkpoint.parameters, lagged_rows.device
         needed = scratch_bytes(len(lagged_rows), model.regimes, posterior, model.shortest_visit)
@@ -104,10 +110,15 @@ class Inference(Closing):
             path = LastingPath(lagged_rows, chain, directory)
         elif (lasting or posterior == "viterbi") and not iid_prior:
             path = BestPath(model.regimes, directory, ends.entry, ends.end)
-        labels = BlockLabels(checkpoint, scorer, blocks, path)
+        judged = None
+        if novelty or unknown is not None:
+            judged = RowNovelty(checkpoint, scorer, blocks, unknown, directory)
+        labels = BlockLabels(checkpoint, scorer, blocks, path, judged)
         inference = cls(scorer, blocks, path, labels, 0 if posterior == "filter" else model.longest_passage)
         try:
             inference._sweep(progress)
+            if judged is not None:
+                judged.add_all(inference._prefetched(inference._scored()))
         except BaseException:
             inference.close()
             raise
@@ -117,6 +128,7 @@ class Inference(Closing):
         """Free the scratch space."""
         self._scorer.close()
         self._blocks.close()
+        self._labels.close()
         if self._path is not None:
             self._path.close()
 
@@ -127,6 +139,10 @@ class Inference(Closing):
     def _series_rows(self) -> Iterator[LabelledRows]:
         """Yield all rows of the series, which may be blocks of rows of the file, labelled one by one."""
         return self._prefetched(self._labels.of(index) for index in range(len(self._scorer.ranges)))
+
+    def novelty(self) -> NDArray[np.float64]:
+        """Return the novelty (T,) of the rows of the series, if it is asked for; NaN where one is not usable."""
+        return np.concatenate([self._labels.novelty(index) for index in range(len(self._scorer.ranges))])
 
     @torch.no_grad()
     def elbo(self) -> float | None:

@@ -4,6 +4,7 @@ Only potentials are kept: scoring a block again costs less than storing its log-
 Shapes: n rows of a block, D channels, K regimes.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,13 @@ from torch import Tensor
 from gmvae_cli.checkpoint import Checkpoint
 from gmvae_cli.core import Encoder
 from gmvae_cli.data.lagged_rows import LaggedRows, Rows
-from gmvae_cli.model.ar_density import log_likelihoods
+from gmvae_cli.model.ar_density import (
+    lag_inflation,
+    log_likelihoods,
+    marginal,
+    observed_part,
+    whitened_residuals,
+)
 from gmvae_cli.model.known_regimes import clamped
 from gmvae_cli.system.device import trim_malloc
 from gmvae_cli.system.scratch import Closing, Scratch
@@ -95,6 +102,25 @@ class RowScorer(Closing):
     def log_volume(self, rows: Rows) -> Tensor:
         """Return (n,) the sum of log scale over the observed channels: standardised minus data log-likelihood, nats."""
         return self._log_std @ rows.observed.to(self._log_std)
+
+    def residuals(self, rows: Rows) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield usable rows in groups with the same o channels observed.
+
+        Each group is its r rows (r,) int64, their whitened residuals (o, K, r) L_k^-1 (x_t - Pi_k h_t) of these
+        channels, and the diagonals (o, K) of their L_k.
+        """
+        D = len(self._log_std)
+        whole = rows.fully_observed.nonzero()[:, 0]
+        if len(whole):
+            y = rows.y if len(whole) == len(rows) else rows.y[:, whole]
+            yield whole, *whitened_residuals(y, self._emission)
+        for pattern in rows.partial:
+            part = marginal(self._emission, pattern.channels)
+            yield pattern.rows, *whitened_residuals(observed_part(rows.y, pattern, D), part)
+
+    def lag_inflation(self, rows: Rows) -> Tensor | None:
+        """Return (n,) 1 / v_t of Student t noise, as in `student_t`; None for Normal noise."""
+        return lag_inflation(rows.y, self._emission, rows.lag_index)
 
     def _log_likelihoods(self, rows: Rows) -> Tensor:
         """Return (n, K) log-likelihoods of the decoder, 0 where a row is not usable."""

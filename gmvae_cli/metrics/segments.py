@@ -58,7 +58,8 @@ class Segments:
 
     Args:
         start, stop: half-open rows of the block, or of whatever the caller counts in. regime: int64.
-        starts_series: whether a series begins here. prob_sum: sum of the regime's probabilities over the rows.
+        starts_series: whether a series begins here. prob_sum: sum of the regime's probabilities over the rows; NaN
+            for rows of no regime, -1.
     """
 
     start: NDArray[np.int64]
@@ -84,7 +85,7 @@ def segments(regimes: NDArray[np.int64], starts: NDArray[np.bool_], probs: NDArr
         stop=visits.stop,
         regime=regimes[visits.start],
         starts_series=starts[visits.start],
-        prob_sum=np.add.reduceat(probs[np.arange(len(regimes)), regimes], visits.start),
+        prob_sum=np.add.reduceat(np.where(regimes < 0, np.nan, probs[np.arange(len(regimes)), regimes]), visits.start),
     )
 
 
@@ -92,12 +93,13 @@ class Ribbon:
     """Counts of each regime along the rows, in constant memory: bins of equally many rows, merged in pairs.
 
     Args:
-        num_regimes: K. limit: bins at most; half as many at least, once there were more rows.
+        num_regimes: K; rows may also be of none, -1. limit: bins at most; half as many at least, once there were
+            more rows.
     """
 
     def __init__(self, num_regimes: int, limit: int = 512) -> None:
         self.limit, self.bin_rows, self.rows = limit, 1, 0
-        self._counts = np.zeros((0, num_regimes), np.int64)
+        self._counts = np.zeros((0, 1 + num_regimes), np.int64)  # the first: of no regime
 
     def add(self, regimes: NDArray[np.int64]) -> None:
         """Count the regimes (n,) of the next rows."""
@@ -105,7 +107,7 @@ class Ribbon:
         bins = (self.rows + np.arange(len(regimes))) // self.bin_rows
         self.rows += len(regimes)
         needed = -(-self.rows // self.bin_rows)
-        counts = np.bincount(bins * K + regimes, minlength=needed * K).reshape(needed, K)
+        counts = np.bincount(bins * K + regimes + 1, minlength=needed * K).reshape(needed, K)
         counts[: len(self._counts)] += self._counts
         while len(counts) > self.limit:
             counts = np.add.reduceat(counts, np.arange(0, len(counts), 2))
@@ -120,4 +122,4 @@ class Ribbon:
         starts = np.minimum(edges[:-1].astype(int), len(self._counts) - 1)
         stops = np.maximum(np.ceil(edges[1:] - 1e-9).astype(int), starts + 1)
         totals = np.vstack([np.zeros_like(self._counts[:1]), np.cumsum(self._counts, axis=0)])
-        return np.asarray((totals[np.minimum(stops, len(self._counts))] - totals[starts]).argmax(1))
+        return np.asarray((totals[np.minimum(stops, len(self._counts))] - totals[starts]).argmax(1) - 1)

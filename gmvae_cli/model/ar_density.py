@@ -159,6 +159,13 @@ def whitener(emission: Emission) -> tuple[Tensor, Tensor]:
     return whitened.movedim(-2, 0), log_det.expand(weights.shape[:-2])
 
 
+def whitened_residuals(y: Tensor, emission: Emission) -> tuple[Tensor, Tensor]:
+    """Compute r_t = L_k^-1 (x_t - Pi_k h_t), (D, K, n), of rows (M, n), and the diagonals of L_k, (D, K)."""
+    matrix, _ = whitener(emission)  # (D, K, M)
+    diagonal = emission.scale_tril.diagonal(dim1=-2, dim2=-1).mT
+    return (matrix.reshape(-1, y.shape[0]).to(y) @ y).view(*matrix.shape[:-1], -1), diagonal.expand(matrix.shape[:2])
+
+
 def _normal(y: Tensor, emission: Emission) -> Tensor:
     """Compute log Normal(x_t; Pi_k h_t, Sigma_k): rows (M, n) -> (..., K, n).
 

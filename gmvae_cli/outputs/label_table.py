@@ -22,20 +22,21 @@ from gmvae_cli.checkpoint import Checkpoint
 from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.data.series_data import SeriesData, row_time
 from gmvae_cli.errors import ConfigError, Note
+from gmvae_cli.files.cells import as_text
 from gmvae_cli.files.inputs import TEXT_SUFFIXES, suffix_of
 from gmvae_cli.files.series_reader import SeriesReader
 from gmvae_cli.files.table_writer import TableWriter, writer
 from gmvae_cli.inference import apply
 from gmvae_cli.inference.labelled_rows import LabelledRows, held_to_known, in_portions
 from gmvae_cli.inference.scored_rows import BLOCK_ROWS
-from gmvae_cli.outputs.label_totals import LabelTotals, note_on_step
+from gmvae_cli.outputs.label_totals import NOVEL, LabelTotals, note_on_step
 from gmvae_cli.outputs.name_column import NameColumn
 from gmvae_cli.outputs.segment_table import SegmentTable
 from gmvae_cli.regime_names import NAME_COLUMN
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.system.storage import is_url
 
-LABEL_COLUMNS = ("regime", NAME_COLUMN, "log_likelihood")  # beside those of probabilities
+LABEL_COLUMNS = ("regime", NAME_COLUMN, "log_likelihood", "novelty")  # beside those of probabilities
 
 OnRows = Callable[[str, pa.Table, LabelledRows], None]
 
@@ -125,11 +126,14 @@ def table_labels(
         directory=directory,
         progress=progress,
         clamp_known=clamp_known,
+        novelty=config.judges_rows,
+        unknown=config.unknown,
     ) as posterior:
         blocks = posterior.blocks()
         if clamp_known and data.known is not None:
             blocks = held_to_known(blocks, data.known, data.known.positions_in(checkpoint.names))
-        yield TableLabels(data, blocks, config, NameColumn(checkpoint), totals, progress)
+        names = NameColumn(checkpoint, config.unknown is not None)
+        yield TableLabels(data, blocks, config, names, totals, progress)
     totals.notes += [*data.notes, *note_on_step(data, checkpoint)]
 
 
@@ -165,6 +169,7 @@ class TableLabels:
             outputs.rows.write(self._labelled(table.select(kept), block))
             row = self._first_row + self._row
             self._totals.add(block, self._data.read(row, row + len(block))[0], row_time(self._data))
+            self._find_novel(reader, table, block)
             if outputs.segments is not None:
                 finished = self._segments.add(table, block, self._row, reader.name)
                 if len(finished):
@@ -175,6 +180,15 @@ class TableLabels:
             self._progress("write", self._row, self._data.rows)
         if outputs.segments is not None and self._row == self._data.rows:
             outputs.segments.write(self._segments.finish())
+
+    def _find_novel(self, reader: SeriesReader, cells: pa.Table, block: LabelledRows) -> None:
+        """Note where the first novel row is."""
+        if self._totals.novel_since is not None or block.novelty is None or not (block.novelty > NOVEL).any():
+            return
+        row = int((block.novelty > NOVEL).argmax())
+        time = reader.layout.time
+        at = "" if time is None else f", {time} {as_text(cells[time].slice(row, 1))[0].as_py()}"
+        self._totals.novel_since = f"{reader.name}, row {self._row + row + 1}{at}"
 
     def write_files(
         self,
@@ -205,13 +219,16 @@ class TableLabels:
         return [index for index, name in enumerate(layout.columns) if name not in replaced]
 
     def _labelled(self, cells: pa.Table, block: LabelledRows) -> pa.Table:
-        """Append the columns regime, regime_name if there are names, prob_0 .. and log_likelihood to the cells."""
+        """Append regime, regime_name if there are names, prob_0 .., log_likelihood, and novelty if wanted."""
         labelled = self._names.add_to(cells.append_column("regime", pa.array(block.regimes)), block.regimes)
         if self._config.only_regimes:
             return labelled
         for regime in self._names.used:
             labelled = labelled.append_column(f"prob_{regime}", pa.array(block.probs[:, regime]))
-        return labelled.append_column("log_likelihood", pa.array(block.log_likelihood, from_pandas=True))
+        labelled = labelled.append_column("log_likelihood", pa.array(block.log_likelihood, from_pandas=True))
+        if not self._config.novelty:
+            return labelled
+        return labelled.append_column("novelty", pa.array(block.novelty, from_pandas=True))
 
 
 def is_probability(name: str) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gmvae_cli.checkpoint import Checkpoint
+from gmvae_cli.config import InferConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import Note
 from gmvae_cli.inference.labelled_rows import LabelledRows
@@ -17,6 +18,8 @@ from gmvae_cli.metrics.segments import Ribbon, runs
 # by sqrt(2) standard deviations of the noise (delta^2 / 2).
 _UNLIKE_TRAINING = 1.0
 
+_NO_ROW = -2  # in place of the regime of the row before; -1 is a row of no regime
+NOVEL = 6.0  # rows of the training kind exceed it once in a million
 _OTHER_STEP = 1.5  # times the step in training, half way to every second row; as for holes
 
 
@@ -24,8 +27,8 @@ class LabelCounts(NamedTuple):
     """Counts over some consecutive rows of a table, as plain numbers that travel and can be kept beside the rows.
 
     Args:
-        counts: (K,) rows of each regime. segments: if a new one begins at the first row. usable_rows, log_likelihood:
-            as in `LabelTotals`. first, last: regimes of the first and the last row.
+        counts: (K,) rows of each regime. segments: if a new one begins at the first row. usable_rows, log_likelihood,
+            unknown, novel, judged: as in `LabelTotals`. first, last: regimes of the first and the last row.
         continues: whether the first row goes on with the chain of the row before. profile: as `RegimeProfile.part`.
     """
 
@@ -37,6 +40,9 @@ class LabelCounts(NamedTuple):
     last: int
     continues: bool
     profile: ProfilePart
+    unknown: int = 0
+    novel: int = 0
+    judged: int = 0
 
 
 class LabelTotals:
@@ -44,25 +50,28 @@ class LabelTotals:
 
     Attributes:
         counts: (K,) rows of each regime. segments: one that goes on in the next file of a table counts once.
-        log_likelihood: sum over the `usable_rows`, nats in data units. ribbon: regimes along the rows, for a terminal.
+        log_likelihood: sum over the `usable_rows`, nats in data units. unknown: rows of no regime.
+        novel: rows above `NOVEL`, among `judged` ones, whose novelty is known. novel_since: where the first of them is.
+        ribbon: regimes along the rows, for a terminal.
         notes: warnings about the tables, in order. profile: visits, and values of the channels, of each regime.
         time_units: of the tables, "seconds" or "units", None without a time.
     """
 
     def __init__(self, num_regimes: int, channels: Sequence[str] = ()) -> None:
         self.counts = np.zeros(num_regimes, np.int64)
-        self.segments = self.usable_rows = 0
+        self.segments = self.usable_rows = self.unknown = self.novel = self.judged = 0
+        self.novel_since: str | None = None
         self.log_likelihood = 0.0
         self.ribbon = Ribbon(num_regimes)
         self.notes: list[Note] = []
         self.profile = RegimeProfile(num_regimes, channels)
         self.time_units: set[str | None] = set()
-        self._last_regime = -1
+        self._last_regime = _NO_ROW
         self._first: tuple[int, bool] | None = None
 
     def start_table(self) -> None:
         """Begin another table, whose first segment continues none."""
-        self._last_regime = -1
+        self._last_regime = _NO_ROW
         self.profile.start_table()
 
     def of_part(self) -> LabelCounts:
@@ -71,13 +80,17 @@ class LabelTotals:
         regime, continues = self._first
         counts, last = self.counts.tolist(), self._last_regime
         figures = self.segments, self.usable_rows, self.log_likelihood
-        return LabelCounts(counts, *figures, regime, last, continues, self.profile.part())
+        novelty = self.unknown, self.novel, self.judged
+        return LabelCounts(counts, *figures, regime, last, continues, self.profile.part(), *novelty)
 
     def add_part(self, part: LabelCounts) -> None:
         """Count the next rows of the table, which were counted elsewhere."""
         self.counts += np.array(part.counts)
         self.log_likelihood += part.log_likelihood
         self.usable_rows += part.usable_rows
+        self.unknown += part.unknown
+        self.novel += part.novel
+        self.judged += part.judged
         self.segments += part.segments - (part.continues and part.first == self._last_regime)
         self._last_regime = part.last
         self.profile.add_part(ProfilePart(*part.profile))
@@ -87,7 +100,12 @@ class LabelTotals:
         self.profile.add(block.regimes, block.starts, values, row_time)
         if self._first is None and len(block):
             self._first = int(block.regimes[0]), not bool(block.starts[0])
-        self.counts += np.bincount(block.regimes, minlength=len(self.counts))
+        unknown, *counts = np.bincount(block.regimes + 1, minlength=1 + len(self.counts)).tolist()
+        self.counts += np.array(counts)
+        self.unknown += unknown
+        if block.novelty is not None:
+            self.novel += int((block.novelty > NOVEL).sum())
+            self.judged += int((~np.isnan(block.novelty)).sum())
         self.log_likelihood += float(np.nansum(block.log_likelihood))
         self.usable_rows += int((~np.isnan(block.log_likelihood)).sum())
         self.ribbon.add(block.regimes)
@@ -108,7 +126,7 @@ class LabelTotals:
     @property
     def rows(self) -> int:
         """Number of labelled rows, T."""
-        return int(self.counts.sum())
+        return int(self.counts.sum()) + self.unknown
 
     @property
     def shares(self) -> list[float]:
@@ -120,6 +138,19 @@ class LabelTotals:
     def log_likelihood_per_row(self) -> float | None:
         """Mean over the usable rows, nats in data units; None where no row is usable."""
         return self.log_likelihood / self.usable_rows if self.usable_rows else None
+
+    @property
+    def novel_share(self) -> float | None:
+        """Share of the rows above `NOVEL`; None where the novelty of none is known."""
+        return self.novel / self.judged if self.judged else None
+
+    def novelty_figures(self, config: InferConfig) -> dict[str, Any]:
+        """Collect the figures of novelty, as far as they are asked for."""
+        return {
+            "unknown_share": self.unknown / max(self.rows, 1) if config.unknown is not None else None,
+            "novel_share": self.novel_share,
+            "novel_since": self.novel_since,
+        }
 
     def notes_on_fit(self, checkpoint: Checkpoint) -> list[Note]:
         """Warn of rows that say nothing about the regimes, or are unlike those that the model was trained on."""

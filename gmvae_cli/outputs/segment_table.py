@@ -14,13 +14,17 @@ from gmvae_cli.outputs.name_column import NameColumn
 from gmvae_cli.recognition.column_roles import Layout
 from gmvae_cli.recognition.time_forms import NUMERIC_FORMS, parse
 
+_NOVELTIES = "novelties"
+_MOST_NOVELTIES = 1 << 17  # of an open segment, of which the median is known to some 0.2 % of the rows
+
 
 class SegmentTable:
     """Rows of the segments file of one table; the last segment stays open until a block shows that it ended.
 
     Columns: series, segment (number), start and stop (rows of the series, half-open), start_time, end_time, regime,
     regime_name if there are names, rows, duration (in seconds or units of the time column, else rows), mean_prob,
-    start_low and start_high (the 95 % interval of start; null if the probabilities know no later row).
+    start_low and start_high (the 95 % interval of start; null if the probabilities know no later row), and the median
+    novelty if rows have one.
 
     Args:
         layout: the columns of the labelled table. data: its numbers, with the usual step.
@@ -57,12 +61,15 @@ class SegmentTable:
                 "prob_sum": visits.prob_sum,
             }
         )
+        if block.novelty is not None:
+            offsets = pa.array([*visits.start, len(block)], pa.int32())
+            spans = spans.append_column(_NOVELTIES, pa.ListArray.from_arrays(offsets, pa.array(block.novelty)))
         if self.carried is not None:
             if not visits.starts_series[0] and self.carried["regime"][0].as_py() == visits.regime[0]:
                 spans = pa.concat_tables([_merged(self.carried, spans), spans.slice(1)])
             else:
                 spans = pa.concat_tables([self.carried, spans])
-        self.carried = spans.slice(len(spans) - 1)
+        self.carried = _thinned(spans.slice(len(spans) - 1))
         return self._finished(spans.slice(0, len(spans) - 1))
 
     def finish(self) -> pa.Table:
@@ -94,9 +101,11 @@ class SegmentTable:
             }
         )
         figures = {"rows": rows, "duration": rows * self.step, "mean_prob": spans["prob_sum"].to_numpy() / rows}
+        if _NOVELTIES in spans.column_names:
+            figures["novelty"] = _medians(spans[_NOVELTIES].combine_chunks())
         table = self.names.add_to(table, spans["regime"].to_numpy())
         for name, values in figures.items():
-            table = table.append_column(name, pa.array(values))
+            table = table.append_column(name, pa.array(values, from_pandas=True))
         for side, name in enumerate(("start_low", "start_high")):
             table = table.append_column(name, self._bounds(side, first - origin))
         if self._intervals is not None:
@@ -141,5 +150,36 @@ def _merged(earlier: pa.Table, spans: pa.Table) -> pa.Table:
     merged = {name: spans[name].slice(0, 1) for name in spans.column_names}
     for name in ("first", "start_time", "begins"):
         merged[name] = earlier[name]
+    if _NOVELTIES in merged:
+        parts = [part[_NOVELTIES].combine_chunks().flatten() for part in (earlier, spans.slice(0, 1))]
+        values = pa.concat_arrays(parts)
+        merged[_NOVELTIES] = pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
     merged["prob_sum"] = pa.array([earlier["prob_sum"][0].as_py() + spans["prob_sum"][0].as_py()])
     return pa.table(merged)
+
+
+def _thinned(span: pa.Table) -> pa.Table:
+    """Keep every other novelty of an open segment that has many, so that a long one takes no more memory."""
+    if _NOVELTIES not in span.column_names:
+        return span
+    values = span[_NOVELTIES].combine_chunks().flatten().to_numpy()
+    while len(values) > _MOST_NOVELTIES:
+        values = values[::2]
+    column = pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), pa.array(values))
+    return span.set_column(span.column_names.index(_NOVELTIES), _NOVELTIES, column)
+
+
+def _medians(lists: pa.ListArray) -> NDArray[np.float64]:
+    """Compute the median (S,) of each list of numbers; NaN is left out, and the median of nothing."""
+    lengths = lists.value_lengths().to_numpy()
+    values, owner = lists.flatten().to_numpy(), np.repeat(np.arange(len(lists)), lengths)
+    known = ~np.isnan(values)
+    values, owner = values[known], owner[known]
+    ordered = values[np.lexsort((values, owner))]
+    counts = np.bincount(owner, minlength=len(lists))
+    first = np.cumsum(counts) - counts
+    medians = np.full(len(lists), np.nan)
+    some = counts > 0
+    low, high = (first + (counts - 1) // 2)[some], (first + counts // 2)[some]
+    medians[some] = (ordered[low] + ordered[high]) / 2
+    return medians

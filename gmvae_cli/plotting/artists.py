@@ -35,8 +35,8 @@ _DIGIT_PIXELS = 6.0  # width of a digit of 6.5 points at 100 dots per inch
 
 
 def colour(regime: int) -> str:
-    """Return the colour of a regime as #RRGGBB; from regime 10 on they repeat."""
-    return PALETTE[regime % len(PALETTE)]
+    """Return the colour of a regime as #RRGGBB; from regime 10 on they repeat, and rows of none (-1) are dark."""
+    return _INK if regime < 0 else PALETTE[regime % len(PALETTE)]
 
 
 def hatch(regime: int) -> str:
@@ -51,7 +51,7 @@ def tint(regime: int) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def shade(axes: "Axes", spans: Spans, step: float, *, full: bool = False, unlabelled: int = -1) -> None:
+def shade(axes: "Axes", spans: Spans, step: float, *, full: bool = False, unlabelled: int | None = None) -> None:
     """Shade each span in its regime's colour over the whole height, as one collection per regime (`gid` "regime K").
 
     Args:

@@ -10,6 +10,7 @@ import numpy as np
 from gmvae_cli.errors import ConfigError
 from gmvae_cli.plotting import artists
 from gmvae_cli.plotting.plot_data import Panel, PlotData
+from gmvae_cli.regime_names import UNKNOWN
 from gmvae_cli.system.storage import without_options
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def draw(data: PlotData) -> "Figure":
     heights = ([_STRIP] if len(data.truth) else []) + [height] * (1 if several else D) + [0.4 if several else 0.8]
     block = sum(heights) + _SPACE * (len(heights) - 1)
     present = sorted(set().union(*(data.regime_spans(panel).label.tolist() for panel in data.panels)))[:_MOST_NAMED]
-    names = {regime: _short(data.names[regime], 20) for regime in present}
+    names = {regime: _short([*data.names, UNKNOWN][regime], 20) for regime in present}
     columns = min(len(present), 10, max(1, int(_NAMES_WIDTH / (_PATCH + _LETTER * max(map(len, names.values()))))))
     above = _TOP + _LINE * (-(-len(present) // columns) - 1)
     total = above + _BOTTOM + len(data.panels) * block + (len(data.panels) - 1) * _BETWEEN
@@ -96,7 +97,7 @@ def _draw_panel(data: PlotData, panel: Panel, axes: Sequence["Axes"], several: b
     drawn = list(axes)
     if len(data.truth):
         strip = drawn.pop(0)
-        artists.shade(strip, data.truth_spans(panel), step, full=True)
+        artists.shade(strip, data.truth_spans(panel), step, full=True, unlabelled=-1)
         artists.name(strip, data.true_spans(panel), step, data.truth_names)
         strip.set_yticks([])
         strip.spines[:].set_visible(False)

@@ -51,7 +51,8 @@ def _find_names(names: list[str], regimes: NDArray[np.int64], cells: Any) -> Non
     """Set the names of regimes to what stands beside their first rows. regimes: (n,). cells: Arrow column of n rows."""
     numbers, rows = np.unique(regimes, return_index=True)
     for number, text in zip(numbers.tolist(), as_text(cells.take(rows)).to_pylist(), strict=True):
-        names[number] = text or names[number]
+        if number >= 0:
+            names[number] = text or names[number]
 
 
 def _blocks(reader: SeriesReader, data: SeriesData) -> Iterator[tuple[Any, Array, NDArray[np.int64]]]:
@@ -92,12 +93,12 @@ def _largest_regime(data: SeriesData) -> int:
     largest, column = 0, data.channels.index("regime")
     for start in range(0, data.rows, _BLOCK_ROWS):
         regimes = data.read(start, min(start + _BLOCK_ROWS, data.rows))[0][:, column]
-        valid = (regimes >= 0) & (regimes < MOST_REGIMES) & (regimes == np.floor(regimes))
+        valid = (regimes >= -1) & (regimes < MOST_REGIMES) & (regimes == np.floor(regimes))
         if not valid.all():
             row = int(valid.argmin())
             content = "is empty" if np.isnan(regimes[row]) else f"holds '{regimes[row]:g}'"
             raise SeriesError(
-                f"{data.name}: row {start + row + 1}: column 'regime' {content}; expected a whole number from 0 to "
+                f"{data.name}: row {start + row + 1}: column 'regime' {content}; expected a whole number from -1 to "
                 f"{MOST_REGIMES - 1}, as infer writes"
             )
         largest = max(largest, int(regimes.max()))

@@ -235,7 +235,7 @@ class PlotDataBuilder:
 
     def _sums(self, regimes: NDArray[np.int64], probs: Array | None, truth: NDArray[np.int64] | None) -> Array:
         """Join the numbers that columns sum: (n, K) probabilities, (n, K) regimes and (n, L) true labels, one-hot."""
-        K, counts = self.num_regimes, np.eye(self.num_regimes)[regimes]
+        K, counts = self.num_regimes, np.eye(self.num_regimes + 1)[regimes][:, :-1]  # of no regime, -1: nothing
         if probs is None:
             sums = [counts, counts]
         else:
@@ -249,7 +249,7 @@ class PlotDataBuilder:
     def _count(self, truth: NDArray[np.int64], regimes: NDArray[np.int64]) -> None:
         L, K = len(self._labels), self.num_regimes
         self._joint = np.pad(self._joint, ((0, L - len(self._joint)), (0, 0)))
-        known = truth >= 0
+        known = (truth >= 0) & (regimes >= 0)
         self._joint += np.bincount(truth[known] * K + regimes[known], minlength=L * K).reshape(L, K)
 
     def _matched_truth(self) -> NDArray[np.int64]:

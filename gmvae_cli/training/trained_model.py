@@ -15,6 +15,7 @@ from gmvae_cli.data.lagged_rows import LaggedRows, training_rows
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import CheckpointError, Note
 from gmvae_cli.inference.posterior import Inference
+from gmvae_cli.metrics.novelty_tail import tail_of
 from gmvae_cli.recognition.column_roles import Layout
 from gmvae_cli.system.device import device_of
 from gmvae_cli.system.progress import Progress
@@ -122,7 +123,8 @@ def summarise(
         about_training = diagnostics.on_training(scores, result)
     trained, known = summary_of(data, trained, config.device, progress)
     warnings = [*notes, *about_model, *about_training, *(known.notes if known else ())]
-    summary = scores | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
+    tail = {"novelty_tail": scores.pop("novelty_tail")}
+    summary = scores | tail | {"converged": result.converged, "steps": result.steps, "seed": config.seed}
     summary |= (
         {"row_means": row_means.tolist()}
         | _origin(layout, data, config)
@@ -161,6 +163,7 @@ def held_out_scores(trained: Checkpoint, result: Fit, lagged_rows: LaggedRows) -
     Returns:
         `elbo_per_row`, `log_likelihood_per_row`, `amortisation_gap` (nats per usable row, standardised units, evidence
         scale 1), `log_likelihood_per_row_data_units`; None where no row is usable. `evaluated_on`: which rows.
+        `novelty_tail`: as in `metrics.novelty_tail`, of the same rows.
     """
     lagged_rows, judged = replace(lagged_rows, dtype=torch.float64, known=None), trained
     if result.validation:
@@ -169,11 +172,13 @@ def held_out_scores(trained: Checkpoint, result: Fit, lagged_rows: LaggedRows) -
     encoder = judged.build_encoder("model")
     with (
         Inference.over(lagged_rows, judged, "smooth", evidence_scale=1.0) as exact,
+        Inference.over(lagged_rows, judged, "filter", novelty=True) as applied,
         Inference.over(lagged_rows, judged, "encoder", encoder, evidence_scale=1.0) as amortised,
     ):
         rows, total = exact.usable * lagged_rows.model.summarize, amortised.elbo()
         log_likelihood = exact.log_likelihood / rows if rows else None
         elbo = total / rows if rows and total is not None else None
+        tail = tail_of(applied.novelty())
         in_data_units = (exact.log_likelihood - exact.log_volume) / rows if rows else None
     known = log_likelihood is not None and elbo is not None
     return {
@@ -182,6 +187,7 @@ def held_out_scores(trained: Checkpoint, result: Fit, lagged_rows: LaggedRows) -
         "log_likelihood_per_row_data_units": in_data_units,
         "amortisation_gap": log_likelihood - elbo if known else None,  # type: ignore[operator]
         "evaluated_on": "validation" if result.validation else "train",
+        "novelty_tail": tail,
     }
 
 
