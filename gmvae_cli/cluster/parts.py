@@ -88,6 +88,8 @@ class PartFile:
         if text is None:
             return None
         counts, notes, missing = json.loads(text)
+        if len(counts) != len(LabelCounts._fields):
+            return None  # an earlier version has written it
         return PartRecord(LabelCounts(*counts), tuple(Note(*note) for note in notes), missing)
 
 
