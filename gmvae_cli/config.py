@@ -5,11 +5,11 @@ option, what was given and what was expected.
 """
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from gmvae_cli.errors import ConfigError
+from gmvae_cli.gate_config import EVALUATE_GATES, INFER_GATES, KNOWN_SHARE, Gate, read_gates
 from gmvae_cli.series_config import SeriesConfig as SeriesConfig
 
 Prior = Literal["markov", "iid"]
@@ -28,25 +28,6 @@ _FEWEST_BATCH_ROWS = 64  # in which one minibatch in 27 has no row of a regime o
 _FIXED_BY_A_MODEL = ("regimes", "channels", "lags", "prior", "dwell", "covariance", "intercept")
 
 _LARGEST_NOVELTY = 100  # at which stretches are called unknown; rows of no regime reach 300
-
-KNOWN_SHARE = "known_share"
-Gate = tuple[str, float]  # a figure of the result and its limit
-INFER_GATES = ("log_likelihood_per_row", "log_likelihood_above_training", KNOWN_SHARE)
-EVALUATE_GATES = (
-    "accuracy",
-    "ari",
-    "nmi",
-    "ami",
-    "v_measure",
-    "macro_f1",
-    "covering",
-    "change_point_precision",
-    "change_point_recall",
-    "change_point_f1",
-    "hausdorff",
-    "elbo_per_row",
-    "log_likelihood_per_row",
-)
 
 
 def _at_least(option: str, value: float, minimum: float) -> None:
@@ -359,7 +340,7 @@ class InferConfig:
     @property
     def gates(self) -> list[Gate]:
         """The gates of `fail_under`."""
-        return _gates(self.fail_under, INFER_GATES)
+        return read_gates(self.fail_under, INFER_GATES)
 
     @property
     def judges_rows(self) -> bool:
@@ -384,7 +365,7 @@ class EvaluateConfig:
     @property
     def gates(self) -> list[Gate]:
         """The gates of `fail_under`."""
-        return _gates(self.fail_under, EVALUATE_GATES)
+        return read_gates(self.fail_under, EVALUATE_GATES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -392,22 +373,3 @@ class ProfileConfig:
     """Options of the description of labelled rows; labels: name of the column of labels."""
 
     labels: str = "regime"
-
-
-def _gates(texts: Iterable[str], names: Sequence[str]) -> list[Gate]:
-    """Read each "NAME=VALUE" as a gate on one of these figures."""
-    gates = []
-    for text in texts:
-        name, _, value = text.partition("=")
-        if name not in names:
-            raise ConfigError(
-                f"--fail-under names '{name}', but must name one of {', '.join(names)}, as in {names[0]}=0.9"
-            )
-        try:
-            limit = float(value)
-        except ValueError:
-            limit = math.nan
-        if not math.isfinite(limit):
-            raise ConfigError(f"--fail-under {name} is given '{value}', but needs a number, as in {name}=0.9")
-        gates.append((name, limit))
-    return gates

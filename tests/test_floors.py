@@ -32,6 +32,7 @@ FLOOR_OF = {  # of a folder, or of a module at the top
     "config": 2,
     "series_config": 2,
     "engine_config": 2,
+    "gate_config": 2,
     "regime_names": 2,
     "system": 2,
     "model": 1,

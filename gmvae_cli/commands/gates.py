@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from gmvae_cli.config import Gate
+from gmvae_cli.gate_config import Gate
 
 
 def missed(gates: Iterable[Gate], result: object, smaller_is_better: Sequence[str] = ()) -> tuple[str, ...]:

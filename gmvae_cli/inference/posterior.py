@@ -104,15 +104,9 @@ class Inference(Closing):
         scorer = RowScorer(lagged_rows, checkpoint, encoder, scale, directory, block_rows)
         stands_for_rows = lagged_rows.data.edges is not None
         blocks = BlockPosterior(chain, iid_prior, posterior, stands_for_rows, scale, directory, ends)
-        path: BestPath | LastingPath | None = None
-        lasting = model.shortest_visit > 1 and posterior != "filter"  # which knows no later row
-        if lasting and shortest_blocks(model) > 1:
-            path = LastingPath(lagged_rows, chain, directory)
-        elif (lasting or posterior == "viterbi") and not iid_prior:
-            path = BestPath(model.regimes, directory, ends.entry, ends.end)
-        judged = None
-        if novelty or unknown is not None:
-            judged = RowNovelty(checkpoint, scorer, blocks, unknown, directory)
+        path = _path(lagged_rows, chain, posterior, directory, ends)
+        is_judged = novelty or unknown is not None
+        judged = RowNovelty(checkpoint, scorer, blocks, unknown, directory) if is_judged else None
         labels = BlockLabels(checkpoint, scorer, blocks, path, judged)
         inference = cls(scorer, blocks, path, labels, 0 if posterior == "filter" else model.longest_passage)
         try:
@@ -202,3 +196,16 @@ class Inference(Closing):
     def _prefetched(self, blocks: Iterator[Item]) -> Iterator[Item]:
         """Compute each item in a thread while the previous one is used, if there are several blocks."""
         return prefetch(blocks) if len(self._scorer.ranges) > 1 else blocks
+
+
+def _path(
+    lagged_rows: LaggedRows, chain: Chain, posterior: Posterior, directory: str | None, ends: Ends
+) -> BestPath | LastingPath | None:
+    """Return the path that labels rows; None where each has its most probable regime."""
+    model = lagged_rows.model
+    lasting = model.shortest_visit > 1 and posterior != "filter"  # which knows no later row
+    if lasting and shortest_blocks(model) > 1:
+        return LastingPath(lagged_rows, chain, directory)
+    if (lasting or posterior == "viterbi") and model.prior != "iid":
+        return BestPath(model.regimes, directory, ends.entry, ends.end)
+    return None

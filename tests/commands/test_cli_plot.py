@@ -190,7 +190,7 @@ def test_a_file_from_a_pipe(run, inferred):
         pytest.param("t,x\n0,1\n", "a.png", 1, "no column 'regime'; give a file that infer wrote", id="no regime"),
         pytest.param("t,x,regime\n0,1,0\n1,1,\n", "a.png", 1, "row 2: column 'regime' is empty", id="empty regime"),
         pytest.param("t,x,regime\n0,1,0.5\n", "a.png", 1, "row 1: column 'regime' holds '0.5'; expected", id="half"),
-        pytest.param("t,x,regime\n0,1,-1\n", "a.png", 1, "holds '-1'; expected a whole number from 0", id="negative"),
+        pytest.param("t,x,regime\n0,1,-2\n", "a.png", 1, "holds '-2'; expected a whole number from -1", id="negative"),
         pytest.param("t,x,regime\n0,1,b\n", "a.png", 1, "column 'regime' holds 'b', not a number", id="text"),
         pytest.param("t,x,regime\n0,1,0\n", "a.jpg", 2, "ends in none of .png, .svg, .pdf", id="format"),
         pytest.param("t,x,regime\n0,1,0\n", "no/a.png", 1, "cannot be written (there is no folder", id="folder"),
