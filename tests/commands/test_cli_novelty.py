@@ -63,7 +63,7 @@ def test_novelty_is_a_column_where_it_is_asked_for(labelled):
         assert (known > level).mean() == pytest.approx(10**-level, abs=4.5 * np.sqrt(10**-level / len(known)))
 
 
-def test_every_posterior_has_the_same_novelty(labelled):
+def test_novelty_does_not_depend_on_later_rows(labelled):
     columns = [labelled("strange", "--novelty", "--posterior", kind)[0]["novelty"] for kind in ("smooth", "filter")]
     np.testing.assert_allclose(*columns, rtol=1e-12)
 
@@ -112,7 +112,8 @@ def test_rows_of_no_regime_are_drawn_and_evaluated(run, labelled, tmp_path):
     labelled("strange", "--unknown", 6)
     assert run("plot", tmp_path / "out.csv", "--output", tmp_path / "out.png").exit_code == 0
     result = json.loads(run("evaluate", tmp_path / "out.csv", "--json").stdout)
-    assert "unknown" in result["labels_predicted"] or result["ari"] > 0.5
+    assert result["rows"] == 4000
+    assert result["ari"] > 0.5
 
 
 def test_blocks_have_a_novelty_too(run, folder, tmp_path):

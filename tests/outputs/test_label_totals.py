@@ -1,8 +1,8 @@
 """The short profile that `infer` ends with: the same figures as of `profile` of its output, however the work is cut."""
 
 import json
+import re
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -64,5 +64,10 @@ def test_what_is_printed_says_how_long_and_what_tells_apart(run, drawn, tmp_path
     shown = run("infer", path, "--model", model, "--output", tmp_path / "out.csv", "--quiet").stdout
     assert "mean time" in shown and "told apart by" in shown
     table = pd.read_csv(tmp_path / "out.csv")
-    mean = table.groupby("regime")["x0"].mean()[0]
-    assert f"x0 {mean:.1f}"[:6] in shown or f"x0 {np.round(mean, 2)}" in shown
+    values = table.groupby("regime")["x0"].agg(["mean", "std"])
+    printed = re.findall(r"^(\d)\s.*\bx0 (-?[\d.]+) ± ([\d.]+)", shown, re.M)
+    assert printed
+    for regime, mean, deviation in printed:
+        expected = values.loc[int(regime)]
+        assert float(deviation) == pytest.approx(expected["std"], rel=0.06)  # two digits
+        assert float(mean) == pytest.approx(expected["mean"], abs=0.06 * expected["std"])
