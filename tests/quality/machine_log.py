@@ -29,23 +29,23 @@ WARMING = 0.006  # of the distance to the target, a row
 SWING, SWING_ROWS = 0.4, 9  # of the pressure while the press works
 
 
-def states(rows: int, pace: float, generator: np.random.Generator) -> np.ndarray:
-    """Position in NAMES of each row's state, (rows,)."""
+def states(rows: int, pace: float, jams: float, generator: np.random.Generator) -> np.ndarray:
+    """Position in NAMES of each row's state, (rows,); jams: share of the cycles that jam."""
     visits: list[np.ndarray] = []
     drawn = 0
     while drawn < rows:
-        jams = generator.random() < JAM_SHARE
-        for name in ("standby", "ramp", "press", *(["jam"] if jams else []), "cool"):
+        jam = ["jam"] if generator.random() < jams else []
+        for name in ("standby", "ramp", "press", *jam, "cool"):
             length = max(SHORTEST_VISIT, int(pace * STATES[name][0] * generator.uniform(0.5, 1.5)))
             visits.append(np.full(length, NAMES.index(name)))
             drawn += length
     return np.concatenate(visits)[:rows]
 
 
-def columns(rows: int, seed: int = 0, pace: float = 1.0) -> dict[str, np.ndarray]:
+def columns(rows: int, seed: int = 0, pace: float = 1.0, jams: float = JAM_SHARE) -> dict[str, np.ndarray]:
     """Columns of a log with one row a second."""
     generator = np.random.default_rng(seed)
-    state = states(rows, pace, generator)
+    state = states(rows, pace, jams, generator)
     signals = []
     for position in (1, 2, 3):
         level, noise = np.array([STATES[name][position] for name in NAMES])[state].T
