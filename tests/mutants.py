@@ -281,6 +281,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         ["model/test_student_t.py::test_weights_are_the_moments_of_a_scale_mixture"],
     ),
     Mutation(
+        "the row that keeps a regime near the pooled regression has the spread of all rows",
+        "model/moments.py",
+        "gram = (moments + pooled)[..., num_channels:, num_channels:] / (rows + 1)[..., None, None]",
+        "gram = pooled[num_channels:, num_channels:].expand_as(moments[..., num_channels:, num_channels:])",
+        ["model/test_moments.py::test_a_regime_that_hardly_varies_keeps_its_own_regression"],
+    ),
+    Mutation(
         "an outlier spoils the rows that it is a lag of",
         "model/student_t.py",
         "return inverse[..., lag_index.rows].amax(-2)",

@@ -246,6 +246,18 @@ def with_unrelated_channels(moments: Tensor, rows: Tensor, count: float, num_cha
     return moments + count * (centre + related * (mean - centre))
 
 
+def _own_row(moments: Tensor, rows: Tensor, pooled: Tensor, num_channels: int) -> Tensor:
+    """Compute the moments (..., M, M) of one row with lags like a regime's own, which follows the pooled regression.
+
+    Lags that vary as those of all rows do would weigh as much as thousands of rows of a regime whose own hardly vary.
+    """
+    weights, covariance = _least_squares(pooled, pooled.new_ones(()), num_channels)  # (D, C), (D, D)
+    gram = (moments + pooled)[..., num_channels:, num_channels:] / (rows + 1)[..., None, None]  # (..., C, C)
+    cross = weights @ gram  # (..., D, C)
+    of_channels = torch.cat([cross @ weights.mT + covariance, cross], dim=-1)
+    return torch.cat([of_channels, torch.cat([cross.mT, gram], dim=-1)], dim=-2)
+
+
 def _levels(moments: Tensor, rows: Tensor, num_channels: int) -> tuple[Tensor, Tensor]:
     """Solve least squares of regimes that differ in level alone: as `_least_squares`, the covariance (..., 1, D, D)."""
     D = num_channels
@@ -262,7 +274,7 @@ def update_emission(
     pooled: Tensor,
     num_channels: int,
     shared: bool,
-    pseudo_rows: float = 1.0,
+    pooled_rows: float | None = None,
     unrelated_rows: float = 0.0,
     intercept: bool = True,
     levels: bool = False,
@@ -274,20 +286,23 @@ def update_emission(
     with q = q_t(k) summed over rows t; under Student t noise products are weighted by q_t(k) E[w_t v_t], and the last
     sum is that of q_t(k) E[w_t].                                                   [Hamilton 1990, J. Econometrics 45]
 
-    Each regime sees `pseudo_rows` rows of the pooled data beside its own, so that one with few rows stays near the
-    pooled regression, and its covariance has a floor relative to the pooled residual: labels do not depend on units.
-    While starts are compared it sees `unrelated_rows` rows more, as in `with_unrelated_channels`.
+    Each regime sees one row more that follows the pooled regression, so that one with few rows stays near it, and its
+    covariance has a floor relative to the pooled residual: labels do not depend on units. While starts are compared it
+    sees `unrelated_rows` rows more, as in `with_unrelated_channels`.
 
     Args:
         moments: (..., K, M, M) weighted sums of y y^T. occupancy: (..., K) sums of q, or of q E[w].
         pooled: (M, M) mean of y y^T over all rows. shared: one covariance for all regimes.
+        pooled_rows: of the pooled data themselves, instead of that one row.
         intercept: whether the last entry of y is 1.
         levels: regimes differ in level alone, with one regression on the lags and one covariance.
     Returns:
         an Emission in float64, (..., K, D, C) and (..., K or 1, D, D).
     """
-    rows = occupancy + pseudo_rows  # (..., K)
-    moments = moments + pseudo_rows * pooled
+    if pooled_rows is None:
+        moments, rows = moments + _own_row(moments, occupancy, pooled, num_channels), occupancy + 1  # (..., K)
+    else:
+        moments, rows = moments + pooled_rows * pooled, occupancy + pooled_rows
     if unrelated_rows:
         moments = with_unrelated_channels(moments, rows, unrelated_rows, num_channels, intercept)
         rows = rows + unrelated_rows

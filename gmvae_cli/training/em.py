@@ -96,9 +96,9 @@ class EM:
         emission = Emission(weights, weights.new_zeros(1 if shared else K, D, D), degrees)
         return Parameters(emission, Chain(weights.new_zeros(K), weights.new_zeros(K, K)))
 
-    def regression(self, moments: Tensor, weight: Tensor, pseudo_rows: float = 1.0) -> Emission:
+    def regression(self, moments: Tensor, weight: Tensor, pooled_rows: float | None = None) -> Emission:
         """Fit Normal decoders to moments (..., K, M, M) of so many rows (..., K), as in `moments.update_emission`."""
-        extra = self.config.covariance == "shared", pseudo_rows, self.unrelated_rows, self.config.intercept, self.levels
+        extra = self.config.covariance == "shared", pooled_rows, self.unrelated_rows, self.config.intercept, self.levels
         moments = moments + weight[..., None, None] * self.rounding
         return update_emission(moments, weight, self.pooled, self.num_channels, *extra)
 

@@ -139,7 +139,7 @@ def test_segments_list_every_visit(run, tmp_path, simulated):
             assert visit.mean_prob == pytest.approx(part[f"prob_{visit.regime}"].mean())
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 40), st.integers(0, 10_000))
 def test_segments_do_not_depend_on_the_block_size(run, simulated, monkeypatch, block_rows, seed):
     from gmvae_cli.inference import apply

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
+
+from gmvae_cli.cli import app
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +29,36 @@ def semicolons(path, values, seconds=60):
     return path
 
 
-@pytest.fixture
-def trained(run, tmp_path, values):
-    path, model = semicolons(tmp_path / "a.csv", values), tmp_path / "m"
-    options = ("--decimal", ",", "--na-values", "-999", "--regimes", 2, "--steps", 5, "--restarts", 1, "--polish", 3)
-    result = run("train", path, "--model", model, *options, "--json")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, values):
+    """A file, the model that was trained on it, and what `train` said; made once."""
+    folder = tmp_path_factory.mktemp("trained")
+    path, model = semicolons(folder / "a.csv", values), folder / "m"
+    options = [
+        "--decimal",
+        ",",
+        "--na-values",
+        "-999",
+        "--regimes",
+        "2",
+        "--steps",
+        "5",
+        "--restarts",
+        "1",
+        "--polish",
+        "3",
+        "--json",
+    ]
+    result = CliRunner().invoke(app, ["train", str(path), "--model", str(model), *options])
     assert result.exit_code == 0, result.output
     return path, model, json.loads(result.stdout)
+
+
+@pytest.fixture
+def trained(made, tmp_path):
+    """Copies of that file and model, and what `train` said."""
+    path, model, said = made
+    return Path(shutil.copy(path, tmp_path)), Path(shutil.copy(model, tmp_path)), said
 
 
 def test_the_result_says_what_each_column_is(trained):

@@ -39,7 +39,7 @@ def test_update_is_weighted_least_squares(shared):
     q = rng.dirichlet(np.ones(K), size=n).T
     moments = weighted_moments(torch.as_tensor(y), torch.as_tensor(q))
     pooled = weighted_moments(torch.as_tensor(y), torch.ones(1, n, dtype=torch.float64))[0] / n
-    result = update_emission(moments, torch.as_tensor(q.sum(1)), pooled, D, shared, pseudo_rows=1e-9)
+    result = update_emission(moments, torch.as_tensor(q.sum(1)), pooled, D, shared, pooled_rows=1e-9)
     covariances = []
     for k in range(K):
         root = np.sqrt(q[k])
@@ -52,19 +52,50 @@ def test_update_is_weighted_least_squares(shared):
     np.testing.assert_allclose(result.scale_tril @ result.scale_tril.mT, np.stack(covariances), rtol=1e-4, atol=1e-5)
 
 
-def test_a_regime_sees_one_pooled_row_beside_its_own():
-    """By least squares over both, rows of the pooled data with weight 1 / n."""
+def test_pooled_rows_count_beside_those_of_a_regime():
+    """By least squares over both, rows of the pooled data with weight 3 / n."""
     rng = np.random.default_rng(3)
     own, pooled_rows = rng.normal(size=(5, 12)), rng.normal(size=(5, 300))
     pooled_rows[:2] += pooled_rows[2:4]
     pooled = torch.as_tensor(pooled_rows @ pooled_rows.T / 300)
-    emission = update_emission(torch.as_tensor(own @ own.T)[None], torch.tensor([12.0]), pooled, 2, False)
-    every = np.concatenate([own, pooled_rows / 300**0.5], axis=1)
+    counts = torch.tensor([12.0])
+    emission = update_emission(torch.as_tensor(own @ own.T)[None], counts, pooled, 2, False, pooled_rows=3)
+    every = np.concatenate([own, pooled_rows / 100**0.5], axis=1)
     weights = np.linalg.lstsq(every[2:].T, every[:2].T, rcond=None)[0].T
     residual = every[:2] - weights @ every[2:]
     np.testing.assert_allclose(emission.weights[0], weights, atol=1e-8)
     covariance = emission.scale_tril[0] @ emission.scale_tril[0].T
-    np.testing.assert_allclose(covariance, residual @ residual.T / 13, atol=1e-5)
+    np.testing.assert_allclose(covariance, residual @ residual.T / 15, atol=1e-5)
+
+
+def test_a_regime_sees_one_row_with_lags_like_its_own_that_follows_the_pooled_regression():
+    """By least squares over its rows, and over its and the pooled lags with weight 1 / (n + 1) and pooled errors."""
+    rng = np.random.default_rng(3)
+    own, pooled_rows = rng.normal(size=(5, 12)), rng.normal(size=(5, 300))
+    own[2:4] /= 100
+    pooled_rows[:2] += pooled_rows[2:4]
+    pooled = torch.as_tensor(pooled_rows @ pooled_rows.T / 300)
+    emission = update_emission(torch.as_tensor(own @ own.T)[None], torch.tensor([12.0]), pooled, 2, False)
+    of_pooled = np.linalg.lstsq(pooled_rows[2:].T, pooled_rows[:2].T, rcond=None)[0].T
+    errors = pooled_rows[:2] - of_pooled @ pooled_rows[2:]
+    lags = np.concatenate([own[2:], pooled_rows[2:] / 300**0.5], axis=1) / 13**0.5
+    every = np.concatenate([own, np.concatenate([of_pooled @ lags, lags])], axis=1)
+    weights = np.linalg.lstsq(every[2:].T, every[:2].T, rcond=None)[0].T
+    residual = every[:2] - weights @ every[2:]
+    np.testing.assert_allclose(emission.weights[0], weights, atol=1e-7)
+    covariance = emission.scale_tril[0] @ emission.scale_tril[0].T
+    np.testing.assert_allclose(covariance, (residual @ residual.T + errors @ errors.T / 300) / 13, atol=1e-5)
+
+
+def test_a_regime_that_hardly_varies_keeps_its_own_regression():
+    """Two still levels far apart: the row before says nothing of the next, though of all rows it nearly fixes it."""
+    rng = np.random.default_rng(8)
+    x = np.repeat([0.0, 100.0], 500) + rng.normal(size=1000)
+    y = torch.as_tensor(np.stack([x[1:], x[:-1], np.ones(999)]))
+    pooled = y @ y.T / 999
+    own = y[:, :499] @ y[:, :499].T
+    emission = update_emission(own[None], torch.tensor([499.0]), pooled, 1, False)
+    assert abs(float(emission.weights[0, 0, 0])) < 0.1
 
 
 @pytest.mark.parametrize("noise", [0.3, 0.0], ids=["pooled residual", "nothing but the pooled variance"])
@@ -74,7 +105,7 @@ def test_covariance_of_a_regime_without_errors_is_a_share_of_the_pooled_one(nois
     pooled_rows, own = np.stack([h + errors, h]), np.stack([h, h])
     pooled = torch.as_tensor(pooled_rows @ pooled_rows.T / 500)
     counts = torch.tensor([500.0], dtype=torch.float64)
-    emission = update_emission(torch.as_tensor(own @ own.T)[None], counts, pooled, 1, False, pseudo_rows=1e-12)
+    emission = update_emission(torch.as_tensor(own @ own.T)[None], counts, pooled, 1, False, pooled_rows=1e-12)
     slope = (pooled_rows[0] @ h) / (h @ h)
     expected = 1e-6 * np.mean((pooled_rows[0] - slope * h) ** 2) + 1e-8 * np.mean(pooled_rows[0] ** 2)
     assert float(emission.scale_tril) ** 2 == pytest.approx(expected, rel=1e-3)

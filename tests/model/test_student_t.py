@@ -236,7 +236,7 @@ def test_an_update_never_lowers_the_likelihood_while_no_lag_is_an_outlier(shared
         result = collect(rows, Parameters(emission, chain, scale), iid_prior=True).statistics
         path.append(float(result.log_marginal))
         degrees = student_t.update_degrees(emission.degrees, result.slope, result.curvature)
-        emission = update_emission(result.moments, result.weight, pooled, 3, shared, pseudo_rows=1e-6)
+        emission = update_emission(result.moments, result.weight, pooled, 3, shared, pooled_rows=1e-6)
         emission = Emission(emission.weights, emission.scale_tril, degrees)
     assert all(b > a - 1e-6 for a, b in itertools.pairwise(path))
     assert path[-1] > path[0] + 50

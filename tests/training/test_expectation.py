@@ -54,6 +54,6 @@ def test_an_update_with_missing_cells_never_lowers_the_likelihood():
     for _ in range(12):
         found = collect(rows, Parameters(emission, chain, torch.ones(1)), iid_prior=True).statistics
         path.append(float(found.log_marginal))
-        emission = update_emission(found.moments, found.occupancy, pooled, 3, False, pseudo_rows=1e-6)
+        emission = update_emission(found.moments, found.occupancy, pooled, 3, False, pooled_rows=1e-6)
     assert all(b > a - 1e-6 for a, b in itertools.pairwise(path))
     assert path[-1] > path[0] + 50

@@ -61,7 +61,7 @@ def test_responsibilities_are_one_where_the_regime_is_known(seed, prior, scale, 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), PRIORS, st.sampled_from(["regime", "shared"]))
 def test_with_every_row_labelled_a_pass_gives_the_regressions_of_the_labels(seed, prior, covariance):
-    """Whatever the parameters before: least squares of numpy, with a row of pooled moments that each regime sees."""
+    """Whatever the parameters before: least squares of numpy, with a row that follows the pooled regression."""
     rows = random_rows(seed)
     em = EM.over(rows, ModelConfig(regimes=3, prior=prior, covariance=covariance), 2, None)
     start = random_start(seed, prior)
@@ -70,9 +70,12 @@ def test_with_every_row_labelled_a_pass_gives_the_regressions_of_the_labels(seed
     found = em.update(collect(rows, start[None], em.iid_prior).statistics, start[None])[0]
     y, known = rows.y.numpy().T, rows.known.numpy()
     counts, scatters = np.zeros((3, 3)), []
-    pooled = y.T @ y / len(y)
+    of_all, *_ = np.linalg.lstsq(y[:, 2:], y[:, :2], rcond=None)
+    errors = np.pad(y[:, :2] - y[:, 2:] @ of_all, ((0, 0), (0, y.shape[1] - 2))) / np.sqrt(len(y))  # without lags
     for regime in range(3):
-        own = np.concatenate([y[known == regime], np.linalg.cholesky(pooled + 1e-300).T])  # whose moments are pooled
+        own = y[known == regime]
+        lags = np.concatenate([own[:, 2:], y[:, 2:] / np.sqrt(len(y))]) / np.sqrt(len(own) + 1)
+        own = np.concatenate([own, np.concatenate([lags @ of_all, lags], axis=1), errors])
         weights, *_ = np.linalg.lstsq(own[:, 2:], own[:, :2], rcond=None)
         residuals = own[:, :2] - own[:, 2:] @ weights
         np.testing.assert_allclose(found.emission.weights[regime], weights.T, atol=1e-9)
