@@ -1,8 +1,9 @@
 """Novelty of rows that are not quite the model's: calibrated by how often rows of the training kind exceeded it.
 
 Real rows exceed a novelty more often than the model says: at switches, where lags lie in the regime that has ended, or
-because their tails are heavier. So of rows that the parameters were not fitted to, levels q(a) are kept that a share
-10^-a exceeded, and a novelty q(a) counts as a. Beyond the last one the line goes on with its slope, at most 1.
+because their tails are heavier. So levels q(a) are kept that a share 10^-a of rows exceeded, and a novelty q(a) counts
+as a. Beyond the last one the line goes on with its slope, at most 1. Rows that the parameters were not fitted to tell
+how large q(a) is, but they are few, and a kind of row that comes rarely may be missing among them; all rows have it.
 """
 
 from collections.abc import Sequence
@@ -37,6 +38,22 @@ def tail_of(values: Array) -> list[list[float]]:
     kept = np.maximum.accumulate(values[n - 1 - np.floor(nominal).astype(int)])
     rising = np.diff(kept, prepend=0.0) > 0
     return [[float(a), float(q)] for a, q in zip(levels[rising], kept[rising], strict=True)]
+
+
+def larger(tail: Tail, other: Tail) -> list[list[float]]:
+    """Return the tail that has at each level the larger q(a) of two, where both or only one of them is known."""
+    levels = sorted({a for a, _ in (*tail, *other)})
+    kept = np.maximum(*(_interpolated(part, levels) for part in (tail, other)))
+    kept = np.maximum.accumulate(kept)
+    rising = np.diff(kept, prepend=0.0) > 0
+    return [[a, float(q)] for a, q, rises in zip(levels, kept, rising, strict=True) if rises]
+
+
+def _interpolated(tail: Tail, levels: Sequence[float]) -> Array:
+    """Return q(a) at some levels, on the straight lines between those of a tail; 0 beyond its last one."""
+    a, q = np.array([[0.0, 0.0], *tail]).T
+    values: Array = np.interp(levels, a, q, right=0.0)
+    return values
 
 
 def calibrated(values: Array, tail: Tail) -> Array:

@@ -173,6 +173,14 @@ def pieces_with_labels(counts: NDArray[np.int64], most: int) -> NDArray[np.int64
     return np.array(chosen, np.int64)
 
 
+def spread(rows: int, limit: int) -> Ranges:
+    """Choose evenly spaced ranges of some thousand rows, in all at most about `limit` of so many rows."""
+    if rows <= limit:
+        return [(0, rows)]
+    starts = np.linspace(0, rows - _SUBSAMPLE_PIECE, limit // _SUBSAMPLE_PIECE).astype(int).tolist()
+    return [(start, start + _SUBSAMPLE_PIECE) for start in starts]
+
+
 def subsample(rows: Rows, limit: int) -> Rows:
     """Keep at most about `limit` rows, in long evenly spaced pieces; up to half of them are chosen by their labels."""
     if len(rows) <= limit:

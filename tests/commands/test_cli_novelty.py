@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from gmvae_cli.cli.formatting import rare
+from gmvae_cli.training import sampling
 
 STRANGE = slice(2000, 2040)  # rows far from every regime
 SPIKE = 3000
@@ -152,3 +153,19 @@ def test_a_trained_model_keeps_the_tail_of_rows_at_switches(run, tmp_path):
     for level in (2, 3):
         assert (novelty > level).mean() <= 3 * 10**-level
     assert rare(0.00012) == "0.012 %"
+
+
+def test_a_kind_of_row_that_is_held_out_nowhere_is_no_novelty(run, tmp_path):
+    """One row in 250 is far from all others, but none of those by which the model is judged."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(4000, 2))
+    held = [np.arange(start - 2, stop + 2) for start, stop in sampling.split(4000, 0.1, np.random.default_rng(0))[1]]
+    far = np.setdiff1d(np.arange(100, 4000, 250), np.concatenate(held))
+    values[far] += 12
+    path, model, out = tmp_path / "a.csv", tmp_path / "m.safetensors", tmp_path / "out.csv"
+    pd.DataFrame(values, columns=["x0", "x1"]).to_csv(path, index=False)
+    assert run("train", path, "--model", model, "--regimes", 1, "--steps", 5, "--restarts", 1).exit_code == 0
+    assert run("infer", path, "--model", model, "--output", out, "--novelty").exit_code == 0
+    novelty = pd.read_csv(out)["novelty"]
+    assert len(far) >= 13
+    assert novelty[far].min() > 2 and novelty.max() < 5

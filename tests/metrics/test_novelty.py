@@ -5,7 +5,7 @@ import pytest
 from scipy import integrate, stats
 
 from gmvae_cli.metrics.novelty import novelty
-from gmvae_cli.metrics.novelty_tail import calibrated, tail_of
+from gmvae_cli.metrics.novelty_tail import calibrated, larger, tail_of
 
 
 def drawn(rng, rows, channels, regimes, degrees=None, apart=2.0, inflation=None):
@@ -96,3 +96,12 @@ def test_a_heavy_tail_is_calibrated_on_other_rows_of_its_kind():
     assert (mapped <= 3 * np.array([1e-2, 1e-3, 1e-4])).all()
     assert (mapped >= np.array([1e-2, 1e-3, 1e-4]) / 3).all()
     assert (np.diff(calibrated(np.linspace(0, 300, 1000), tail)) > 0).all()
+
+
+def test_of_two_tails_the_larger_novelty_counts_at_each_level():
+    few, all_rows = [[1.0, 2.0], [2.0, 3.0], [3.0, 4.0]], [[1.0, 1.0], [2.0, 3.5], [4.0, 9.0]]
+    expected = [[1.0, 2.0], [2.0, 3.5], [3.0, 6.25], [4.0, 9.0]]
+    assert larger(few, all_rows) == larger(all_rows, few) == expected
+    assert larger(few, []) == larger([], few) == few
+    assert larger([], []) == []
+    assert larger([[1.0, 5.0]], all_rows) == [[1.0, 5.0], [4.0, 9.0]], "a level that is no higher is left out"
