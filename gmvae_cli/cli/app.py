@@ -67,7 +67,7 @@ def segment(
         from gmvae_cli.commands import segment
 
         if dry_run:
-            report.plan(segment.dry_run(inputs, output, config, files, terminal), terminal)
+            report.plan(segment.dry_run(inputs, output, config, labels, files, terminal), terminal)
         else:
             targets = segment.Targets(output=output, segments=segments, plot=plot, model=model)
             result = segment.segment(inputs, targets, config, labels, files, terminal, terminal.warning)
@@ -108,6 +108,8 @@ def infer(
     files: options.FilesToLabel,
     *,
     segments: options.SegmentsToo = None,
+    summary: options.SummaryToo = None,
+    metrics: options.MetricsToo = None,
     skip_existing: options.SkipExisting = False,
     dry_run: options.DryRun = False,
     engine: options.EngineToLabel,
@@ -120,7 +122,9 @@ def infer(
         if paths.is_one_file(inputs):  # of several, each that is missing is reported and the others are labelled
             paths.require_inputs(inputs)
             if engine.is_plain and not dry_run:  # else the output may be a folder of parts
-                paths.require_outputs(output, segments)
+                paths.require_outputs(output)
+            if not dry_run:
+                paths.require_outputs(segments, summary, metrics)
         from gmvae_cli.commands import infer
 
         if dry_run:
@@ -128,7 +132,8 @@ def infer(
             report.plan(plan, terminal)
             _exit(plan.failures)
         else:
-            result = infer.infer(inputs, model, output, config, files, segments, skip_existing, terminal, engine)
+            targets = infer.Targets(output=output, segments=segments, summary=summary, metrics=metrics)
+            result = infer.infer(inputs, model, targets, config, files, skip_existing, terminal, engine)
             report.infer(result, terminal)
             _exit(result.failures, result.missed)
 

@@ -325,6 +325,12 @@ Output = Annotated[
 Figure = Annotated[str, _own("output", "--output", "The picture: .png, .svg or .pdf.", "FIG")]
 FigureToo = Annotated[str | None, _own("output", "--plot", "Draw a picture as well: .png, .svg or .pdf.", "FIG")]
 SegmentsToo = Annotated[str | None, _own("output", "--segments", "Write the list of segments as well.", "OUT")]
+SummaryToo = Annotated[
+    str | None, _own("output", "--summary", "Write what became of each file, with its figures, as well.", "OUT")
+]
+MetricsToo = Annotated[
+    str | None, _own("output", "--metrics", "Write figures for Prometheus' node exporter as well: .prom.", "OUT")
+]
 SkipExisting = Annotated[bool, _own("output", "--skip-existing", "Leave outputs that exist as they are.")]
 Resume = Annotated[bool, _own("search", "--resume", "Go on from where an interrupted run stopped.")]
 DryRun = Annotated[bool, _own("output", "--dry-run", "Print what would be read and needed; write nothing.")]

@@ -114,7 +114,12 @@ def infer(result: "InferResult", terminal: Terminal) -> None:
     log_likelihood = number(result.log_likelihood_per_row, 4)
     trained = number(result.training_log_likelihood_per_row, 4)
     print_facts(
-        ("written to", ", ".join(filter(None, (result.output, result.segments_file, result.manifest)))),
+        (
+            "written to",
+            ", ".join(
+                filter(None, (result.output, result.segments_file, result.summary, result.metrics, result.manifest))
+            ),
+        ),
         ("rows", f"{result.rows:,} in {count(result.segments, 'segment', 'segments')}"),
         *columns_read(result.columns),
         *([("files", _files(result))] if _handled(result) != 1 else []),

@@ -4,6 +4,7 @@ Of a table that is cut each stretch is read three times: for its times and ids (
 (`messages`), and to label its rows, which go into a part of the output. No row passes this process.
 """
 
+import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.data.series_data import READ_ROWS, SeriesData
 from gmvae_cli.errors import ConfigError, GmvaeError, Note
+from gmvae_cli.files.atomic import make_folder
 from gmvae_cli.files.inputs import InputFile, suffix_of
 from gmvae_cli.inference.block_messages import Ends
 from gmvae_cli.inference.posterior import Inference
@@ -27,25 +29,38 @@ from gmvae_cli.inference.scored_rows import RowScorer
 from gmvae_cli.outputs.label_table import TableLabels
 from gmvae_cli.outputs.label_totals import LabelCounts, LabelTotals, note_on_step
 from gmvae_cli.outputs.name_column import NameColumn
+from gmvae_cli.outputs.segment_list import HeldSegments, SegmentList, release
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.engine import Engine, in_order
 from gmvae_cli.system.progress import silent
+from gmvae_cli.system.storage import parent
 
 CUT_OUTPUT = ".parquet"
 
 
 class _FileJob(NamedTuple):
-    """Job of labelling whole files, the same for all workers; a file of more than `limit` rows is only counted."""
+    """Job of labelling whole files, the same for all workers; a file of more than `limit` rows is only counted.
+
+    Args:
+        segments_path: of the list of segments of a single file. holds_segments: whether the result has those of each.
+    """
 
     checkpoint: Checkpoint
     model_path: str
     config: InferConfig
     series: SeriesConfig
     limit: int | None
+    segments_path: str | None = None
+    holds_segments: bool = False
 
 
 class _LabelledFile(NamedTuple):
-    """Result of a whole file; `too_long`: its rows, where it is to be cut; `failure`: why it could not be labelled."""
+    """Result of a whole file.
+
+    Args:
+        too_long: its rows, where it is to be cut. failure: why it could not be labelled.
+        segments: as `HeldSegments` writes them.
+    """
 
     counts: LabelCounts | None = None
     notes: tuple[Note, ...] = ()
@@ -53,6 +68,7 @@ class _LabelledFile(NamedTuple):
     time_unit: str | None = None
     too_long: int | None = None
     failure: str | None = None
+    segments: bytes = b""
 
 
 class _StretchJob(NamedTuple):
@@ -76,10 +92,11 @@ class DealtLabelling:
 
     Args:
         labelling: gets the totals. limit: rows of a stretch at most.
+        segments_path: where the list of segments is wanted, so that no file is cut.
     """
 
-    def __init__(self, engine: Engine, labelling: FileLabelling, limit: int) -> None:
-        self.engine, self.labelling, self.limit = engine, labelling, limit
+    def __init__(self, engine: Engine, labelling: FileLabelling, limit: int, segments_path: str | None = None) -> None:
+        self.engine, self.labelling, self.limit, self._segments_path = engine, labelling, limit, segments_path
         model = labelling.checkpoint.model
         # blocks of rows, and rows that pass between regimes, are labelled by rows around them; sorting needs all rows,
         # and so does a path without short visits, whose message is no matrix
@@ -87,17 +104,18 @@ class DealtLabelling:
         by_rows = model.summarize == 1 and not model.join_passages and lasting == "1"
         self._can_cut = by_rows and not labelling.series.sort
         self._can_cut &= labelling.config.unknown is None  # stretches that no regime explains may pass a cut
+        self._can_cut &= segments_path is None  # so may segments
 
     def label_file(self, file: InputFile, output: str) -> None:
         """Label one file: into a file, or if it is cut, or the output has no suffix, into a folder of parts."""
         suffix = suffix_of(output)
         if suffix is None and not self._can_cut:
             raise ConfigError(
-                f"{output}: the model or --min-dwell labels whole files, so --output needs a name like out.parquet"
+                f"{output}: the model or an option labels whole files, so --output needs a name like out.parquet"
             )
         result = _LabelledFile()
         if suffix is not None:
-            [(_, result)] = self.engine.run(_label_file, [(file, output)], self._file_job())
+            [(_, result)] = self.engine.run(_label_file, [(file, output)], self._file_job(self._segments_path))
         if result.failure is not None:
             raise GmvaeError(result.failure)
         if result.counts is not None:
@@ -110,31 +128,42 @@ class DealtLabelling:
             )
         self._label_table([(file, output)], None if result.too_long is None else [result.too_long])
 
-    def label_folder(self, files: Sequence[InputFile], folder: str, skip_existing: bool) -> None:
+    def label_folder(
+        self, files: Sequence[InputFile], folder: str, skip_existing: bool, segments: SegmentList | None = None
+    ) -> None:
         """Label files into a folder, as `FileLabelling.label_folder` does."""
         labelling = self.labelling
-        targets = labelling.targets(files, folder, skip_existing)
-        if targets and self._can_cut and labelling.open([targets[0][0]]).layout.series is not None:
+        targets = labelling.outcomes.begin_folder(files, folder, skip_existing)
+        series = labelling.open([targets[0][0]]).layout.series if targets else None
+        if segments is not None:
+            segments.keep(labelling.outcomes.skipped_in(segments.path))
+            if series is not None:
+                sentence = f"with column '{series}' all files are one table, whose segments are labels of one process"
+                raise ConfigError(f"--segments: {sentence}; leave out --engine and --workers")
+        if series is not None and self._can_cut:
             self._label_cut(targets, None)
         else:
-            self._label_each(targets, skip_existing)
-        labelling.finish_folder(folder)
+            self._label_each(targets, skip_existing, segments)
+        labelling.outcomes.finish_folder(folder)
 
-    def _label_each(self, targets: Sequence[tuple[InputFile, str]], skip_existing: bool) -> None:
+    def _label_each(
+        self, targets: Sequence[tuple[InputFile, str]], skip_existing: bool, segments: SegmentList | None
+    ) -> None:
         """Label files of which each is a table of its own."""
         labelling, cut = self.labelling, list[tuple[InputFile, str, int]]()
-        results = in_order(self.engine.run(_label_file, targets, self._file_job()))
+        job = self._file_job()._replace(holds_segments=segments is not None)
+        results = in_order(self.engine.run(_label_file, targets, job))
         for done, ((file, target), result) in enumerate(zip(targets, results, strict=True)):
             if result.too_long is not None:
                 cut.append((file, target, result.too_long))
             elif result.failure is not None:
-                labelling.failures.append(result.failure)
-                if skip_existing:  # the next run will ask
-                    labelling.earlier.keep_failure(target, result.failure)
+                labelling.outcomes.fail([(file, target)], result.failure, keep=skip_existing)
             else:
                 self._add(file, target, result)
-                labelling.earlier.forget_failure(target)
-            labelling.progress("infer", done + 1, len(targets), labelling.failed())
+                if segments is not None:
+                    release(result.segments, segments)
+                labelling.outcomes.earlier.forget_failure(target)
+            labelling.progress("infer", done + 1, len(targets), labelling.outcomes.failed)
         for file, target, rows in cut:
             self._label_cut([(file, target)], [rows])
 
@@ -143,23 +172,22 @@ class DealtLabelling:
         try:
             self._label_table(targets, counts)
         except GmvaeError as error:
-            self.labelling.failures.append(str(error))
+            self.labelling.outcomes.fail(targets, str(error))
 
-    def _file_job(self) -> _FileJob:
-        labelling = self.labelling
+    def _file_job(self, segments_path: str | None = None) -> _FileJob:
+        work = self.labelling
         limit = self.limit if self._can_cut else None
-        return _FileJob(labelling.checkpoint, labelling.model_path, labelling.config, labelling.series, limit)
+        return _FileJob(work.checkpoint, work.model_path, work.config, work.series, limit, segments_path)
 
     def _add(self, file: InputFile, output: str, result: _LabelledFile) -> None:
         """Add a file that was labelled by a worker."""
-        labelling = self.labelling
         assert result.counts is not None
-        labelling.totals.start_table()
-        labelling.totals.add_part(result.counts)
-        labelling.totals.time_units.add(result.time_unit)
-        labelling.totals.notes += result.notes
-        labelling.columns = list(result.columns)
-        labelling.written.append((file.path, output))
+        outcomes = self.labelling.outcomes
+        totals = outcomes.file_totals()
+        totals.add_part(result.counts)
+        totals.notes += result.notes
+        totals.time_units.add(result.time_unit)
+        outcomes.add_table([(file, output)], [totals], list(result.columns))
 
     def _label_table(self, targets: Sequence[tuple[InputFile, str]], counts: Sequence[int] | None) -> None:
         """Label the files of one table in stretches; counts: rows of each file, None: they are not known."""
@@ -184,15 +212,16 @@ class DealtLabelling:
                 folder.records[waiting[index]] = record
                 labelling.progress("infer", len(stretches) - len(waiting) + done + 1, len(stretches))
         records = folder.finish()
-        labelling.totals.start_table()
-        labelling.totals.time_units.add(data.time_unit)
-        for record in records:
-            labelling.totals.add_part(record.counts)
-        labelling.totals.notes += [*data.notes, *records[0].notes, *note_on_step(data, labelling.checkpoint)]
+        totals, whole = [labelling.outcomes.file_totals() for _ in files], labelling.outcomes.file_totals()
+        for part, record in zip(folder.parts, records, strict=True):
+            totals[part.file].add_part(record.counts)
+        whole.time_units.add(data.time_unit)
+        whole.notes = [*data.notes, *records[0].notes, *note_on_step(data, labelling.checkpoint)]
         missing = np.sum([record.missing for record in records], axis=0).tolist()
         layout = surveyed.table.layout
-        labelling.columns = layout.described(dict(zip(layout.channels, missing, strict=True)))
-        labelling.written += [(files[part.file].path, part.path) for part in folder.parts]
+        columns = layout.described(dict(zip(layout.channels, missing, strict=True)))
+        written = [(files[part.file].path, part.path) for part in folder.parts]
+        labelling.outcomes.add_table(targets, totals, columns, whole, written)
 
     def _ends(self, job: _StretchJob, stretches: Sequence[Stretch]) -> list[Ends]:
         """Find what the rows around each stretch say about it; rows that are independent say nothing."""
@@ -218,12 +247,19 @@ def _label_file(job: _FileJob, task: tuple[InputFile, str]) -> _LabelledFile:
             rows = rows_beyond(labelling.open([file]), job.limit)
             if rows is not None:
                 return _LabelledFile(too_long=rows)
-        labelling.label_file_into_folder(file, output)
+        make_folder(parent(output))
+        held = io.BytesIO()
+        segments = HeldSegments(held) if job.holds_segments else None
+        labelling.label_file(file, output, job.segments_path, segments)
+        if segments is not None:
+            segments.close()
     except GmvaeError as error:
         return _LabelledFile(failure=str(error))
-    totals = labelling.totals
+    totals = labelling.outcomes.totals
     unit = next(iter(totals.time_units))
-    return _LabelledFile(totals.of_part(), tuple(totals.notes), tuple(labelling.columns), unit)
+    return _LabelledFile(
+        totals.of_part(), tuple(totals.notes), tuple(labelling.outcomes.columns), unit, segments=held.getvalue()
+    )
 
 
 def _lagged(job: _StretchJob, stretch: Stretch) -> LaggedRows:

@@ -1,7 +1,7 @@
 """`gmvae infer`: label every row of a file with a trained model."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -14,14 +14,17 @@ from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.engine_config import STRETCH_ROWS, EngineConfig
 from gmvae_cli.errors import ConfigError, GmvaeError, Note
 from gmvae_cli.files import manifest
-from gmvae_cli.files.atomic import atomic, require_apart, require_no_input
-from gmvae_cli.files.inputs import InputFile, expand, is_one_file, suffix_of
+from gmvae_cli.files.atomic import atomic, make_folder, require_apart, require_no_input, require_writable
+from gmvae_cli.files.inputs import SUFFIXES, InputFile, expand, is_one_file, suffix_of, would_be_read
 from gmvae_cli.files.series_reader import SeriesReader
 from gmvae_cli.inference import posterior
 from gmvae_cli.inference.apply import with_shortest_visit
 from gmvae_cli.metrics.segments import Ribbon
 from gmvae_cli.outputs.label_table import scratch_folder
 from gmvae_cli.outputs.label_totals import training_log_likelihood
+from gmvae_cli.outputs.metrics_file import require_metrics, write_metrics
+from gmvae_cli.outputs.segment_list import SegmentList, open_segment_list
+from gmvae_cli.outputs.summary_table import earlier_records, write_summary
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.engine import engine_of
 from gmvae_cli.system.progress import Progress, silent
@@ -32,6 +35,8 @@ _NOT_IN_MANIFEST = (
     "seconds",
     "output",
     "segments_file",
+    "summary",
+    "metrics",
     "manifest",
     "skipped",
     "redone",
@@ -68,6 +73,8 @@ class InferResult:
     warnings: list[Note]
     output: str
     segments_file: str | None = None
+    summary: str | None = None
+    metrics: str | None = None
     manifest: str | None = None
     columns: list[dict[str, Any]] = field(default_factory=list)
     files: int = 1
@@ -84,13 +91,52 @@ class InferResult:
         return None if self.novel_share is None else 1 - self.novel_share
 
 
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """Files to write, each whole or not at all; `output` is a folder for several inputs, the others are one for all."""
+
+    output: str
+    segments: str | None = None
+    summary: str | None = None
+    metrics: str | None = None
+
+    def require(self, inputs: Sequence[str], outputs: Mapping[str, str], model: str, manifest_path: str | None) -> None:
+        """Check that all can be written, and that none replaces another, an input or the model.
+
+        Args:
+            outputs: of each input file. manifest_path: None: no manifest is wanted.
+        Raises:
+            ConfigError: one does, or would be read by the next run. SeriesError: one cannot be written.
+        """
+        options = {"--segments": self.segments, "--summary": self.summary, "--metrics": self.metrics}
+        require_apart(options | {"--manifest": manifest_path}, [*inputs, model, *outputs, *outputs.values()])
+        if self.output != "-":
+            require_apart({"--output": self.output}, [model])
+        require_no_input(list(outputs.values()), list(outputs))
+        if self.metrics is not None:
+            require_metrics(self.metrics)
+        tables = {option: path for option, path in options.items() if path is not None and path != self.metrics}
+        for option, path in tables.items():
+            if would_be_read(path, inputs):
+                sentence = "which the next run would read as an input; name another place"
+                raise ConfigError(f"{option} is '{path}', {sentence}")
+            if suffix_of(path) is None:
+                raise ConfigError(f"{option} is '{path}', but its name must end in one of {', '.join(SUFFIXES)}")
+        if self.output not in outputs.values():  # it is the folder of several
+            if self.output == "-" or suffix_of(self.output) is not None:
+                raise ConfigError(f"--output is '{self.output}', but several inputs need a folder to write to")
+            make_folder(self.output)
+        for named in (*tables.values(), self.metrics):
+            if named is not None:
+                require_writable(named)
+
+
 def infer(
     inputs: Sequence[str],
     model_path: str,
-    output: str,
+    targets: Targets,
     config: InferConfig,
     series: SeriesConfig,
-    segments_path: str | None,
     skip_existing: bool,
     progress: Progress,
     engine: EngineConfig = EngineConfig(),
@@ -104,75 +150,102 @@ def infer(
     """
     started = time.perf_counter()
     configure_process()
+    output = targets.output
     if config.manifest and output == "-":
         raise ConfigError("--manifest describes a file, but --output is -; name a file for the output")
     manifest_path = manifest.beside(output) if config.manifest else None
-    require_apart({"--segments": segments_path, "--manifest": manifest_path}, [*inputs, model_path, output])
-    if output != "-":
-        require_apart({"--output": output}, [model_path])
     files = expand(inputs)
     single = is_one_file(files, inputs)
-    outputs = [output] if single else [joined_path(output, file.relative) for file in files]
-    require_no_input(outputs, [file.path for file in files])
+    outputs = {file.path: output if single else joined_path(output, file.relative) for file in files}
+    targets.require(inputs, outputs, model_path, manifest_path)
     checkpoint = load(model_path)
     if config.posterior == "encoder":
         checkpoint.build_encoder(model_path)
     labelling = FileLabelling(checkpoint, model_path, config, series, progress)
-    if not single:
-        _require_folder(output, segments_path)
-    if not engine.is_plain:
-        _deal(labelling, files, output, single, segments_path, skip_existing, engine)
-    elif single:
-        if skip_existing and labelling.earlier.is_done(files[0].path, output):
-            labelling.skipped = 1
-        else:
-            labelling.label_file(files[0], output, segments_path)
-    else:
-        labelling.label_folder(files, output, skip_existing)
-    result = _result(labelling, output, time.perf_counter() - started)
-    if manifest_path is not None and labelling.written:
+    try:
+        has_segments = _label(labelling, files, targets, single, skip_existing, engine)
+    except ConfigError:
+        raise
+    except GmvaeError as error:
+        if single:
+            labelling.outcomes.fail([(files[0], output)], str(error))
+            _report(labelling, files, targets, _result(labelling, targets, time.perf_counter() - started))
+        raise
+    result = _result(labelling, targets, time.perf_counter() - started)
+    gates = missed(config.gates, result) if result.files else ()
+    result = replace(result, missed=gates, segments_file=targets.segments if has_segments else None)
+    _report(labelling, files, targets, result)
+    if manifest_path is not None and labelling.outcomes.written:
         with atomic(manifest_path) as temporary:
-            _write_manifest(temporary, labelling, result, segments_path)
+            _write_manifest(temporary, labelling, result)
         result = replace(result, manifest=manifest_path)
-    if labelling.written:
-        result = replace(result, segments_file=segments_path)
-    return replace(result, missed=missed(config.gates, result) if result.files else ())
+    return result
 
 
-def _require_folder(output: str, segments_path: str | None) -> None:
-    """Check that the outputs of several inputs can be told apart."""
-    if segments_path is not None:
-        raise ConfigError("--segments goes with a single input; several inputs need one run each")
-    if output == "-" or suffix_of(output) is not None:
-        raise ConfigError(f"--output is '{output}', but several inputs need a folder to write to")
+def _label(
+    labelling: FileLabelling,
+    files: Sequence[InputFile],
+    targets: Targets,
+    single: bool,
+    skip_existing: bool,
+    engine: EngineConfig,
+) -> bool:
+    """Label the files that have no labels yet; return whether a list of segments was written."""
+    output, outcomes = targets.output, labelling.outcomes
+    if single and skip_existing and outcomes.earlier.is_done(files[0].path, output):
+        outcomes.records.add_skipped(files[0], output)
+        return False
+    with open_segment_list(None if single else targets.segments, labelling.series) as segments:
+        if not engine.is_plain:
+            _deal(labelling, files, targets, single, skip_existing, engine, segments)
+        elif single:
+            labelling.label_file(files[0], output, targets.segments)
+        else:
+            labelling.label_folder(files, output, skip_existing, segments)
+    if segments is None:
+        return targets.segments is not None
+    outcomes.note_missing_segments(segments)
+    return segments.is_written
 
 
 def _deal(
     labelling: FileLabelling,
     files: Sequence[InputFile],
-    output: str,
+    targets: Targets,
     single: bool,
-    segments_path: str | None,
     skip_existing: bool,
     config: EngineConfig,
+    segments: SegmentList | None,
 ) -> None:
     """Label files by the workers of an engine."""
-    if segments_path is not None:
-        raise ConfigError("--segments is for labels of one process; leave out --engine, --workers and --stretch-rows")
+    output = targets.output
     if output == "-":
         raise ConfigError("--output is -, but rows that are dealt out go into files; name a file or a folder")
     if files[0].path == "-":
         raise ConfigError("- (stdin) can be read once only, so it cannot be dealt out; name a file")
+    if targets.segments is not None and config.stretch_rows is not None:
+        raise ConfigError("--segments lists the segments of whole files; leave out --stretch-rows")
     if config.engine != "local":  # workers may have started elsewhere
         files, output = [replace(file, path=absolute(file.path)) for file in files], absolute(output)
     with engine_of(config) as engine:
-        dealt = DealtLabelling(engine, labelling, config.stretch_rows or STRETCH_ROWS)
-        if not single:
-            dealt.label_folder(files, output, skip_existing)
-        elif skip_existing and labelling.earlier.is_done(files[0].path, output):
-            labelling.skipped = 1
-        else:
+        dealt = DealtLabelling(engine, labelling, config.stretch_rows or STRETCH_ROWS, targets.segments)
+        if single:
             dealt.label_file(files[0], output)
+        else:
+            dealt.label_folder(files, output, skip_existing, segments)
+
+
+def _report(labelling: FileLabelling, files: Sequence[InputFile], targets: Targets, result: InferResult) -> None:
+    """Write what became of each file, and metrics of the run."""
+    records, checkpoint = labelling.outcomes.records, labelling.checkpoint
+    if targets.summary is not None:
+        earlier = earlier_records(targets.summary, checkpoint, labelling.series)
+        known = labelling.outcomes.skipped_in(targets.summary)
+        records.complete({file: record for file, record in earlier.items() if known.get(file)})
+        write_summary(targets.summary, records.in_order(files), checkpoint, labelling.series)
+    if targets.metrics is not None:
+        how, totals, outcomes = labelling.config, labelling.outcomes.totals, records.in_order(files)
+        write_metrics(targets.metrics, checkpoint, how, totals, outcomes, result.warnings, result.seconds)
 
 
 def dry_run(
@@ -198,9 +271,9 @@ def dry_run(
     return _plan_folder(labelling, files, folder)
 
 
-def _result(labelling: FileLabelling, output: str, seconds: float) -> InferResult:
+def _result(labelling: FileLabelling, targets: Targets, seconds: float) -> InferResult:
     """Summarise all rows that were labelled."""
-    totals = labelling.totals
+    outcomes, totals = labelling.outcomes, labelling.outcomes.totals
     mean, training = totals.log_likelihood_per_row, training_log_likelihood(labelling.checkpoint)
     profile, time_unit = totals.described(labelling.checkpoint)
     return InferResult(
@@ -217,23 +290,27 @@ def _result(labelling: FileLabelling, output: str, seconds: float) -> InferResul
         **totals.novelty_figures(labelling.config),
         seconds=seconds,
         warnings=[*totals.notes, *totals.notes_on_fit(labelling.checkpoint)],
-        output=output,
-        columns=labelling.columns,
-        files=len({source for source, _ in labelling.written}),
-        skipped=labelling.skipped,
-        redone=labelling.earlier.redone,
-        failures=labelling.failures,
-        failed_before=labelling.earlier.failed_before,
+        output=targets.output,
+        summary=targets.summary,
+        metrics=targets.metrics,
+        columns=outcomes.columns,
+        files=len({source for source, _ in outcomes.written}),
+        skipped=outcomes.skipped,
+        redone=outcomes.earlier.redone,
+        failures=outcomes.failures,
+        failed_before=outcomes.earlier.failed_before,
         ribbon=totals.ribbon,
     )
 
 
-def _write_manifest(path: str, labelling: FileLabelling, result: InferResult, segments_path: str | None) -> None:
+def _write_manifest(path: str, labelling: FileLabelling, result: InferResult) -> None:
     """Write what was read, the model, the options, what was written, and its figures."""
-    inputs, outputs = (list(dict.fromkeys(paths)) for paths in zip(*labelling.written, strict=True))
+    inputs, outputs = (list(dict.fromkeys(paths)) for paths in zip(*labelling.outcomes.written, strict=True))
     files: dict[str, Sequence[str]] = {"inputs": inputs, "model": [labelling.model_path], "outputs": outputs}
-    if segments_path is not None:
-        files["segments"] = [segments_path]
+    if result.segments_file is not None:
+        files["segments"] = [result.segments_file]
+    if result.summary is not None:
+        files["summary"] = [result.summary]
     options = asdict(labelling.config) | asdict(labelling.series)
     figures = {name: value for name, value in vars(result).items() if name not in _NOT_IN_MANIFEST}
     figures["warnings"] = [note.to_json() for note in result.warnings]
@@ -244,7 +321,8 @@ def _plan_table(labelling: FileLabelling, reader: SeriesReader, folder: str | No
     with reader.read_data(None, progress, keep_constant=True) as data:
         checkpoint, _ = with_shortest_visit(labelling.checkpoint, labelling.config, data)
         model, kind = checkpoint.model, labelling.config.posterior
-        needed = posterior.scratch_bytes(data.rows, model.regimes, kind, model.shortest_visit)
+        has_unknown = labelling.config.unknown is not None
+        needed = posterior.scratch_bytes(data.rows, model, kind, labelling.config.judges_rows, has_unknown)
         seconds = data.rows * (1 / READ_ROWS_PER_SECOND + 1 / INFER_ROWS_PER_SECOND)
         return plan(data, needed, folder, seconds=seconds, columns=reader.columns(data))
 
@@ -262,11 +340,11 @@ def _plan_folder(labelling: FileLabelling, files: Sequence[InputFile], folder: s
             else:
                 parts.append(file)
         except GmvaeError as error:
-            labelling.failures.append(str(error))
-        labelling.progress("read", done + 1, len(files), labelling.failed())
+            labelling.outcomes.failures.append(str(error))
+        labelling.progress("read", done + 1, len(files), labelling.outcomes.failed)
     if parts:
         try:
             plans.append(_plan_table(labelling, labelling.open(parts), folder, silent))
         except GmvaeError as error:
-            labelling.failures.append(str(error))
-    return joined(plans, labelling.checkpoint.channels, folder, len(files), labelling.failures)
+            labelling.outcomes.failures.append(str(error))
+    return joined(plans, labelling.checkpoint.channels, folder, len(files), labelling.outcomes.failures)

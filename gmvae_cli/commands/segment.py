@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gmvae_cli.checkpoint import Checkpoint, save
@@ -178,7 +178,14 @@ def segment(
     return _result(data, trained, start, totals, targets, labels, **facts)
 
 
-def dry_run(inputs: Sequence[str], output: str, config: TrainConfig, files: SeriesConfig, progress: Progress) -> Plan:
+def dry_run(
+    inputs: Sequence[str],
+    output: str,
+    config: TrainConfig,
+    labels: InferConfig,
+    files: SeriesConfig,
+    progress: Progress,
+) -> Plan:
     """Plan the same work: read all rows and raise the errors that the search would raise; search and write nothing."""
     configure_process()
     device = device_of(config.device)
@@ -189,11 +196,11 @@ def dry_run(inputs: Sequence[str], output: str, config: TrainConfig, files: Seri
         require_regimes(data, None if config.search is None else config.search.regimes)
         require_rows(training_rows(data, config.model, device), config)
         regimes = None if config.search is None else config.search.regimes
+        shortest = 1 if config.min_dwell is None else 2
+        model = replace(config.model, regimes=regimes or _TYPICAL_REGIMES, shortest_visit=shortest)
         return plan(
             data,
-            posterior.scratch_bytes(
-                data.rows, regimes or _TYPICAL_REGIMES, "smooth", 1 if config.min_dwell is None else 2
-            ),
+            posterior.scratch_bytes(data.rows, model, labels.posterior, labels.judges_rows, labels.unknown is not None),
             folder,
             seconds=segment_seconds(data.rows, len(data.channels), regimes),
             columns=reader.columns(data),

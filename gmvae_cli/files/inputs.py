@@ -103,6 +103,19 @@ def is_one_file(files: Sequence[InputFile], inputs: Sequence[str]) -> bool:
     return len(files) == 1 and files[0].path == inputs[0]
 
 
+def would_be_read(path: str, inputs: Sequence[str]) -> bool:
+    """Return whether the folders and globs among inputs would name a file of this path, if it were there."""
+    if suffix_of(path) is None or is_url(path):
+        return False
+    target = os.path.realpath(path)
+    for text in inputs:
+        if os.path.isdir(text) and Path(target).is_relative_to(os.path.realpath(text)):
+            return _is_table(Path(target).relative_to(os.path.realpath(text)))
+        if glob.has_magic(text) and Path(target).match(os.path.abspath(text)):
+            return True
+    return False
+
+
 def require_file(file: InputFile) -> None:
     """Check that a file is there and has a name that tells its format; standard input always is.
 

@@ -58,7 +58,7 @@ class SeriesReader:
         self.layout, notes = find_layout(first, config) if layout is None else (layout, [])
         self.config = replace(config, decimal=self.layout.form.decimal)
         self.notes = [*(note for table in tables for note in table.notes), *notes]
-        self._span: tuple[int, int | None] = (0, None)  # first row, and number of rows
+        self.span: tuple[int, int | None] = (0, None)  # first row, and number of rows
         rows = [table.rows for table in tables if table.rows is not None]
         self.rows = sum(rows) if len(rows) == len(tables) else None
         self.schema = first.schema
@@ -80,14 +80,14 @@ class SeriesReader:
     def between(self, first: int, count: int) -> "SeriesReader":
         """Return a reader of some rows, in the order of the files: row `first` of the first file, and those behind."""
         reader = SeriesReader(self._tables, self.config, self.layout)
-        reader._span = (first, count)
+        reader.span = (first, count)
         return reader
 
     def blocks_of(self, columns: Sequence[str] | None) -> Iterator[RowBlock]:
         """Yield the rows with some of their columns, None for all, in blocks as they come from the files."""
         if self.config.sort:
             return read_sorted(self._tables, columns, self.layout)
-        return read_in_order(self._tables, columns, *self._span)
+        return read_in_order(self._tables, columns, *self.span)
 
     def parts(self) -> list["SeriesReader"]:
         """Return a reader of each file, with the same roles of its columns."""

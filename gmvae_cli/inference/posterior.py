@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from gmvae_cli.checkpoint import Checkpoint
-from gmvae_cli.config import Posterior
+from gmvae_cli.config import ModelConfig, Posterior
 from gmvae_cli.core import Encoder
 from gmvae_cli.data.lagged_rows import LaggedRows
 from gmvae_cli.inference.best_path import BestPath
@@ -22,7 +22,7 @@ from gmvae_cli.inference.block_posterior import BlockPosterior
 from gmvae_cli.inference.file_rows import rows_of_file
 from gmvae_cli.inference.labelled_rows import LabelledRows
 from gmvae_cli.inference.lasting_path import LastingPath, shortest_blocks
-from gmvae_cli.inference.row_novelty import RowNovelty
+from gmvae_cli.inference.row_novelty import NOVELTY_BYTES, UNKNOWN_BYTES, RowNovelty
 from gmvae_cli.inference.scored_rows import BLOCK_ROWS, RowScorer, ScoredRows
 from gmvae_cli.model.chain import Chain
 from gmvae_cli.model.lattice import Lattice
@@ -33,10 +33,15 @@ from gmvae_cli.system.scratch import MEMORY_BYTES, Closing, require_free
 Item = TypeVar("Item")
 
 
-def scratch_bytes(rows: int, num_regimes: int, posterior: Posterior, shortest_visit: int = 1) -> int:
-    """Estimate the scratch space of an inference: messages at edges of blocks, potentials, a best path."""
-    edges = rows * num_regimes * (num_regimes + 2) * 8 // 200  # a lattice of BLOCK_ROWS rows has blocks of some 300
-    return edges + rows * num_regimes * (8 * (posterior == "encoder") + (posterior == "viterbi" or shortest_visit > 1))
+def scratch_bytes(
+    rows: int, model: ModelConfig, posterior: Posterior, novelty: bool = False, unknown: bool = False
+) -> int:
+    """Estimate the scratch space of an inference: messages at edges of blocks, potentials, a best path, novelty."""
+    K = model.regimes
+    edges = rows * K * (K + 2) * 8 // 200  # a lattice of BLOCK_ROWS rows has blocks of some 300
+    has_path = posterior == "viterbi" or model.shortest_visit > 1
+    judged = NOVELTY_BYTES * (novelty or unknown) + UNKNOWN_BYTES * unknown
+    return edges + rows * (K * (8 * (posterior == "encoder") + has_path) + judged)
 
 
 class _BlockLattice(NamedTuple):
@@ -96,7 +101,8 @@ class Inference(Closing):
             novelty, unknown: whether rows have a novelty; level of the stretches that no regime explains.
         """
         model, parameters, device = checkpoint.model, checkpoint.parameters, lagged_rows.device
-        needed = scratch_bytes(len(lagged_rows), model.regimes, posterior, model.shortest_visit)
+        is_judged = novelty or unknown is not None
+        needed = scratch_bytes(len(lagged_rows), model, posterior, is_judged, unknown is not None)
         if needed > MEMORY_BYTES:
             require_free(directory, needed)
         scale = float(parameters.evidence_scale) if evidence_scale is None else evidence_scale
@@ -105,7 +111,6 @@ class Inference(Closing):
         stands_for_rows = lagged_rows.data.edges is not None
         blocks = BlockPosterior(chain, iid_prior, posterior, stands_for_rows, scale, directory, ends)
         path = _path(lagged_rows, chain, posterior, directory, ends)
-        is_judged = novelty or unknown is not None
         judged = RowNovelty(checkpoint, scorer, blocks, unknown, directory) if is_judged else None
         labels = BlockLabels(checkpoint, scorer, blocks, path, judged)
         inference = cls(scorer, blocks, path, labels, 0 if posterior == "filter" else model.longest_passage)

@@ -27,6 +27,7 @@ from gmvae_cli.system.scratch import Closing, Scratch
 
 Array = NDArray[np.float64]
 
+NOVELTY_BYTES, UNKNOWN_BYTES = 16, 2  # of scratch space a row: for its novelty, and for the path of two states
 _LAST_ROWS = 10  # of an unknown stretch, on average; its evidence comes from rows, not from this
 
 

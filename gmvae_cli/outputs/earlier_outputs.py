@@ -25,12 +25,16 @@ class EarlierOutputs:
 
         An output that is a folder of parts is there once it is marked as complete.
         """
-        written = target if size(target) is not None else joined(target, "_SUCCESS.json")
+        written = _written(target)
         if size(written) is None:
             return False
         is_current = self._is_newer(written, source)
         self.redone += not is_current
         return is_current
+
+    def is_in(self, table: str, target: str) -> bool:
+        """Return whether a table of an earlier run may say what an output holds: it is not older than the output."""
+        return (modified(table) or 0.0) >= (modified(_written(target)) or 0.0)
 
     def has_failed(self, source: str, target: str) -> bool:
         """Return whether an earlier run failed to make an output; its reason is added to `failed_before`."""
@@ -58,6 +62,11 @@ class EarlierOutputs:
         """Return whether a file is not older than the input and the model; standard input has no age."""
         times = [time for other in (source, self.model_path) if (time := modified(other)) is not None]
         return (modified(path) or 0.0) >= max(times, default=0.0)
+
+
+def _written(target: str) -> str:
+    """Return the file that appears last of an output."""
+    return target if size(target) is not None else joined(target, "_SUCCESS.json")
 
 
 def _mark_of(target: str) -> str:

@@ -47,11 +47,13 @@ class Outputs:
 
     Args:
         segments: None where no list of segments is wanted. typed: whether text of CSV cells becomes numbers and dates.
+        file: of the rows, for a column of that name in a list of the segments of several files; None: no such column.
     """
 
     rows: TableWriter
     segments: TableWriter | None
     typed: bool
+    file: str | None = None
 
 
 @contextmanager
@@ -155,23 +157,32 @@ class TableLabels:
         self._row, self._first_row = 0, first_row
         self._segments: SegmentTable | None = None
 
-    def write(self, reader: SeriesReader, outputs: Outputs, on_rows: OnRows | None = None) -> None:
+    def write(
+        self,
+        reader: SeriesReader,
+        outputs: Outputs,
+        on_rows: OnRows | None = None,
+        totals: LabelTotals | None = None,
+    ) -> None:
         """Write the next rows with their labels: all of the table, or those of one of its files.
 
         Args:
             reader: of the cells. on_rows: is called with each block: the name of its file, the cells, their labels.
+            totals: count these rows; None: those of the table do.
         """
-        kept = self._columns_kept(reader)
+        totals = totals or self._totals
+        kept, begin = self._columns_kept(reader, totals), self._row
         if self._segments is None:
             self._segments = SegmentTable(reader.layout, self._data, self._names, self._config.posterior != "filter")
         for table in reader.tables(BLOCK_ROWS, typed=outputs.typed):
             block = self._take(table.num_rows)
             outputs.rows.write(self._labelled(table.select(kept), block))
             row = self._first_row + self._row
-            self._totals.add(block, self._data.read(row, row + len(block))[0], row_time(self._data))
-            self._find_novel(reader, table, block)
+            totals.add(block, self._data.read(row, row + len(block))[0], row_time(self._data))
+            if totals.novel_since is None:
+                totals.novel_since = _first_novel(reader, table, block, self._row - begin)
             if outputs.segments is not None:
-                finished = self._segments.add(table, block, self._row, reader.name)
+                finished = self._segments.add(table, block, self._row, reader.name, outputs.file)
                 if len(finished):
                     outputs.segments.write(finished)
             if on_rows is not None:
@@ -181,15 +192,6 @@ class TableLabels:
         if outputs.segments is not None and self._row == self._data.rows:
             outputs.segments.write(self._segments.finish())
 
-    def _find_novel(self, reader: SeriesReader, cells: pa.Table, block: LabelledRows) -> None:
-        """Note where the first novel row is."""
-        if self._totals.novel_since is not None or block.novelty is None or not (block.novelty > NOVEL).any():
-            return
-        row = int((block.novelty > NOVEL).argmax())
-        time = reader.layout.time
-        at = "" if time is None else f", {time} {as_text(cells[time].slice(row, 1))[0].as_py()}"
-        self._totals.novel_since = f"{reader.name}, row {self._row + row + 1}{at}"
-
     def write_files(
         self,
         reader: SeriesReader,
@@ -197,19 +199,26 @@ class TableLabels:
         files: SeriesConfig,
         segments: TableWriter | None = None,
         on_rows: OnRows | None = None,
+        totals: Sequence[LabelTotals] | None = None,
     ) -> None:
-        """Write the rows of each file of the table into an output of its own, and one list of all segments."""
-        for part, output in zip(reader.parts(), targets, strict=True):
-            with open_outputs(part, output, None, files) as outputs:
-                self.write(part, replace(outputs, segments=segments), on_rows)
+        """Write the rows of each file of the table into an output of its own, and one list of all segments.
 
-    def _columns_kept(self, reader: SeriesReader) -> list[int]:
+        Args:
+            totals: of each file; None: those of the table count all rows.
+        """
+        counted = [self._totals] * len(targets) if totals is None else totals
+        for part, output, of_part in zip(reader.parts(), targets, counted, strict=True):
+            with open_outputs(part, output, None, files) as outputs:
+                outputs = replace(outputs, segments=segments, file=part.files[0].relative)
+                self.write(part, outputs, on_rows, of_part)
+
+    def _columns_kept(self, reader: SeriesReader, totals: LabelTotals) -> list[int]:
         """List the positions of columns that are written again; labels of an earlier run are replaced, with a note."""
         layout = reader.layout
         replaced = [name for name in layout.columns if name in LABEL_COLUMNS or is_probability(name)]
         if replaced:
             sentence = f"the columns {', '.join(replaced)} of {reader.name} are replaced"
-            self._totals.notes.append(Note("replaced_columns", sentence))
+            totals.notes.append(Note("replaced_columns", sentence))
         if self._config.only_regimes:
             return [
                 index
@@ -229,6 +238,16 @@ class TableLabels:
         if not self._config.novelty:
             return labelled
         return labelled.append_column("novelty", pa.array(block.novelty, from_pandas=True))
+
+
+def _first_novel(reader: SeriesReader, cells: pa.Table, block: LabelledRows, row: int) -> str | None:
+    """Say where the first novel row of a block is, which begins at a row of its file; None where there is none."""
+    if block.novelty is None or not (block.novelty > NOVEL).any():
+        return None
+    first = int((block.novelty > NOVEL).argmax())
+    time = reader.layout.time
+    at = "" if time is None else f", {time} {as_text(cells[time].slice(first, 1))[0].as_py()}"
+    return f"{reader.name}, row {reader.span[0] + row + first + 1}{at}"
 
 
 def is_probability(name: str) -> bool:

@@ -28,7 +28,7 @@ class LabelCounts(NamedTuple):
 
     Args:
         counts: (K,) rows of each regime. segments: if a new one begins at the first row. usable_rows, log_likelihood,
-            unknown, novel, judged: as in `LabelTotals`. first, last: regimes of the first and the last row.
+            unknown, novel, judged, novel_since: as in `LabelTotals`. first, last: regimes of the first and last row.
         continues: whether the first row goes on with the chain of the row before. profile: as `RegimeProfile.part`.
     """
 
@@ -43,6 +43,7 @@ class LabelCounts(NamedTuple):
     unknown: int = 0
     novel: int = 0
     judged: int = 0
+    novel_since: str | None = None
 
 
 class LabelTotals:
@@ -52,17 +53,17 @@ class LabelTotals:
         counts: (K,) rows of each regime. segments: one that goes on in the next file of a table counts once.
         log_likelihood: sum over the `usable_rows`, nats in data units. unknown: rows of no regime.
         novel: rows above `NOVEL`, among `judged` ones, whose novelty is known. novel_since: where the first of them is.
-        ribbon: regimes along the rows, for a terminal.
+        ribbon: regimes along the rows, for a terminal; given, it goes on with that of earlier rows.
         notes: warnings about the tables, in order. profile: visits, and values of the channels, of each regime.
         time_units: of the tables, "seconds" or "units", None without a time.
     """
 
-    def __init__(self, num_regimes: int, channels: Sequence[str] = ()) -> None:
+    def __init__(self, num_regimes: int, channels: Sequence[str] = (), ribbon: Ribbon | None = None) -> None:
         self.counts = np.zeros(num_regimes, np.int64)
         self.segments = self.usable_rows = self.unknown = self.novel = self.judged = 0
         self.novel_since: str | None = None
         self.log_likelihood = 0.0
-        self.ribbon = Ribbon(num_regimes)
+        self.ribbon = ribbon or Ribbon(num_regimes)
         self.notes: list[Note] = []
         self.profile = RegimeProfile(num_regimes, channels)
         self.time_units: set[str | None] = set()
@@ -81,7 +82,8 @@ class LabelTotals:
         counts, last = self.counts.tolist(), self._last_regime
         figures = self.segments, self.usable_rows, self.log_likelihood
         novelty = self.unknown, self.novel, self.judged
-        return LabelCounts(counts, *figures, regime, last, continues, self.profile.part(), *novelty)
+        profile = self.profile.part()
+        return LabelCounts(counts, *figures, regime, last, continues, profile, *novelty, self.novel_since)
 
     def add_part(self, part: LabelCounts) -> None:
         """Count the next rows of the table, which were counted elsewhere."""
@@ -91,9 +93,21 @@ class LabelTotals:
         self.unknown += part.unknown
         self.novel += part.novel
         self.judged += part.judged
+        self.novel_since = self.novel_since or part.novel_since
+        if self._first is None:
+            self._first = part.first, part.continues
         self.segments += part.segments - (part.continues and part.first == self._last_regime)
         self._last_regime = part.last
         self.profile.add_part(ProfilePart(*part.profile))
+
+    def add_table(self, parts: "Sequence[LabelTotals]") -> None:
+        """Count the rows of another table, whose consecutive parts were counted on their own."""
+        self.start_table()
+        for part in parts:
+            if part.rows:
+                self.add_part(part.of_part())
+            self.notes += part.notes
+            self.time_units |= part.time_units
 
     def add(self, block: LabelledRows, values: NDArray[np.float64], row_time: float) -> None:
         """Count the next n rows of the table; values: (n, D) of the channels; row_time: usual time to the next row."""

@@ -14,17 +14,17 @@ from gmvae_cli.outputs.name_column import NameColumn
 from gmvae_cli.recognition.column_roles import Layout
 from gmvae_cli.recognition.time_forms import NUMERIC_FORMS, parse
 
-_NOVELTIES = "novelties"
+_FILE, _NOVELTIES = "file", "novelties"
 _MOST_NOVELTIES = 1 << 17  # of an open segment, of which the median is known to some 0.2 % of the rows
 
 
 class SegmentTable:
     """Rows of the segments file of one table; the last segment stays open until a block shows that it ended.
 
-    Columns: series, segment (number), start and stop (rows of the series, half-open), start_time, end_time, regime,
-    regime_name if there are names, rows, duration (in seconds or units of the time column, else rows), mean_prob,
-    start_low and start_high (the 95 % interval of start; null if the probabilities know no later row), and the median
-    novelty if rows have one.
+    Columns: file where it is named, series, segment (number), start and stop (rows of the series, half-open),
+    start_time, end_time, regime, regime_name if there are names, rows, duration (in seconds or units of the time
+    column, else rows), mean_prob, start_low and start_high (the 95 % interval of start; null if the probabilities know
+    no later row), and the median novelty if rows have one.
 
     Args:
         layout: the columns of the labelled table. data: its numbers, with the usual step.
@@ -39,11 +39,12 @@ class SegmentTable:
         self.carried: pa.Table | None = None
         self.last_id: str | None = None
 
-    def add(self, table: pa.Table, block: LabelledRows, row: int, name: str) -> pa.Table:
+    def add(self, table: pa.Table, block: LabelledRows, row: int, name: str, file: str | None = None) -> pa.Table:
         """Add a block of rows that begins at row `row` of the table; return the segments that have ended.
 
         Args:
             table: cells of the rows. block: their labels. name: of their file, that of its series where no column is.
+            file: in which the segments that begin here lie; None: no column says so.
         """
         if self._intervals is not None:
             self._intervals.add(block)
@@ -61,6 +62,8 @@ class SegmentTable:
                 "prob_sum": visits.prob_sum,
             }
         )
+        if file is not None:
+            spans = spans.append_column(_FILE, pa.repeat(file, count))
         if block.novelty is not None:
             offsets = pa.array([*visits.start, len(block)], pa.int32())
             spans = spans.append_column(_NOVELTIES, pa.ListArray.from_arrays(offsets, pa.array(block.novelty)))
@@ -89,8 +92,10 @@ class SegmentTable:
             self.series_start = int(origin[-1])
         numbers = np.arange(self.count, self.count + len(spans))
         self.count += len(spans)
+        file = {_FILE: spans[_FILE]} if _FILE in spans.column_names else {}
         table = pa.table(
-            {
+            file
+            | {
                 "series": spans["series"],
                 "segment": numbers,
                 "start": first - origin,
@@ -148,8 +153,9 @@ def trimmed(cells: pa.Array) -> pa.Array:
 def _merged(earlier: pa.Table, spans: pa.Table) -> pa.Table:
     """Join the open segment and the first of a block, which continues it."""
     merged = {name: spans[name].slice(0, 1) for name in spans.column_names}
-    for name in ("first", "start_time", "begins"):
-        merged[name] = earlier[name]
+    for name in ("first", "start_time", "begins", _FILE):
+        if name in merged:
+            merged[name] = earlier[name]
     if _NOVELTIES in merged:
         parts = [part[_NOVELTIES].combine_chunks().flatten() for part in (earlier, spans.slice(0, 1))]
         values = pa.concat_arrays(parts)

@@ -11,6 +11,7 @@ from gmvae_cli import cli
 from gmvae_cli.cli import options
 from gmvae_cli.cli.help import GROUPS
 from gmvae_cli.cli.terminal import Terminal
+from gmvae_cli.commands.infer import Targets
 from gmvae_cli.config import (
     EvaluateConfig,
     InferConfig,
@@ -150,10 +151,12 @@ def test_train(received, arguments, config, series):
 
 
 def test_infer(received):
-    arguments = ["a.csv", "--model", "m", "--output", "o", "--segments", "s", "--skip-existing"]
+    outputs = ["--output", "o", "--segments", "s", "--summary", "u.csv", "--metrics", "m.prom"]
+    arguments = ["a.csv", "--model", "m", *outputs, "--skip-existing"]
     how = ["--posterior", "viterbi", "--only-regimes", "--device", "auto"]
     config = InferConfig(posterior="viterbi", only_regimes=True, device="auto")
-    expected = (["a.csv"], "m", "o", config, SeriesConfig(**READ, no_time=True), "s", True)
+    targets = Targets(output="o", segments="s", summary="u.csv", metrics="m.prom")
+    expected = (["a.csv"], "m", targets, config, SeriesConfig(**READ, no_time=True), True)
     assert received("infer", *arguments, *how, *FILES, "--no-time") == expected
 
 

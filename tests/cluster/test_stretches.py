@@ -67,11 +67,11 @@ def label(checkpoint, file, folder, posterior, limit=None, engine=None, **option
     if limit is None:
         output = str(folder / "whole.parquet")
         work.label_file(file, output)
-        return pq.read_table(output), work
+        return pq.read_table(output), work.outcomes
     output = folder / f"cut {limit}"
     DealtLabelling(engine or FaultyEngine(limit), work, limit).label_file(file, str(output))
     parts = sorted(output.glob("part-*.parquet"))
-    return pa.concat_tables([pq.ParquetFile(part).read().replace_schema_metadata() for part in parts]), work
+    return pa.concat_tables([pq.ParquetFile(part).read().replace_schema_metadata() for part in parts]), work.outcomes
 
 
 def require_same(cut, whole):
@@ -174,7 +174,7 @@ def test_a_series_goes_on_from_file_to_file_and_from_stretch_to_stretch(tmp_path
     parts = sorted((tmp_path / "out" / f"file2{suffix}").glob("part*"))
     rest = pa.concat_tables([pq.ParquetFile(part).read().select(["prob_0"]) for part in parts])
     np.testing.assert_allclose(rest["prob_0"].to_numpy(), whole["prob_0"].to_numpy()[91:], atol=1e-9)
-    assert work.totals.rows == 400
+    assert work.outcomes.totals.rows == 400
 
 
 def test_ids_that_come_back_in_another_stretch_are_an_error(tmp_path):
@@ -251,6 +251,7 @@ def test_many_files_are_dealt_out_and_a_broken_one_is_reported(tmp_path):
     )
     one.label_folder(files, str(tmp_path / "one"), skip_existing=False)
     DealtLabelling(FaultyEngine(), many, 1000).label_folder(files, str(tmp_path / "many"), skip_existing=False)
+    many, one = many.outcomes, one.outcomes
     assert many.failures == one.failures and len(one.failures) == 1
     assert many.totals.counts.tolist() == one.totals.counts.tolist()
     assert many.totals.segments == one.totals.segments
@@ -284,7 +285,7 @@ def test_a_folder_whose_parts_are_not_all_there_is_not_skipped(tmp_path, run):
     assert (out / "part-00001.parquet").exists() and (out / "_SUCCESS.json").exists()
 
 
-@pytest.mark.parametrize("options", [("--segments", "s.csv"), ("--output", "-")])
+@pytest.mark.parametrize("options", [("--segments", "s.csv", "--stretch-rows", 50), ("--output", "-")])
 def test_what_only_one_process_can_write_is_named(tmp_path, run, options, monkeypatch):
     monkeypatch.chdir(tmp_path)
     checkpoint, file = random_checkpoint(9), series_file(tmp_path / "rows.parquet", 9, 120)
@@ -306,5 +307,5 @@ def test_a_path_without_short_visits_is_that_of_the_whole_file(tmp_path, remembe
     work.label_file(file, str(alone))
     DealtLabelling(FaultyEngine(), work, 40).label_file(file, str(dealt))
     assert dealt.read_bytes() == alone.read_bytes()
-    with pytest.raises(ConfigError, match="--min-dwell labels whole files"):
+    with pytest.raises(ConfigError, match="labels whole files"):
         DealtLabelling(FaultyEngine(), work, 40).label_file(file, str(tmp_path / "parts"))

@@ -169,3 +169,17 @@ def test_a_kind_of_row_that_is_held_out_nowhere_is_no_novelty(run, tmp_path):
     novelty = pd.read_csv(out)["novelty"]
     assert len(far) >= 13
     assert novelty[far].min() > 2 and novelty.max() < 5
+
+
+def test_a_dry_run_counts_the_scratch_space_of_novelty(run, folder):
+    def planned(command, *options):
+        words = () if command == "segment" else ("--model", folder / "truth.safetensors")
+        result = run(
+            command, folder / "plain.csv", *words, "--output", folder / "o.csv", "--dry-run", "--json", *options
+        )
+        return json.loads(result.stdout)["scratch_bytes"]
+
+    for command in ("infer", "segment"):
+        plain = planned(command)
+        assert planned(command, "--novelty") - plain == 4000 * 16, "two numbers of eight bytes"
+        assert planned(command, "--unknown", 6) - plain == 4000 * (16 + 2), "and a path of two states"

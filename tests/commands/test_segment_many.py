@@ -68,7 +68,9 @@ def test_a_series_goes_on_in_the_next_file(run, fleet, tmp_path):
     for source, out in (("whole.csv", "whole_out.csv"), ("in", "out")):
         options = ["--output", out, "--segments", f"{source}.list.csv", "--regimes", 2, "--quiet"]
         assert run("segment", source, *options).exit_code == 0
-    pd.testing.assert_frame_equal(pd.read_csv("in.list.csv"), pd.read_csv("whole.csv.list.csv"))
+    visits = pd.read_csv("in.list.csv")
+    assert visits.columns[0] == "file" and set(visits.pop("file")) == {"1.csv", "2.csv"}
+    pd.testing.assert_frame_equal(visits, pd.read_csv("whole.csv.list.csv"))
     parts = pd.concat([pd.read_csv("out/1.csv"), pd.read_csv("out/2.csv")], ignore_index=True)
     pd.testing.assert_frame_equal(parts, pd.read_csv("whole_out.csv"))
     sorting = run("segment", "in", "--output", "out", "--regimes", 2, "--sort", "--quiet")
