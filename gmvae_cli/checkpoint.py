@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gmvae_cli.checkpoint_header import FORMAT, described, header_of
+from gmvae_cli.checkpoint_header import FORMAT, described, header_of, parameter_shapes
 from gmvae_cli.config import ModelConfig
 from gmvae_cli.core import Encoder, Parameters
 from gmvae_cli.data.block_features import feature_names
@@ -143,28 +143,12 @@ def _parameters(tensors: Mapping[str, Tensor], model: ModelConfig) -> Parameters
 
 
 def _expected_shapes(model: ModelConfig, num_channels: int) -> dict[str, tuple[int, ...]]:
-    blocks = model.summarize > 1
-    K, P, D = model.regimes, model.lags, model.waveforms or (2 if blocks else 1) * num_channels
+    shapes = parameter_shapes(model, num_channels)
     if model.waveforms:
         thresholds = thresholds_shape(num_channels, model.summarize)
-        waveforms = {"thresholds": thresholds, "projection": (math.prod(thresholds) + 2 * num_channels, D)}
-    else:
-        waveforms = {}
-    extra = (
-        waveforms
-        | ({"floor": (num_channels,)} if blocks else {})
-        | ({"degrees": (1,)} if model.noise == "student" else {})
-    )
-    return extra | {
-        "ar_weights": (K, P, D, D),
-        "ar_bias": (K, D),
-        "scale_tril": (1 if model.covariance == "shared" else K, D, D),
-        "initial_probs": (K,),
-        "transition_matrix": (K, K),
-        "evidence_scale": (),
-        "mean": (D,),
-        "scale": (D,),
-    }
+        shapes["thresholds"] = thresholds
+        shapes["projection"] = (math.prod(thresholds) + 2 * num_channels, model.waveforms)
+    return shapes
 
 
 def load(path: str) -> Checkpoint:

@@ -48,6 +48,26 @@ def header_of(path: str, header: Any) -> tuple[ModelConfig, tuple[str, ...], dic
     return model, tuple(channels), training, _names(header.get("names", []), model)
 
 
+def parameter_shapes(model: ModelConfig, num_channels: int) -> dict[str, tuple[int, ...]]:
+    """List the shapes of the tensors in a model file, but for those of waveforms, standard errors and the encoder."""
+    blocks = model.summarize > 1
+    K, P, D = model.regimes, model.lags, model.waveforms or (2 if blocks else 1) * num_channels
+    floor = {"floor": (num_channels,)} if blocks else {}
+    degrees = {"degrees": (1,)} if model.noise == "student" else {}
+    return {
+        **floor,
+        **degrees,
+        "ar_weights": (K, P, D, D),
+        "ar_bias": (K, D),
+        "scale_tril": (1 if model.covariance == "shared" else K, D, D),
+        "initial_probs": (K,),
+        "transition_matrix": (K, K),
+        "evidence_scale": (),
+        "mean": (D,),
+        "scale": (D,),
+    }
+
+
 def _names(names: Any, model: ModelConfig) -> tuple[str, ...]:
     """Check the names of the regimes, of which there are K or none."""
     if not isinstance(names, list) or len(names) not in (0, model.regimes):

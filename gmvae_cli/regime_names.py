@@ -3,8 +3,19 @@
 from collections.abc import Sequence
 
 NAME_COLUMN = "regime_name"
+LABEL_COLUMNS = ("regime", NAME_COLUMN, "log_likelihood", "novelty")  # beside those of probabilities
 UNKNOWN = "unknown"  # the name of rows that no regime explains, and whose regime is -1
 _LONGEST = 60  # characters; a table has room for some
+
+
+def is_probability(name: str) -> bool:
+    """Return whether a column has the name of a regime's probability, whatever the model."""
+    return name.startswith("prob_") and name[5:].isdigit()
+
+
+def is_label(name: str) -> bool:
+    """Return whether a column has the name of one that labelling writes."""
+    return name in LABEL_COLUMNS or is_probability(name)
 
 
 def problem_with_name(name: str) -> str | None:

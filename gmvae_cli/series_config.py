@@ -22,6 +22,13 @@ _READING = (  # what a model remembers of how its file was read, beside the name
     ),
     *("skip_rows", "comment", "encoding", "max_gap", "regular"),
 )
+# What pandas takes as missing in CSV, in any case, and the marks of other programs that are no number either; MySQL
+# and PostgreSQL write \N
+MISSING = (
+    *("", "na", "n/a", "nan", "-nan", "null", "none", "nil", "nat", "<na>"),
+    *("#n/a", "#n/a n/a", "#na", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
+    *("?", "-", "--", "---", ".", "\\n"),
+)
 TIME_FORMATS = ("unix-s", "unix-ms", "unix-us", "unix-ns", "excel", "week", "clock", "number")  # or strftime codes
 
 
@@ -38,7 +45,7 @@ class SeriesConfig:
         digits: significant ones of probabilities and log-likelihoods that are written as text.
         decimal: None takes a comma where it is certain, else a point.
         usual_decimal, usual_time_format: of an earlier file, taken where the cells leave several open.
-        na_values: texts or numbers that mean missing, beside those of `cells.MISSING`.
+        na_values: texts or numbers that mean missing, beside those of `MISSING`.
     """
 
     time: str | None = None

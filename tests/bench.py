@@ -376,7 +376,93 @@ def cluster(folder: str) -> Iterator[Figure]:
             yield Figure(f"  the same by them, {name} time", value / median(plain), "times", 1.5)
 
 
+# --- rows that arrive one by one -------------------------------------------------------------------------------------
+
+
+def feed(folder: str, rows: int, num_series: int = 1) -> tuple[str, str]:
+    """A feed of 3 channels, the rows of its series interleaved, and its model."""
+    source = simulate(folder, "live.csv", MEDIUM_ROWS // 2, "--channels", "3", "--regimes", "4")
+    path = os.path.join(folder, f"feed_{rows}_{num_series}.csv")
+    with open(source, encoding="utf-8") as lines, open(path, "w", encoding="utf-8") as target:
+        header = next(lines)
+        target.write(header.replace("t,", "t,series,", 1))
+        for row, line in zip(range(rows), lines, strict=False):
+            _, cells = line.split(",", 1)
+            target.write(f"{row // num_series},s{row % num_series},{cells}")
+    return path, f"{source}.truth"
+
+
+def follow_command(model: str, *options: str) -> list[str]:
+    return [GMVAE, "infer", "-", "--follow", "--model", model, "--output", "-", *options]
+
+
+def piped(path: str, model: str, *options: str) -> Usage:
+    """Wall and CPU seconds, and peak memory, of a feed through two pipes; as many lines come out as go in."""
+    started = time.perf_counter()
+    source = subprocess.Popen(["cat", path], stdout=subprocess.PIPE)
+    child = subprocess.Popen(follow_command(model, *options), stdin=source.stdout, stdout=subprocess.PIPE)
+    counter = subprocess.Popen(["wc", "-l"], stdin=child.stdout, stdout=subprocess.PIPE)
+    for process in (source, child):
+        process.stdout.close()
+    lines = int(counter.stdout.read())
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    with open(path, "rb") as file:
+        assert (child.returncode, lines) == (0, sum(1 for _ in file))
+    peak = usage.ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+    return Usage(time.perf_counter() - started, peak, usage.ru_utime + usage.ru_stime)
+
+
+def round_trips(path: str, model: str, rows: int) -> list[float]:
+    """Seconds from a row's way in to its way out, row by row, in order of size."""
+    child = subprocess.Popen(follow_command(model), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    seconds = []
+    with open(path, "rb") as lines:
+        for _, line in zip(range(rows), lines, strict=False):
+            started = time.perf_counter()
+            child.stdin.write(line)
+            answer = child.stdout.read(4096)
+            seconds.append(time.perf_counter() - started)
+            assert answer.endswith(b"\n"), answer
+    child.stdin.close()
+    child.wait()
+    return sorted(seconds[rows // 100 :])
+
+
+def start_seconds(path: str, model: str) -> float:
+    """Wall seconds from the start to the first labelled row."""
+    started = time.perf_counter()
+    with open(path, "rb") as file:
+        lines = file.readline() + file.readline()
+    subprocess.run(follow_command(model), input=lines, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - started
+
+
+def follow(folder: str) -> Iterator[Figure]:
+    """1,000,000 rows through a pipe, of one series and of 10,000 in turn; 3 channels, 4 regimes, one lag."""
+    path, model = feed(folder, 1_000_000)
+    few, _ = feed(folder, 100_000)
+    yield Figure("follow, start and first row", median(start_seconds(few, model) for _ in range(5)), "s wall", 1.0)
+    usage, small = piped(path, model), piped(few, model)
+    yield Figure("follow, 1,000,000 rows", 1e6 / usage.cpu, "rows/s of a core", 25_000, most=False)
+    yield Figure("  wall, with cat and wc beside it", 1e6 / usage.seconds, "rows/s")
+    yield Figure("  peak memory against 100,000 rows", usage.peak / small.peak, "times", 1.02)
+    yield Figure("  peak memory", usage.peak / MIB, "MiB")
+    times = round_trips(few, model, 50_000)
+    yield Figure("follow, in and out again, median", 1e6 * times[len(times) // 2], "microseconds")
+    yield Figure("  99th percentile", 1e6 * times[len(times) * 99 // 100], "microseconds", 1000)
+    path, _ = feed(folder, 1_000_000, 10_000)
+    usage = piped(path, model)
+    yield Figure("follow, 1,000,000 rows of 10,000 series", 1e6 / usage.cpu, "rows/s of a core", 25_000, most=False)
+    yield Figure("  peak memory", usage.peak / MIB, "MiB")
+    usage = piped(path, model, "--state", os.path.join(folder, "state.json"))
+    yield Figure("  with --state", 1e6 / usage.cpu, "rows/s of a core")
+    times = round_trips(path, model, 50_000)
+    yield Figure("  in and out again, 99th percentile", 1e6 * times[len(times) * 99 // 100], "microseconds", 1000)
+
+
 PARTS = {
+    "follow": follow,
     "help": help_text,
     "train-iid": train_iid,
     "train-markov": train_markov,

@@ -113,12 +113,32 @@ def infer(
     skip_existing: options.SkipExisting = False,
     dry_run: options.DryRun = False,
     engine: options.EngineToLabel,
+    live: options.Live,
     display: options.Display,
 ) -> None:
     """Give every row its regime and the probabilities of all regimes."""
     with display as terminal:
         terminal.require_free_stdout(output)
         paths.require_models(model)
+        if live.follow:
+            from gmvae_cli.live.follow import follow
+
+            terminal.close()  # no progress, whatever time it takes
+            not_possible = {"--segments": segments, "--skip-existing": skip_existing, "--dry-run": dry_run}
+            if not engine.is_plain:
+                not_possible["--engine"] = engine.engine
+            follow(
+                inputs,
+                model,
+                output,
+                live,
+                config,
+                files,
+                not_possible=not_possible,
+                on_error=terminal.error,
+                on_note=terminal.note_on_feed,
+            )
+            return
         if paths.is_one_file(inputs):  # of several, each that is missing is reported and the others are labelled
             paths.require_inputs(inputs)
             if engine.is_plain and not dry_run:  # else the output may be a folder of parts

@@ -13,7 +13,7 @@ from gmvae_cli.cli import paths
 from gmvae_cli.cli.terminal import width, wrapped
 
 # the most useful first; expert: what hardly anyone needs
-GROUPS = ("files", "model", "search", "output", "cluster", "expert")
+GROUPS = ("files", "model", "search", "output", "live", "cluster", "expert")
 HELP_NAMES = ("-h", "--help")
 
 _NO_BREAK = "\xa0"  # where a line must not break

@@ -26,6 +26,7 @@ from gmvae_cli.config import (
     TrainConfig,
 )
 from gmvae_cli.engine_config import EngineConfig
+from gmvae_cli.live_config import LiveConfig
 
 
 def _training(**values: Any) -> TrainConfig:
@@ -277,6 +278,20 @@ EngineToTrain = Annotated[
             rows_auto_or_all,
             typed="auto",
         ),
+    ),
+]
+
+Live = Annotated[
+    LiveConfig,
+    options_of(
+        LiveConfig,
+        follow=Option("live", "Label each row as it arrives on stdin, and write it at once."),
+        format=Option("live", "Of rows that arrive and are written: CSV, or a JSON object a line."),
+        lag=Option("live", "Write a row when so many later ones of its series have come, and use them.", "N"),
+        on_error=Option("live", "At a line that cannot be used: stop, or skip it with a line on stderr."),
+        forget=Option("live", "Forget a series that stays away for so long: 1d, 2h; a number counts rows.", "AFTER"),
+        state=Option("live", "Go on from this file, and keep in it what the next run has to know.", "FILE"),
+        state_every=Option("live", "Rows after which the state is written again, beside the end.", "N"),
     ),
 ]
 

@@ -134,6 +134,11 @@ class Terminal:
         """Print a warning, unless it was printed before."""
         self.note(f"warning: {warning.sentence}")
 
+    def note_on_feed(self, warning: Note) -> None:
+        """Print a warning about rows that go on for ever: to a person at a terminal alone, and in the log file."""
+        self.quiet = self.quiet or not sys.stderr.isatty()
+        self.warning(warning)
+
     def error(self, sentence: str) -> None:
         """Print one line that `quiet` does not silence."""
         self._write_log(one_line(sentence))

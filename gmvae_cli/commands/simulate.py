@@ -207,6 +207,6 @@ def _save_truth(path: str, source: _Source, seed: int) -> None:
             ),
             Chain(torch.from_numpy(process.initial_probs), torch.from_numpy(process.transition_matrix)),
         ),
-        training={"simulated": True, "seed": seed},
+        training={"simulated": True, "seed": seed, "time": "t", "step": 1.0, "time_unit": "units"},
     )
     checkpoint.write(path, truth)

@@ -13,14 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-# What pandas takes as missing in CSV, in any case, and the marks of other programs that are no number either; MySQL
-# and PostgreSQL write \N
-MISSING = (
-    *("", "na", "n/a", "nan", "-nan", "null", "none", "nil", "nat", "<na>"),
-    *("#n/a", "#n/a n/a", "#na", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
-    *("?", "-", "--", "---", ".", "\\n"),
-)
-
+from gmvae_cli.series_config import MISSING
 
 _ALIKE = (" \u00a0\u202f\u2009", "'\u2019")  # blanks of any width, and apostrophes
 MINUS = "\u2212\u2013\ufe63\uff0d"  # what stands for a minus sign, beside the hyphen of ASCII

@@ -4,27 +4,29 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from gmvae_cli.errors import CheckpointError
 from gmvae_cli.system.storage import LocalCopy, is_url, size
+
+if TYPE_CHECKING:  # torch takes seconds to import, and live labels do without it
+    from torch import Tensor
 
 _LARGEST_FILE = 1 << 30  # bytes; a model of 1,000 channels, 10 lags and 10 regimes has 0.8 of them
 _LARGEST_HEADER = 16 << 20  # bytes; room for 100,000 channel names of 150 characters
 
 
-def content(tensors: Mapping[str, Tensor], header: Any, key: str) -> bytes:
+def content(tensors: "Mapping[str, Tensor]", header: Any, key: str) -> bytes:
     """Return the bytes of a file: the same for the same tensors and header.
 
     Args:
         tensors: name -> tensor of any shape.
         header: JSON-able, without NaN or infinity; it is stored under `key`, which says what kind of file it is.
     """
+    from safetensors.torch import save
+
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     return save(copies, metadata={key: json.dumps(header, sort_keys=True, allow_nan=False)})
 
@@ -40,17 +42,19 @@ class TensorFile:
         self._file, self.header = file, header
         self.shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
-    def read(self) -> dict[str, Tensor]:
-        """Return all tensors by name, in memory of their own."""
-        return {name: self._file.get_tensor(name).clone() for name in self.shapes}
+    def read(self) -> dict[str, Any]:
+        """Return all tensors by name, in memory of their own, as torch or numpy has them."""
+        tensors = {name: self._file.get_tensor(name) for name in self.shapes}
+        return {name: tensor.clone() if hasattr(tensor, "clone") else tensor for name, tensor in tensors.items()}
 
 
 @contextmanager
-def opened(path: str, key: str, kind: str) -> Iterator[TensorFile]:
+def opened(path: str, key: str, kind: str, framework: Literal["pt", "np"] = "pt") -> Iterator[TensorFile]:
     """Open a file for the block; its size and the length of its header are checked before anything is read.
 
     Args:
         key: under which `content` stored the header. kind: of file in messages, for example "gmvae model".
+        framework: that the tensors are of, torch or numpy.
     Raises:
         CheckpointError: no such file, or none that `content` wrote under this key; also in place of a SafetensorError,
             OSError, KeyError, TypeError, ValueError or RecursionError in the block.
@@ -63,7 +67,7 @@ def opened(path: str, key: str, kind: str) -> Iterator[TensorFile]:
         copy = LocalCopy(path) if is_url(path) else None
         local = path if copy is None else copy.path
         _require_credible_header(local, nbytes)
-        with safe_open(local, framework="pt") as file:
+        with safe_open(local, framework=framework) as file:
             header = json.loads((file.metadata() or {})[key], parse_constant=_reject_constant)
             yield TensorFile(file, header)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as problem:
@@ -87,8 +91,10 @@ def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"its header holds {name}")
 
 
-def require_finite(path: str, tensors: Mapping[str, Tensor]) -> None:
+def require_finite(path: str, tensors: "Mapping[str, Tensor]") -> None:
     """Raise a CheckpointError if a tensor, of any shape, holds NaN or infinity."""
+    import torch
+
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{path}: tensor '{name}' holds NaN or infinity")

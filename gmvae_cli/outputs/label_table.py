@@ -32,11 +32,9 @@ from gmvae_cli.inference.scored_rows import BLOCK_ROWS
 from gmvae_cli.outputs.label_totals import NOVEL, LabelTotals, note_on_step
 from gmvae_cli.outputs.name_column import NameColumn
 from gmvae_cli.outputs.segment_table import SegmentTable
-from gmvae_cli.regime_names import NAME_COLUMN
+from gmvae_cli.regime_names import is_label
 from gmvae_cli.system.progress import Progress, silent
 from gmvae_cli.system.storage import is_url
-
-LABEL_COLUMNS = ("regime", NAME_COLUMN, "log_likelihood", "novelty")  # beside those of probabilities
 
 OnRows = Callable[[str, pa.Table, LabelledRows], None]
 
@@ -215,7 +213,7 @@ class TableLabels:
     def _columns_kept(self, reader: SeriesReader, totals: LabelTotals) -> list[int]:
         """List the positions of columns that are written again; labels of an earlier run are replaced, with a note."""
         layout = reader.layout
-        replaced = [name for name in layout.columns if name in LABEL_COLUMNS or is_probability(name)]
+        replaced = [name for name in layout.columns if is_label(name)]
         if replaced:
             sentence = f"the columns {', '.join(replaced)} of {reader.name} are replaced"
             totals.notes.append(Note("replaced_columns", sentence))
@@ -248,8 +246,3 @@ def _first_novel(reader: SeriesReader, cells: pa.Table, block: LabelledRows, row
     time = reader.layout.time
     at = "" if time is None else f", {time} {as_text(cells[time].slice(first, 1))[0].as_py()}"
     return f"{reader.name}, row {reader.span[0] + row + first + 1}{at}"
-
-
-def is_probability(name: str) -> bool:
-    """Return whether a column has the name of a regime's probability, whatever the model."""
-    return name.startswith("prob_") and name[5:].isdigit()

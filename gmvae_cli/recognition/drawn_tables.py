@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from gmvae_cli.files.cells import MISSING
 from gmvae_cli.recognition.number_forms import is_quantity, is_value
 from gmvae_cli.recognition.text_footer import COMMENTS
+from gmvae_cli.series_config import MISSING
 
 _LINES = 60  # of the first ones that show the columns
 _FEWEST_ROWS = 2

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gmvae_cli.files.cells import MINUS, MISSING, NumberFormat, grouped_digits, plain
+from gmvae_cli.files.cells import MINUS, NumberFormat, grouped_digits, plain
+from gmvae_cli.series_config import MISSING
 
 _CURRENCIES = r"[$\u20AC\u00A3\u00A5\u20B9]|(?:USD|EUR|GBP|JPY|CHF|CNY|INR|SEK|NOK|DKK|PLN|AUD|CAD|BRL)(?=[\s\d])"
 _GROUPS = "'\u2019\u00a0\u202f\u2009_ "  # characters that divide no number, so they group its digits

@@ -4,8 +4,8 @@ import csv
 import re
 from collections.abc import Sequence
 
-from gmvae_cli.files.cells import MISSING
 from gmvae_cli.recognition.number_forms import is_value, kind_of
+from gmvae_cli.series_config import MISSING
 
 COMMENTS = ("#", "%", "//", "!")  # that begin lines above a header, or below a table
 _TOTAL = re.compile(
