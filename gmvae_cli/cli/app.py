@@ -124,9 +124,8 @@ def infer(
             from gmvae_cli.live.follow import follow
 
             terminal.close()  # no progress, whatever time it takes
-            not_possible = {"--segments": segments, "--skip-existing": skip_existing, "--dry-run": dry_run}
-            if not engine.is_plain:
-                not_possible["--engine"] = engine.engine
+            not_possible: dict[str, Any] = {"--segments": segments, "--summary": summary, "--metrics": metrics}
+            not_possible |= {"--skip-existing": skip_existing, "--dry-run": dry_run, "--engine": not engine.is_plain}
             follow(
                 inputs,
                 model,
