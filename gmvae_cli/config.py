@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from gmvae_cli.errors import ConfigError
-from gmvae_cli.gate_config import EVALUATE_GATES, INFER_GATES, KNOWN_SHARE, Gate, read_gates
+from gmvae_cli.gate_config import COMPARE_GATES, EVALUATE_GATES, INFER_GATES, KNOWN_SHARE, Gate, read_gates
 from gmvae_cli.series_config import SeriesConfig as SeriesConfig
 
 Prior = Literal["markov", "iid"]
@@ -373,3 +373,21 @@ class ProfileConfig:
     """Options of the description of labelled rows; labels: name of the column of labels."""
 
     labels: str = "regime"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """Options of the comparison of two models."""
+
+    posterior: Posterior = "smooth"
+    fail_under: tuple[str, ...] = ()
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        _one_of("posterior", self.posterior, Posterior)
+        _ = self.gates
+
+    @property
+    def gates(self) -> list[Gate]:
+        """The gates of `fail_under`."""
+        return read_gates(self.fail_under, COMPARE_GATES)

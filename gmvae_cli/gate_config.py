@@ -8,6 +8,7 @@ from gmvae_cli.errors import ConfigError
 KNOWN_SHARE = "known_share"
 Gate = tuple[str, float]  # a figure of the result and its limit
 INFER_GATES = ("log_likelihood_per_row", "log_likelihood_above_training", KNOWN_SHARE)
+COMPARE_GATES = ("agreement", "ari", "log_likelihood_difference")
 EVALUATE_GATES = (
     "accuracy",
     "ari",

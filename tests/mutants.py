@@ -1080,6 +1080,27 @@ MUTATIONS: tuple[Mutation, ...] = (
         ["commands/test_cli_infer.py::test_several_files_go_to_a_folder"],
     ),
     Mutation(
+        "rows that one model alone can score count in a comparison",
+        "commands/compare.py",
+        "~np.isnan(one.log_likelihood) & ~np.isnan(two.log_likelihood)",
+        "~np.isnan(one.log_likelihood)",
+        ["commands/test_cli_compare.py::test_figures_are_those_of_the_labels_that_infer_writes"],
+    ),
+    Mutation(
+        "a regime of B without a match is left out of a comparison",
+        "commands/compare.py",
+        "*((-1, int(column)) for column in lone)",
+        "*((-1, int(column)) for column in lone[:0])",
+        ["commands/test_cli_compare.py::test_figures_are_those_of_the_labels_that_infer_writes"],
+    ),
+    Mutation(
+        "a comparison reads the rows as model A does, whatever model B remembers",
+        "commands/compare.py",
+        "if is_same:",
+        "if True:",
+        ["commands/test_cli_compare.py::test_rows_are_read_once_where_both_models_read_them_alike"],
+    ),
+    Mutation(
         "a dry run forgets the scratch space of novelty",
         "inference/posterior.py",
         "NOVELTY_BYTES * (novelty or unknown)",

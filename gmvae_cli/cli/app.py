@@ -197,6 +197,27 @@ def evaluate(
 
 
 @command
+def compare(
+    model_a: options.ModelBefore,
+    model_b: options.ModelAfter,
+    inputs: options.Inputs,
+    config: options.Comparison,
+    files: options.Files,
+    *,
+    display: options.Display,
+) -> None:
+    """Label the same rows by two models, and say what would change."""
+    with display as terminal:
+        paths.require_models(model_a, model_b)
+        paths.require_inputs(inputs)
+        from gmvae_cli.commands.compare import compare
+
+        result = compare(model_a, model_b, inputs, config, files, terminal)
+        regime_report.compare(result, terminal)
+        _exit((), result.missed)
+
+
+@command
 def inspect(model: options.ModelArgument, display: options.Display) -> None:
     """Describe the regimes of a model, in the units of its data."""
     with display as terminal:

@@ -14,6 +14,7 @@ from gmvae_cli.cli.option_values import block_rows, names, number_or_auto, rows_
 from gmvae_cli.cli.splicing import Option, joined, options_of
 from gmvae_cli.cli.terminal import Terminal, show
 from gmvae_cli.config import (
+    CompareConfig,
     EvaluateConfig,
     InferConfig,
     ModelConfig,
@@ -239,6 +240,10 @@ Evaluation = Annotated[
     ),
 ]
 
+Comparison = Annotated[
+    CompareConfig, options_of(CompareConfig, posterior=_POSTERIOR, fail_under=_FAIL_UNDER, device=_DEVICE)
+]
+
 Profile = Annotated[
     ProfileConfig,
     options_of(ProfileConfig, labels=Option("files", "Column of labels, numbers or text.", "NAME")),
@@ -323,6 +328,8 @@ ProfileOut = Annotated[
 ]
 SimulatedOutput = Annotated[str, _argument("output", "OUT", ".csv, .parquet and others; - is CSV to stdout.")]
 ModelArgument = Annotated[str, _argument("files", "CKPT", "The model file, or its URL.")]
+ModelBefore = Annotated[str, _argument("files", "MODEL_A", "The model in use.")]
+ModelAfter = Annotated[str, _argument("files", "MODEL_B", "The model that may replace it.")]
 Assignments = Annotated[
     list[str], _argument("model", "ID=NAME", "A regime's number and its name, as in 0=idle; 0= takes it away.")
 ]

@@ -9,15 +9,18 @@ from gmvae_cli.cli.formatting import (
     count,
     duration,
     listed,
+    number,
     percent,
     print_facts,
     print_json,
     print_table,
+    rare,
     short_number,
 )
 from gmvae_cli.cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from gmvae_cli.commands.compare import CompareResult
     from gmvae_cli.labelled.profile import ProfileResult
 
 Regimes = Sequence[Mapping[str, Any]]
@@ -26,6 +29,7 @@ _TOLD_APART = 3  # channels of a regime that are printed; --json and --output ha
 _FOLLOWERS = 2  # of a regime that are printed
 _REGIME_LENGTH, _CHANNEL_LENGTH = 14, 18  # of names that are printed, so that a line fits into 80 columns
 _LINE_LENGTH = 62  # beside the name of a regime
+_MOST_MOVES = 10  # that are printed
 _PLAIN = (1e-4, 1e7)  # numbers outside are printed with an exponent
 
 
@@ -56,6 +60,56 @@ def profile(result: "ProfileResult", terminal: Terminal) -> None:
         *([("channels", listed(result.channels))] if result.channels else []),
         ("time", f"{result.seconds:.1f} s"),
     )
+
+
+def compare(result: "CompareResult", terminal: Terminal) -> None:
+    """Print which regimes of two models are the same, which rows moved, and how well each model explains the rows."""
+    terminal.close()
+    for warning in result.warnings:
+        terminal.warning(warning)
+    if terminal.as_json:
+        print_json(result, leave_out=("missed",))
+    else:
+        _print_comparison(result)
+    for sentence in result.missed:
+        terminal.error(sentence)
+
+
+def _print_comparison(result: "CompareResult") -> None:
+    matched = [
+        (_regime_of(pair, "a"), _regime_of(pair, "b"), *(f"{pair[name]:,}" for name in ("rows_a", "rows_b", "rows")))
+        for pair in result.matched
+    ]
+    print_table(("regime in A", "in B", "rows in A", "in B", "in both"), matched, left=(0, 1))
+    if result.moved:
+        moved = [
+            (_regime_of(move, "a"), _regime_of(move, "b"), f"{move['rows']:,}", rare(move["share"]))
+            for move in result.moved[:_MOST_MOVES]
+        ]
+        print_table(("moved from", "to", "rows", "share"), moved, left=(0, 1))
+    more = len(result.moved) - _MOST_MOVES
+    likelihoods = (result.log_likelihood_per_row_a, result.log_likelihood_per_row_b)
+    before, after = (number(value, 4) for value in likelihoods)
+    difference = result.log_likelihood_difference
+    gain = "" if difference is None else f", {difference:+.4f}"
+    print_facts(
+        ("A", result.model_a),
+        ("B", result.model_b),
+        *([("moved", f"{count(more, 'other pair', 'other pairs')} of regimes; --json has all")] if more > 0 else []),
+        (
+            "agreement",
+            f"{number(100 * result.agreement, 2)} % of the rows; adjusted Rand index {number(result.ari, 4)}",
+        ),
+        ("log-likelihood", f"A {before}, B {after} per row in data units{gain}"),
+        ("segments", f"A {result.segments_a:,}, B {result.segments_b:,}"),
+        ("rows", f"{result.rows:,} in {count(result.series, 'series', 'series')}"),
+        ("time", f"{result.seconds:.1f} s"),
+    )
+
+
+def _regime_of(pair: Mapping[str, Any], model: str) -> str:
+    regime = pair[f"regime_{model}"]
+    return "-" if regime is None else regime_name({"regime": regime, "name": pair[f"name_{model}"]})
 
 
 def print_regimes(regimes: Regimes, time_unit: str | None) -> None:

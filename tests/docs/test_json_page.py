@@ -43,6 +43,7 @@ def test_every_key_is_explained(run, tmp_path, sample_data):
         "select": [series, "--regimes", "1:2", "--restarts", 2],
         "segment": [series, "--output", tmp_path / "segmented.csv", "--regimes", 2],
         "evaluate": [labelled, "--model", model],
+        "compare": [model, model, series],
         "inspect": [model],
         "plot": [labelled, "--output", picture],
         "profile": [labelled],
@@ -51,7 +52,8 @@ def test_every_key_is_explained(run, tmp_path, sample_data):
     for command, arguments in commands.items():
         result = run(command, *arguments, "--json", "--quiet")
         assert result.exit_code == 0, result.output
-        sections_read = [command, "train"] if command == "inspect" else [command]  # whose summary a model keeps
+        refers_to = {"inspect": ["train"], "segment": ["infer"]}
+        sections_read = [command, *refers_to.get(command, [])]
         explained = {key for name in sections_read for key in re.findall(r"`(\w+)`", page[f"gmvae {name}"])}
         for key, value in json.loads(result.stdout).items():
             inner = value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else value
