@@ -152,7 +152,7 @@ def infer(
             _exit(plan.failures)
         else:
             targets = infer.Targets(output=output, segments=segments, summary=summary, metrics=metrics)
-            result = infer.infer(inputs, model, targets, config, files, skip_existing, terminal, engine)
+            result = infer.infer(inputs, model, targets, config, files, skip_existing, terminal, engine, live.state)
             report.infer(result, terminal)
             _exit(result.failures, result.missed)
 

@@ -13,6 +13,7 @@ from gmvae_cli.files.atomic import make_folder
 from gmvae_cli.files.inputs import InputFile
 from gmvae_cli.files.series_reader import SeriesReader
 from gmvae_cli.inference import apply
+from gmvae_cli.live.continued import ContinuedFile
 from gmvae_cli.outputs.label_table import TableLabels, open_outputs, require_rows_stay, scratch_folder, table_labels
 from gmvae_cli.outputs.label_totals import LabelTotals
 from gmvae_cli.outputs.segment_list import HeldSegments, SegmentList, held_segments
@@ -23,15 +24,23 @@ from gmvae_cli.system.storage import parent
 class FileLabelling:
     """The work of labelling one table or many with one model.
 
+    Args:
+        continued: the state that one table goes on from; None: all series start with their file.
     Attributes:
         outcomes: of the files, as far as the work is done.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, model_path: str, config: InferConfig, series: SeriesConfig, progress: Progress
+        self,
+        checkpoint: Checkpoint,
+        model_path: str,
+        config: InferConfig,
+        series: SeriesConfig,
+        progress: Progress,
+        continued: ContinuedFile | None = None,
     ) -> None:
         self.checkpoint, self.model_path, self.config, self.series = checkpoint, model_path, config, series
-        self.progress = progress
+        self.progress, self._continued = progress, continued
         self.outcomes = Outcomes(checkpoint, model_path, config)
 
     def open(self, files: Sequence[InputFile]) -> SeriesReader:
@@ -88,10 +97,12 @@ class FileLabelling:
         with (
             open_outputs(reader, output, segments_path, self.series) as outputs,
             reader.read_data(folder, self.progress, keep_constant=True) as data,
-            self._labels(data, folder, totals) as labels,
+            self._labels(data, folder, totals, reader) as labels,
         ):
             labels.write(reader, outputs if held is None else replace(outputs, segments=held, file=file.relative))
             columns = reader.columns(data)
+        if self._continued is not None:
+            self._continued.write()
         self.outcomes.add_table([target], [totals], columns)
 
     def _label_parts(self, parts: Sequence[Target], segments: SegmentList | None) -> None:
@@ -109,7 +120,13 @@ class FileLabelling:
             columns = reader.columns(data)
         self.outcomes.add_table(parts, totals, columns, whole)
 
-    def _labels(self, data: SeriesData, folder: str | None, totals: LabelTotals) -> AbstractContextManager[TableLabels]:
+    def _labels(
+        self, data: SeriesData, folder: str | None, totals: LabelTotals, reader: SeriesReader | None = None
+    ) -> AbstractContextManager[TableLabels]:
+        """Label a table; one that goes on from a state is read again by its `reader`."""
+        labelled = None
+        if self._continued is not None and reader is not None:
+            labelled = self._continued.blocks(reader, data, self.checkpoint, self.config, folder, self.progress)
         return table_labels(
             data,
             self.checkpoint,
@@ -118,4 +135,5 @@ class FileLabelling:
             model_path=self.model_path,
             directory=folder,
             progress=self.progress,
+            labelled=labelled,
         )

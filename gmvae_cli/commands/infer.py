@@ -19,6 +19,7 @@ from gmvae_cli.files.inputs import SUFFIXES, InputFile, expand, is_one_file, suf
 from gmvae_cli.files.series_reader import SeriesReader
 from gmvae_cli.inference import posterior
 from gmvae_cli.inference.apply import with_shortest_visit
+from gmvae_cli.live.continued import ContinuedFile
 from gmvae_cli.metrics.segments import Ribbon
 from gmvae_cli.outputs.label_table import scratch_folder
 from gmvae_cli.outputs.label_totals import training_log_likelihood
@@ -140,13 +141,14 @@ def infer(
     skip_existing: bool,
     progress: Progress,
     engine: EngineConfig = EngineConfig(),
+    state: str | None = None,
 ) -> InferResult:
     """Label a file, or each of several files into a folder that mirrors their paths.
 
     A file among several that cannot be labelled is reported in `failures`; the others are labelled.
 
     Args:
-        engine: says who labels the files, and how long a series is cut.
+        engine: says who labels the files, and how long a series is cut. state: file to go on from, and to keep.
     """
     started = time.perf_counter()
     configure_process()
@@ -161,7 +163,12 @@ def infer(
     checkpoint = load(model_path)
     if config.posterior == "encoder":
         checkpoint.build_encoder(model_path)
-    labelling = FileLabelling(checkpoint, model_path, config, series, progress)
+    continued = None
+    if state is not None:
+        _require_continuable(state, config, single and engine.is_plain and not skip_existing)
+        require_apart({"--state": state}, [*inputs, *outputs.values()])
+        continued = ContinuedFile(state, model_path)
+    labelling = FileLabelling(checkpoint, model_path, config, series, progress, continued)
     try:
         has_segments = _label(labelling, files, targets, single, skip_existing, engine)
     except ConfigError:
@@ -180,6 +187,18 @@ def infer(
             _write_manifest(temporary, labelling, result)
         result = replace(result, manifest=manifest_path)
     return result
+
+
+def _require_continuable(state: str, config: InferConfig, is_single: bool) -> None:
+    """Reject options that need rows of other files than the one that goes on from a state."""
+    if config.posterior != "filter":
+        raise ConfigError(
+            f"--state {state}: goes on with --posterior filter, but it is {config.posterior}, which needs later rows"
+        )
+    if config.unknown is not None:
+        raise ConfigError("--unknown looks for stretches in a whole file; leave out --state, or give --follow too")
+    if not is_single:
+        raise ConfigError("--state goes on with one file; leave out --engine, --workers and --skip-existing")
 
 
 def _label(

@@ -52,7 +52,7 @@ class RowOrder:
     Args:
         layout, facts, first: as in `SeriesBuilder`.
     Attributes:
-        times: reader of the time column. unit: of the times. counter: of the steps between rows.
+        times: reader of the time column. last_times: of it. unit: of times. counter: of the steps between rows.
     """
 
     def __init__(self, layout: Layout, facts: OnFailure | None, first: int) -> None:
@@ -60,7 +60,7 @@ class RowOrder:
         self.times = layout.time_reader()
         self.unit: TimeUnit = "units"
         self.counter, self._first, self._facts = StepCounter(first), first, facts
-        self._last_times: Times | None = None
+        self.last_times: Times | None = None
         self._last_cell: object = None
         self._last_id: object = None
         self._ids: set[object] = set()
@@ -132,14 +132,14 @@ class RowOrder:
         times = find_times(cells, self.time, self.times, problems)
         if times is None:
             return np.ones(starts.shape)
-        before = times if self._last_times is None else self._last_times
+        before = times if self.last_times is None else self.last_times
         if before.unit != times.unit:
             sentence = f"column '{self.time}' changes between numbers and dates from file to file"
             problems.append(Problem(0, sentence))
         previous = before.ticks[-1:]
         if before.per_unit != times.per_unit:  # a later file counts in other ticks
             previous = previous * (times.per_unit / before.per_unit)
-        elapsed = np.diff(times.ticks, prepend=previous if self._last_times else times.ticks[:1])
+        elapsed = np.diff(times.ticks, prepend=previous if self.last_times else times.ticks[:1])
         longest = _AGES * times.per_unit if times.unit == "seconds" else np.inf
         bad = np.flatnonzero(((elapsed <= 0) | (elapsed > longest)) & ~starts)
         if bad.size:
@@ -149,7 +149,7 @@ class RowOrder:
             step = float(elapsed[row]) / times.per_unit
             sentence = _disorder(self.time, cells[row].as_py(), earlier, step, unit=times.unit, facts=facts)
             problems.append(Problem(row, sentence))
-        self._last_times, self._last_cell, self.unit = times, cells[-1].as_py(), times.unit
+        self.last_times, self._last_cell, self.unit = times, cells[-1].as_py(), times.unit
         elapsed = np.where(starts, np.nan, elapsed / times.per_unit)
         self.counter.add(elapsed)
         return elapsed

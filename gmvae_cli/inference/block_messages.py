@@ -4,6 +4,7 @@ Shapes: n rows of a block, K regimes. A lattice is itself made of B short blocks
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +40,27 @@ class _RowBlock:
     last: np.ndarray
 
 
+class CarriedLaws(NamedTuple):
+    """Rows that stand for all that came before them, in series that go on from an earlier file.
+
+    Args:
+        rows: (S,) their positions, in order; the chain starts at each. laws: (S, K) the filtered laws that they have.
+    """
+
+    rows: np.ndarray
+    laws: np.ndarray
+
+    def put(self, potentials: Tensor, start: int, initial_probs: Tensor) -> Tensor:
+        """Return the potentials (n, K) of the rows from `start` on, with which the filter comes to these laws."""
+        first, last = np.searchsorted(self.rows, [start, start + len(potentials)])
+        if first == last:
+            return potentials
+        potentials = potentials.clone()
+        laws = torch.as_tensor(self.laws[first:last], device=potentials.device).clamp_min(1e-300)
+        potentials[torch.as_tensor(self.rows[first:last] - start)] = (laws / initial_probs.clamp_min(1e-300)).log()
+        return potentials
+
+
 @dataclass(frozen=True)
 class Ends:
     """Messages from the rows before and behind a stretch of a longer series.
@@ -47,12 +69,14 @@ class Ends:
         message: (1, K) filtered law of the row before; None: the chain starts with the stretch. exact_message: that of
             the decoder, where the encoder has its own.
         beta: (1, K) message from the rows behind, up to a factor.
+        carried: laws that some of the rows have, whatever they hold; None: no row.
         entry, end: regimes of the best path in the row before and in the last row; None where no path is asked for.
     """
 
     message: np.ndarray | None = None
     exact_message: np.ndarray | None = None
     beta: np.ndarray | None = None
+    carried: CarriedLaws | None = None
     entry: int | None = None
     end: int | None = None
 

@@ -37,6 +37,10 @@ class LabelledRows:
         """Return rows [start, stop)."""
         return self._mapped(lambda part: part[start:stop])
 
+    def taken(self, rows: NDArray[np.int64]) -> "LabelledRows":
+        """Return the rows at some positions (m,)."""
+        return self._mapped(lambda part: part[rows])
+
     def expanded(self, lengths: NDArray[np.int64]) -> "LabelledRows":
         """Replace each row, which stands for a block, by the rows of the block.
 

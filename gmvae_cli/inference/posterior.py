@@ -107,7 +107,7 @@ class Inference(Closing):
             require_free(directory, needed)
         scale = float(parameters.evidence_scale) if evidence_scale is None else evidence_scale
         chain, iid_prior = Chain(*(part.to(device) for part in parameters.chain)), model.prior == "iid"
-        scorer = RowScorer(lagged_rows, checkpoint, encoder, scale, directory, block_rows)
+        scorer = RowScorer(lagged_rows, checkpoint, encoder, scale, directory, block_rows, ends.carried)
         stands_for_rows = lagged_rows.data.edges is not None
         blocks = BlockPosterior(chain, iid_prior, posterior, stands_for_rows, scale, directory, ends)
         path = _path(lagged_rows, chain, posterior, directory, ends)

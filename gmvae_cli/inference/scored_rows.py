@@ -14,6 +14,7 @@ from torch import Tensor
 from gmvae_cli.checkpoint import Checkpoint
 from gmvae_cli.core import Encoder
 from gmvae_cli.data.lagged_rows import LaggedRows, Rows
+from gmvae_cli.inference.block_messages import CarriedLaws
 from gmvae_cli.model.ar_density import (
     lag_inflation,
     log_likelihoods,
@@ -57,6 +58,7 @@ class RowScorer(Closing):
         encoder: None: the posterior is made of the decoder's log-likelihoods.
         evidence_scale: at least 1, divides the potentials. directory: of the scratch file; None takes TMPDIR.
         block_rows: rows in a block, the last one shorter; it does not change the scores.
+        carried: laws that some rows have, whatever they hold; None: no row.
     Attributes:
         ranges: [start, stop) of each block.
     """
@@ -69,6 +71,7 @@ class RowScorer(Closing):
         evidence_scale: float = 1.0,
         directory: str | None = None,
         block_rows: int = BLOCK_ROWS,
+        carried: CarriedLaws | None = None,
     ) -> None:
         device, total = lagged_rows.device, len(lagged_rows)
         self.lagged_rows, self.evidence_scale = lagged_rows, evidence_scale
@@ -76,6 +79,7 @@ class RowScorer(Closing):
         self.block_rows = block_rows
         self.ranges = [(start, min(start + block_rows, total)) for start in range(0, total, block_rows)]
         self._emission = checkpoint.parameters.emission.to(torch.zeros((), dtype=torch.float64, device=device))
+        self._carried, self._initial = carried, checkpoint.parameters.chain.initial_probs.to(device)
         self._log_std = checkpoint.scale.log().to(device)  # (D,)
         self._stored = Scratch(checkpoint.model.regimes, np.float64, directory)
 
@@ -97,7 +101,10 @@ class RowScorer(Closing):
                 self._stored.append(potentials.cpu().numpy())
             else:
                 potentials = torch.as_tensor(self._stored.read(start, stop), device=scores.device)
-        return ScoredRows(rows, scores, clamped(scaled(potentials, self.evidence_scale), rows.known))
+        potentials = clamped(scaled(potentials, self.evidence_scale), rows.known)
+        if self._carried is not None:
+            potentials = self._carried.put(potentials, start, self._initial)
+        return ScoredRows(rows, scores, potentials)
 
     def log_volume(self, rows: Rows) -> Tensor:
         """Return (n,) the sum of log scale over the observed channels: standardised minus data log-likelihood, nats."""

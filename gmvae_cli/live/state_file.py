@@ -82,6 +82,12 @@ def read(path: str, digest: str, model_path: str) -> FeedState | None:
     return state
 
 
+def require_place(path: str, inputs: Sequence[str]) -> None:
+    """Check that a state can be written there, without replacing any of the inputs; errors of `files.atomic`."""
+    require_apart({"--state": path}, inputs)
+    require_writable(path)
+
+
 def write(path: str, state: FeedState, digest: str) -> None:
     """Write a state file: to a temporary name beside it, then renamed."""
     content: Mapping[str, Any] = {"gmvae_state": FORMAT, "model": digest, **vars(state)}
@@ -112,8 +118,7 @@ class StateKeeper:
         self.path, self._every, self._digest = path, every, digest
         self._rows, self._next = 0, 0.0  # rows in the state, and when the next one may be written between two rows
         if path is not None:
-            require_apart({"--state": path}, inputs)
-            require_writable(path)
+            require_place(path, inputs)
 
     def read(self, model_path: str) -> FeedState | None:
         """Read the state, if there is one; errors as of `read`."""

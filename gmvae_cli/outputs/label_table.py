@@ -105,6 +105,7 @@ def table_labels(
     directory: str | None = None,
     progress: Progress = silent,
     clamp_known: bool = False,
+    labelled: AbstractContextManager[Iterator[LabelledRows]] | None = None,
 ) -> Iterator["TableLabels"]:
     """Infer the labels of a table, to be written within the block.
 
@@ -112,11 +113,33 @@ def table_labels(
         data: the model's channels, constant ones as well (`keep_constant`). totals: gets counts and warnings.
         model_path: for messages. directory: of scratch files; None takes TMPDIR.
         clamp_known: rows with a known label keep it, and tell those beside them.
+        labelled: yields the labels of all rows, where they come from elsewhere; None: they are inferred here.
     """
     totals.start_table()
     checkpoint, notes = apply.with_shortest_visit(checkpoint, config, data)
     totals.notes += notes
     totals.time_units.add(data.time_unit)
+    if labelled is None:
+        labelled = _inferred(data, checkpoint, config, model_path, directory, progress, clamp_known)
+    with labelled as blocks:
+        if clamp_known and data.known is not None:
+            blocks = held_to_known(blocks, data.known, data.known.positions_in(checkpoint.names))
+        names = NameColumn(checkpoint, config.unknown is not None)
+        yield TableLabels(data, blocks, config, names, totals, progress)
+    totals.notes += [*data.notes, *note_on_step(data, checkpoint)]
+
+
+@contextmanager
+def _inferred(
+    data: SeriesData,
+    checkpoint: Checkpoint,
+    config: InferConfig,
+    model_path: str,
+    directory: str | None,
+    progress: Progress,
+    clamp_known: bool,
+) -> Iterator[Iterator[LabelledRows]]:
+    """Infer the labels of all rows, to be taken within the block; arguments of `table_labels`."""
     with apply.infer(
         data,
         checkpoint,
@@ -129,12 +152,7 @@ def table_labels(
         novelty=config.judges_rows,
         unknown=config.unknown,
     ) as posterior:
-        blocks = posterior.blocks()
-        if clamp_known and data.known is not None:
-            blocks = held_to_known(blocks, data.known, data.known.positions_in(checkpoint.names))
-        names = NameColumn(checkpoint, config.unknown is not None)
-        yield TableLabels(data, blocks, config, names, totals, progress)
-    totals.notes += [*data.notes, *note_on_step(data, checkpoint)]
+        yield posterior.blocks()
 
 
 class TableLabels:
