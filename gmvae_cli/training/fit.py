@@ -29,7 +29,7 @@ from gmvae_cli.training.given_labels import order_for_known, require_sampled
 from gmvae_cli.training.gradient import anneal, fit_encoder
 from gmvae_cli.training.initialization import START_ROWS, best_start
 from gmvae_cli.training.resume import NOTHING, ResumeLog, State, parameters_of, state_of
-from gmvae_cli.training.sampling import Ranges, Sample, draw, subsample
+from gmvae_cli.training.sampling import Ranges, draw, subsample
 
 # Annealing 150 steps costs 3.9 s at T = 200,000, K = D = 4, and as much for any longer file; a short one needs fewer.
 _FULL_STEPS_FROM = 20_000  # rows; fewer get fewer gradient steps
@@ -75,7 +75,7 @@ class SampleFit:
     Args:
         model: the encoder, with the parameters `best`. gain: as in `Fit`. steps: of the annealing.
         rows: of the sample; None: they are drawn again where they are needed. covers_all: whether they are all rows.
-        has_held_out, validation: as in `Sample`. random_state: of the generator behind all this. order: as in `Fit`.
+        validation: as in `Sample`. random_state: of the generator behind all this. order: as in `Fit`.
     """
 
     em: EM
@@ -85,7 +85,6 @@ class SampleFit:
     steps: int
     rows: Rows | None
     covers_all: bool
-    has_held_out: bool
     validation: Ranges
     random_state: Tensor
     order: tuple[int, ...] = ()
@@ -157,7 +156,7 @@ def fit_sample(
             "start",
             em,
             resume_log,
-            lambda: (_ordered(sample.rows, em, config, sample.judged_on, generator, progress), 0.0),
+            lambda: (_ordered(sample.rows, em, config, generator, progress), 0.0),
             generator,
         )
     else:
@@ -167,7 +166,7 @@ def fit_sample(
         )
     steps = 0 if skip_annealing else _annealing_steps(len(lagged_rows), config)
     model = _annealed(start, sample.rows, config, steps, generator, progress, resume_log)
-    best, gain = _kept("sample", em, resume_log, lambda: _improved_by_em(em, model, start, sample, config.polish))
+    best, gain = _kept("sample", em, resume_log, lambda: _improved_by_em(em, model, start, sample.rows, config.polish))
     model.set_parameters(best)
     fit_encoder(model, sample.rows, _ENCODER_STEPS, generator, progress, resume_log=resume_log)
     return SampleFit(
@@ -178,7 +177,6 @@ def fit_sample(
         steps=steps,
         rows=sample.rows,
         covers_all=len(sample.rows) == len(lagged_rows),
-        has_held_out=sample.held_out is not None,
         validation=sample.validation,
         random_state=generator.get_state(),
         order=tuple(order.tolist()),
@@ -199,7 +197,7 @@ def run_passes(
             resume log keeps. file_rows: as in `count_labels`, of all rows.
     """
     em, best = begun.em, begun.best
-    if config.polish and (begun.has_held_out or not begun.covers_all):
+    if config.polish and (begun.validation or not begun.covers_all):
         return _last_passes(em, best, config.polish, expect, resume_log)
     if begun.rows is not None and begun.covers_all:
         statistics, _, probs = collect(begun.rows, best[None], em.iid_prior)
@@ -240,18 +238,16 @@ def fit_em_only(rows: Rows, config: TrainConfig, num_channels: int, seed: int, p
     """Fit decoder and prior to rows in memory by a start and EM alone, without an encoder."""
     generator = torch.Generator().manual_seed(seed)
     em = EM.over(rows, config.model, num_channels, None)
-    start = _ordered(rows, em, config, rows, generator, progress)
+    start = _ordered(rows, em, config, generator, progress)
     return em.fit_em_and_scale(rows, start[None], config.polish)[0][0]
 
 
-def _ordered(
-    rows: Rows, em: EM, config: TrainConfig, judged_on: Rows, generator: torch.Generator, progress: Progress
-) -> Parameters:
+def _ordered(rows: Rows, em: EM, config: TrainConfig, generator: torch.Generator, progress: Progress) -> Parameters:
     """Find the best start; its first regimes are those that rows of known ones look like.
 
     A known regime may have gone to rows of another one, far more than are labelled, and left its own to a third.
     """
-    start = best_start(em, rows, judged_on, config, generator, progress)
+    start = best_start(em, rows, config, generator, progress)
     order = order_for_known(rows, start, em.iid_prior)
     return start if rows.known is None else start.permuted(torch.as_tensor(order))
 
@@ -311,17 +307,16 @@ def _annealed(
     return model
 
 
-def _improved_by_em(
-    em: EM, annealed: GMVAE, start: Parameters, sample: Sample, passes: int
-) -> tuple[Parameters, float]:
+def _improved_by_em(em: EM, annealed: GMVAE, start: Parameters, rows: Rows, passes: int) -> tuple[Parameters, float]:
     """Run EM from the annealed parameters or the start until it gains no more; return also the last gain.
 
-    It begins from those that predict the held-out rows best after two passes of EM.
+    It begins from those that explain a subsample of the rows best after two passes of EM.
     """
     candidates = [Parameters(annealed.emission(), annealed.chain(), start.evidence_scale), start]
-    parameters, _ = em.run_em(subsample(sample.rows, START_ROWS), Parameters.stacked(candidates), 2)
-    best = int(em.score(sample.judged_on, parameters).argmax())
-    parameters, gain = em.fit_em_and_scale(sample.rows, parameters[best][None], passes)
+    few = subsample(rows, START_ROWS)
+    parameters, _ = em.run_em(few, Parameters.stacked(candidates), 2)
+    best = int(em.score(few, parameters).argmax())
+    parameters, gain = em.fit_em_and_scale(rows, parameters[best][None], passes)
     return parameters[0], gain
 
 

@@ -15,7 +15,7 @@ from gmvae_cli.errors import SeriesError
 SAMPLE_ROWS = 1 << 18  # rows held in memory at most; the standard error of a mean is then 0.2 % of a deviation
 _PIECE = 4_096  # rows of a piece of the sample, 64 pieces in all: long beside visits of some hundred rows
 _SUBSAMPLE_PIECE, _FEWEST_PIECES = 2_000, 4  # rows of a piece of a subsample, and its pieces; chosen, not measured
-_VALIDATION_FROM = 2_000  # rows; a shorter file keeps none out, since a tenth of it is too short to rank starts by
+_VALIDATION_FROM = 2_000  # rows; a shorter file keeps none out, since a tenth of it is too short to score a model by
 _BLOCK_ROWS = 200  # rows of a held-out block at least, and 10 blocks at most: each longer than a usual visit
 # Draws of held-out rows until one has values and leaves each known regime half of its labelled rows to learn from; then
 # none are held out. Chosen, not measured
@@ -31,31 +31,11 @@ class Sample(NamedTuple):
     """The rows that training holds in memory.
 
     Args:
-        rows: to learn from. held_out: rows for validation, None where there are none; validation: their ranges.
+        rows: to learn from. validation: ranges of the rows held out, none of a short file.
     """
 
     rows: Rows
-    held_out: Rows | None
     validation: Ranges
-
-    @property
-    def judged_on(self) -> Rows:
-        """The rows by whose likelihood starts are compared: the held-out ones, if there are any, and labelled ones."""
-        if self.held_out is None or self.rows.known is None:
-            return self.held_out or self.rows
-        return Rows.joined([self.held_out, *_labelled_stretches(self.rows, len(self.held_out))])
-
-
-def _labelled_stretches(rows: Rows, most: int) -> list[Rows]:
-    """Return stretches of labelled rows, of each known regime the first ones, together at most so many rows."""
-    assert rows.known is not None
-    known = rows.known.cpu().numpy()
-    regimes = np.unique(known[known >= 0])
-    chosen = np.zeros(len(known) + 2, np.bool_)
-    for regime in regimes:
-        chosen[1 + np.flatnonzero(known == regime)[: most // len(regimes)]] = True
-    edges = np.flatnonzero(chosen[1:] != chosen[:-1]).reshape(-1, 2)
-    return [rows.rows(start, stop) for start, stop in edges.tolist()]
 
 
 def require_rows(lagged_rows: LaggedRows, config: TrainConfig) -> None:
@@ -105,8 +85,8 @@ def _drawn(lagged_rows: LaggedRows, config: TrainConfig) -> Sample:
         held_out = lagged_rows.pieces(validation)
         has_values = float(held_out.usable.float().mean()) >= 0.5 * float(rows.usable.float().mean())
         if has_values and _leaves_labels(rows, held_out):
-            return Sample(rows, held_out, validation)
-    return Sample(rows, None, ())
+            return Sample(rows, validation)
+    return Sample(rows, ())
 
 
 def _leaves_labels(rows: Rows, held_out: Rows) -> bool:

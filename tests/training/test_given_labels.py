@@ -173,18 +173,6 @@ def test_a_subsample_keeps_a_labelled_visit():
     assert (np.diff(few.y[0, 1:].numpy()) > 0).all(), "a row comes twice"
 
 
-def test_starts_are_judged_by_labelled_rows_too():
-    """By those of each known regime that training sees, as many as are held out at most."""
-    rows = labelled_rows(20_000, (700, 750), (5_000, 5_040))
-    sample = draw(rows, TrainConfig())
-    judged = sample.judged_on
-    seen = [int((sample.rows.known == label).sum()) for label in (0, 1)]
-    assert torch.bincount(judged.known[judged.known >= 0]).tolist() == seen
-    assert len(judged) == len(sample.held_out) + sum(seen)
-    every = draw(labelled_rows(20_000, (0, 10_000), (10_000, 20_000)), TrainConfig())
-    assert len(every.judged_on) <= 2 * len(every.held_out)
-
-
 # --- starts ----------------------------------------------------------------------------------------------------------
 
 

@@ -112,7 +112,7 @@ def test_starts_find_levels_in_many_channels(channels, T):
     with SeriesData.from_arrays(values) as data:
         rows = LaggedRows(data, ModelConfig(), data.mean, data.scale).rows(0, T)
     em = EM.over(rows, ModelConfig(), channels, None)
-    start = best_start(em, rows, rows, TrainConfig(), torch.Generator().manual_seed(0), silent)
+    start = best_start(em, rows, TrainConfig(), torch.Generator().manual_seed(0), silent)
     assert recovery.ari(regimes, smoothed_labels(rows, start, False)) > 0.98
 
 
@@ -160,6 +160,19 @@ def test_starts_find_regimes_that_only_other_channels_tell_apart():
     with SeriesData.from_arrays(values) as data:
         rows = LaggedRows(data, ModelConfig(), data.mean, data.scale).rows(0, 2000)
     em = EM.over(rows, ModelConfig(), 2, None)
-    start = best_start(em, rows, rows, TrainConfig(), torch.Generator().manual_seed(0), silent)
+    start = best_start(em, rows, TrainConfig(), torch.Generator().manual_seed(0), silent)
     fitted, known = (em.run_em(rows, one[None], 50)[0] for one in (start, start_from_labels(em, rows, regimes)))
     assert float(em.score(rows, fitted)[0]) > float(em.score(rows, known)[0]) - 1e-3
+
+
+def test_the_likeliest_start_on_all_rows_is_taken():
+    """Five levels in six channels, visits of 30 rows: the first tenth of the rows prefers a wrong start."""
+    rng = np.random.default_rng(3)
+    regimes = np.repeat(np.cumsum(rng.integers(1, 5, size=50)) % 5, 30)
+    values = rng.normal(0, 1.2, (5, 6))[regimes] + rng.normal(size=(1_500, 6))
+    model = ModelConfig(regimes=5)
+    with SeriesData.from_arrays(values) as data:
+        rows = LaggedRows(data, model, data.mean, data.scale).rows(0, 1_500)
+    em = EM.over(rows, model, 6, None)
+    start = best_start(em, rows, TrainConfig(model=model), torch.Generator().manual_seed(0), silent)
+    assert recovery.ari(regimes, smoothed_labels(rows, start, False)) > 0.95
