@@ -103,6 +103,11 @@ def is_one_file(files: Sequence[InputFile], inputs: Sequence[str]) -> bool:
     return len(files) == 1 and files[0].path == inputs[0]
 
 
+def in_utf8(path: str) -> str:
+    """Return a path as text that can be written, whatever bytes are in it."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
 def would_be_read(path: str, inputs: Sequence[str]) -> bool:
     """Return whether the folders and globs among inputs would name a file of this path, if it were there."""
     if suffix_of(path) is None or is_url(path):
@@ -120,10 +125,12 @@ def require_file(file: InputFile) -> None:
     """Check that a file is there and has a name that tells its format; standard input always is.
 
     Raises:
-        SeriesError: no such file, a folder, or an unknown suffix.
+        SeriesError: no such file, a folder, an unknown suffix, or a name that is no text.
     """
     if file.path == "-":
         return
+    if in_utf8(file.path) != file.path:
+        raise SeriesError(f"{in_utf8(file.path)}: the name is not UTF-8, which no table can be opened by; rename it")
     if not is_url(file.path) and not os.path.exists(file.path):  # of a URL its opening says so, at no cost
         raise SeriesError(f"{file.path}: there is no such file")
     if os.path.isdir(file.path):

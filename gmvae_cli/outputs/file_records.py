@@ -6,7 +6,7 @@ from typing import Literal
 
 from gmvae_cli.checkpoint import Checkpoint
 from gmvae_cli.config import InferConfig
-from gmvae_cli.files.inputs import InputFile
+from gmvae_cli.files.inputs import InputFile, in_utf8
 from gmvae_cli.outputs.label_totals import LabelTotals, training_log_likelihood
 
 Status = Literal["labelled", "skipped", "failed"]
@@ -68,7 +68,9 @@ class FileRecords:
 
     def add_failed(self, file: InputFile, output: str, reason: str) -> None:
         """Record a file that could not be labelled."""
-        self._records[file.relative] = FileRecord(file=file.relative, output=output, status="failed", reason=reason)
+        self._records[file.relative] = FileRecord(
+            file=in_utf8(file.relative), output=in_utf8(output), status="failed", reason=in_utf8(reason)
+        )
 
     def add_skipped(self, file: InputFile, output: str) -> None:
         """Record a file whose output was left as it is; its figures are not known yet."""

@@ -208,6 +208,19 @@ def test_one_file_has_a_summary_even_if_it_fails(infer, run):
     assert list(summary["status"]) == ["failed"] and summary["reason"][0] == result.stderr.strip()
 
 
+def test_names_of_any_letters_are_told_apart(infer, run):
+    os.rename("in/b.csv", 'in/a, "b" \u00e9\n.csv')
+    Path(os.fsdecode(b"in/c\xff.csv")).write_text("t,x0,x1\n0,1,2\n")
+    for suffix in ("csv", "parquet", "jsonl"):
+        result = infer("--summary", f"sum.{suffix}", "--segments", f"list.{suffix}", status=1)
+        assert result["failures"] == [
+            "in/c\\udcff.csv: the name is not UTF-8, which no table can be opened by; rename it"
+        ]
+    names = ['a, "b" \u00e9\n.csv', "a.csv", "c\\udcff.csv", "north/c.csv"]
+    assert list(pd.read_csv("sum.csv")["file"]) == list(pd.read_parquet("sum.parquet")["file"]) == names
+    assert set(pd.read_csv("list.csv")["file"]) == set(pd.read_parquet("list.parquet")["file"]) == {*names} - {names[2]}
+
+
 def test_decimal_commas_come_back(infer):
     options = ("--summary", "sum.csv", "--segments", "list.csv", "--decimal", ",")
     for name in SIZES:
