@@ -107,19 +107,31 @@ class HeldSegments:
         """Append segments."""
         if self._target is not None:
             table = self._target.typed(table)
-        if self._writer is None:
-            self._writer = pa.ipc.new_stream(self._file, table.schema)
-        self._writer.write_table(table)
+        with _keeping():
+            if self._writer is None:
+                self._writer = pa.ipc.new_stream(self._file, table.schema)
+            self._writer.write_table(table)
 
     def close(self) -> None:
         """End the file, of which at least one segment has been written."""
-        self._writer.close()
+        with _keeping():
+            self._writer.close()
 
 
 def release(file: Any, target: SegmentList) -> None:
     """Append the segments in a file that `HeldSegments` has written to the list."""
     for batch in pa.ipc.open_stream(file):
         target.write(pa.Table.from_batches([batch]))
+
+
+@contextmanager
+def _keeping() -> Iterator[None]:
+    """Turn an error of the operating system about waiting segments into one for the user."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise GmvaeError(f"segments cannot wait beside the output ({reason}); make room, or write elsewhere") from error
 
 
 @contextmanager
@@ -132,7 +144,9 @@ def held_segments(target: SegmentList | None, directory: str | None) -> Iterator
     if target is None:
         yield None
         return
-    with tempfile.TemporaryFile(dir=directory) as file:
+    with _keeping():
+        opened = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115
+    with opened as file:
         held = HeldSegments(file, target)
         yield held
         held.close()

@@ -96,6 +96,16 @@ def test_a_file_that_fails_late_has_no_segments_and_counts_nowhere(infer, monkey
     assert summary["reason"][1] == "in/b.csv: the disk is on fire"
 
 
+def test_a_disk_that_is_full_of_waiting_segments_is_a_failure_of_the_file(infer, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gmvae_cli.outputs.segment_list.tempfile.TemporaryFile", full)
+    result = infer("--segments", "list.csv", "--summary", "sum.csv", status=1)
+    assert len(result["failures"]) == 3 and "No space left on device" in result["failures"][0]
+    assert result["segments_file"] is None and not os.path.exists("list.csv")
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
 def test_files_left_as_they_are_keep_segments_and_figures(infer, suffix):
     names = f"list{suffix}", f"sum{suffix}"
