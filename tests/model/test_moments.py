@@ -68,8 +68,8 @@ def test_pooled_rows_count_beside_those_of_a_regime():
     np.testing.assert_allclose(covariance, residual @ residual.T / 15, atol=1e-5)
 
 
-def test_a_regime_sees_one_row_with_lags_like_its_own_that_follows_the_pooled_regression():
-    """By least squares over its rows, and over its and the pooled lags with weight 1 / (n + 1) and pooled errors."""
+def test_a_regime_sees_one_row_that_follows_the_pooled_regression():
+    """By least squares over its 12 rows, and over pooled lags with weight 3 / 13, its own with the rest, and errors."""
     rng = np.random.default_rng(3)
     own, pooled_rows = rng.normal(size=(5, 12)), rng.normal(size=(5, 300))
     own[2:4] /= 100
@@ -78,7 +78,7 @@ def test_a_regime_sees_one_row_with_lags_like_its_own_that_follows_the_pooled_re
     emission = update_emission(torch.as_tensor(own @ own.T)[None], torch.tensor([12.0]), pooled, 2, False)
     of_pooled = np.linalg.lstsq(pooled_rows[2:].T, pooled_rows[:2].T, rcond=None)[0].T
     errors = pooled_rows[:2] - of_pooled @ pooled_rows[2:]
-    lags = np.concatenate([own[2:], pooled_rows[2:] / 300**0.5], axis=1) / 13**0.5
+    lags = np.concatenate([(10 / 13 / 12) ** 0.5 * own[2:], (3 / 13 / 300) ** 0.5 * pooled_rows[2:]], axis=1)
     every = np.concatenate([own, np.concatenate([of_pooled @ lags, lags])], axis=1)
     weights = np.linalg.lstsq(every[2:].T, every[:2].T, rcond=None)[0].T
     residual = every[:2] - weights @ every[2:]

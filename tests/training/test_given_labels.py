@@ -74,7 +74,9 @@ def test_with_every_row_labelled_a_pass_gives_the_regressions_of_the_labels(seed
     errors = np.pad(y[:, :2] - y[:, 2:] @ of_all, ((0, 0), (0, y.shape[1] - 2))) / np.sqrt(len(y))  # without lags
     for regime in range(3):
         own = y[known == regime]
-        lags = np.concatenate([own[:, 2:], y[:, 2:] / np.sqrt(len(y))]) / np.sqrt(len(own) + 1)
+        share = min(1, (y.shape[1] - 2) / (len(own) + 1))  # of the lags of all rows
+        lags = [np.sqrt((1 - share) / len(own)) * own[:, 2:], np.sqrt(share / len(y)) * y[:, 2:]]
+        lags = np.concatenate(lags)
         own = np.concatenate([own, np.concatenate([lags @ of_all, lags], axis=1), errors])
         weights, *_ = np.linalg.lstsq(own[:, 2:], own[:, :2], rcond=None)
         residuals = own[:, :2] - own[:, 2:] @ weights
