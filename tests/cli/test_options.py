@@ -156,8 +156,8 @@ def test_infer(received):
     how = ["--posterior", "viterbi", "--only-regimes", "--device", "auto"]
     config = InferConfig(posterior="viterbi", only_regimes=True, device="auto")
     targets = Targets(output="o", segments="s", summary="u.csv", metrics="m.prom")
-    expected = (["a.csv"], "m", targets, config, SeriesConfig(**READ, no_time=True), True)
-    assert received("infer", *arguments, *how, *FILES, "--no-time") == expected
+    expected = (["a.csv"], "m", targets, config, SeriesConfig(**READ, no_time=True), True, "s.state")
+    assert received("infer", *arguments, *how, *FILES, "--no-time", "--state", "s.state") == expected
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_infer(received):
     ],
 )
 def test_who_does_the_work(received, typed, expected):
-    assert received("infer", "a.csv", "--model", "m", "--output", "o", *typed)[-1] == expected
+    assert received("infer", "a.csv", "--model", "m", "--output", "o", *typed)[-2:] == (expected, None)
 
 
 @pytest.mark.parametrize(("typed", "rows"), [("auto", None), ("all", sys.maxsize), ("7000", 7000)])
