@@ -1143,6 +1143,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         ["commands/test_segment_many.py::test_a_series_goes_on_in_the_next_file"],
     ),
     Mutation(
+        "the list of what moved has every stretch of rows",
+        "outputs/moved_rows.py",
+        'table = table.filter(pc.is_in(table["regime"], codes))',
+        "pass",
+        ["commands/test_cli_compare.py::test_the_stretches_that_moved_are_listed"],
+    ),
+    Mutation(
         "a dry run forgets the scratch space of novelty",
         "inference/posterior.py",
         "NOVELTY_BYTES * (novelty or unknown)",

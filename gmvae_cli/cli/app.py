@@ -204,15 +204,17 @@ def compare(
     config: options.Comparison,
     files: options.Files,
     *,
+    output: options.MovedToo = None,
     display: options.Display,
 ) -> None:
     """Label the same rows by two models, and say what would change."""
     with display as terminal:
         paths.require_models(model_a, model_b)
         paths.require_inputs(inputs)
+        paths.require_outputs(output)
         from gmvae_cli.commands.compare import compare
 
-        result = compare(model_a, model_b, inputs, config, files, terminal)
+        result = compare(model_a, model_b, inputs, output, config, files, terminal)
         regime_report.compare(result, terminal)
         _exit((), result.missed)
 

@@ -347,6 +347,9 @@ Output = Annotated[
 Figure = Annotated[str, _own("output", "--output", "The picture: .png, .svg or .pdf.", "FIG")]
 FigureToo = Annotated[str | None, _own("output", "--plot", "Draw a picture as well: .png, .svg or .pdf.", "FIG")]
 SegmentsToo = Annotated[str | None, _own("output", "--segments", "Write the list of segments as well.", "OUT")]
+MovedToo = Annotated[
+    str | None, _own("output", "--output", "Write the list of the stretches of rows that moved as well.", "OUT")
+]
 SummaryToo = Annotated[
     str | None, _own("output", "--summary", "Write what became of each file, with its figures, as well.", "OUT")
 ]

@@ -95,6 +95,7 @@ def _print_comparison(result: "CompareResult") -> None:
     print_facts(
         ("A", result.model_a),
         ("B", result.model_b),
+        *([("written to", result.output)] if result.output else []),
         *([("moved", f"{count(more, 'other pair', 'other pairs')} of regimes; --json has all")] if more > 0 else []),
         (
             "agreement",

@@ -1,8 +1,9 @@
 """`gmvae compare`: label the same rows by two models, and say what would change if one replaced the other."""
 
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +14,16 @@ from gmvae_cli.commands.gates import missed
 from gmvae_cli.config import CompareConfig, InferConfig, SeriesConfig
 from gmvae_cli.data.series_data import SeriesData
 from gmvae_cli.errors import ConfigError, Note, SeriesError
+from gmvae_cli.files.atomic import require_apart
+from gmvae_cli.files.inputs import SUFFIXES, expand, suffix_of
+from gmvae_cli.files.series_reader import SeriesReader
 from gmvae_cli.inference import apply
 from gmvae_cli.inference.labelled_rows import LabelledRows, in_portions
+from gmvae_cli.inference.scored_rows import BLOCK_ROWS
 from gmvae_cli.metrics import partition
 from gmvae_cli.metrics.segments import runs
+from gmvae_cli.outputs.label_table import require_rows_stay
+from gmvae_cli.outputs.moved_rows import PairedSegments
 from gmvae_cli.system.device import configure_process
 from gmvae_cli.system.progress import Progress
 
@@ -48,49 +55,58 @@ class CompareResult:
     log_likelihood_per_row_a: float | None
     log_likelihood_per_row_b: float | None
     log_likelihood_difference: float | None
+    output: str | None
     seconds: float
     warnings: list[Note]
     missed: tuple[str, ...] = ()
 
 
 def compare(
-    path_a: str, path_b: str, inputs: Sequence[str], config: CompareConfig, series: SeriesConfig, progress: Progress
+    path_a: str,
+    path_b: str,
+    inputs: Sequence[str],
+    output: str | None,
+    config: CompareConfig,
+    series: SeriesConfig,
+    progress: Progress,
 ) -> CompareResult:
     """Label rows by two models, side by side in blocks, and count the pairs of their regimes.
 
+    Args:
+        output: path of the list of the stretches that moved; None: none is wanted.
     Raises:
-        ConfigError: stdin as the input. CheckpointError, SeriesError: a model or a file that cannot be used.
+        ConfigError: stdin as the input, or an output that replaces a file. CheckpointError, SeriesError: a model or a
+            file that cannot be used.
     """
     started = time.perf_counter()
     configure_process()
-    if "-" in inputs:
-        raise ConfigError("- (stdin) can be read once only, but each model reads the rows for itself; name a file")
+    paths = path_a, path_b
+    _require(inputs, paths, output)
     models = load(path_a), load(path_b)
-    how = InferConfig(posterior=config.posterior, device=config.device)
     pairs = _Pairs(*(model.model.regimes for model in models))
-    notes: list[Note] = []
-    with _read(inputs, series, models, (path_a, path_b), progress) as tables:
-        lasting = [apply.with_shortest_visit(*given) for given in zip(models, (how, how), tables, strict=True)]
-        (model_a, notes_a), (model_b, notes_b) = lasting
-        with (
-            apply.infer(tables[0], model_a, how.posterior, how.device, model_path=path_a, progress=progress) as one,
-            apply.infer(tables[1], model_b, how.posterior, how.device, model_path=path_b, progress=progress) as two,
-        ):
-            take = in_portions(two.blocks())
-            for block in one.blocks():
-                pairs.add(block, take(len(block)))
-                progress("compare", pairs.rows, tables[0].rows)
-        num_series = tables[0].num_series
-        notes += dict.fromkeys([*tables[0].notes, *tables[1].notes, *notes_a, *notes_b])
-    matched, moved = pairs.described(*models)
+    with _read(inputs, series, models, paths, progress) as (reader, tables), tempfile.TemporaryFile() as waiting:
+        moves = None if output is None else PairedSegments(waiting, output, reader.layout, tables[0], models)
+        notes = [*tables[0].notes, *tables[1].notes]
+        with ExitStack() as opened:
+            blocks = []
+            for path, model, data in zip(paths, models, tables, strict=True):
+                how = InferConfig(posterior=config.posterior, device=config.device)
+                lasting, more = apply.with_shortest_visit(model, how, data)
+                inferred = apply.infer(data, lasting, how.posterior, how.device, model_path=path, progress=progress)
+                blocks.append(opened.enter_context(inferred).blocks())
+                notes += more
+            _count(pairs, reader, tables[0].rows, blocks, moves, progress)
+        matched, moved = pairs.described(*models)
+        if moves is not None:
+            moves.write([(move["regime_a"], move["regime_b"]) for move in moved], series)
     means = pairs.log_likelihoods()
     is_comparable = _scores(models[0]) == _scores(models[1])
-    notes += _notes(matched, path_a, is_comparable)
+    notes = [*dict.fromkeys(notes), *_notes(matched, path_a, is_comparable)]
     result = CompareResult(
         model_a=path_a,
         model_b=path_b,
         rows=pairs.rows,
-        series=num_series,
+        series=tables[0].num_series,
         agreement=sum(pair["rows"] for pair in matched) / pairs.rows,
         ari=float(partition.adjusted_rand(pairs.table)),
         matched=matched,
@@ -101,9 +117,19 @@ def compare(
         log_likelihood_per_row_b=None if means is None else means[1],
         log_likelihood_difference=means[1] - means[0] if means is not None and is_comparable else None,
         seconds=time.perf_counter() - started,
+        output=output,
         warnings=notes,
     )
     return replace(result, missed=missed(config.gates, result))
+
+
+def _require(inputs: Sequence[str], models: tuple[str, str], output: str | None) -> None:
+    """Check that the inputs can be read for each model, and that the output replaces nothing."""
+    if "-" in inputs:
+        raise ConfigError("- (stdin) can be read once only, but each model reads the rows for itself; name a file")
+    require_apart({"--output": output}, [*models, *(file.path for file in expand(inputs))])
+    if output is not None and suffix_of(output) is None:
+        raise ConfigError(f"--output is '{output}', but its name must end in one of {', '.join(SUFFIXES)}")
 
 
 @contextmanager
@@ -113,13 +139,13 @@ def _read(
     models: tuple[Checkpoint, Checkpoint],
     paths: tuple[str, str],
     progress: Progress,
-) -> Iterator[tuple[SeriesData, SeriesData]]:
-    """Read the rows for each model; once, where both read them in the same way."""
+) -> Iterator[tuple[SeriesReader, tuple[SeriesData, SeriesData]]]:
+    """Read the rows for each model; once, where both read them in the same way. Yields the reader of the first, too."""
     reader_a, reader_b = (apply.open_for(inputs, config, *of_model) for of_model in zip(models, paths, strict=True))
     is_same = (reader_a.layout, reader_a.config) == (reader_b.layout, reader_b.config)
     with reader_a.read_data(None, progress, keep_constant=True) as data:
         if is_same:
-            yield data, data
+            yield reader_a, (data, data)
             return
         with reader_b.read_data(None, progress, keep_constant=True) as other:
             if other.rows != data.rows:
@@ -127,7 +153,32 @@ def _read(
                     f"{data.name}: {paths[0]} reads {data.rows:,} rows of it, but {paths[1]} {other.rows:,}; give the "
                     "options of reading that hold for this file"
                 )
-            yield data, other
+            yield reader_a, (data, other)
+
+
+def _count(
+    pairs: "_Pairs",
+    reader: SeriesReader,
+    total: int,
+    blocks: Sequence[Iterator[LabelledRows]],
+    moves: PairedSegments | None,
+    progress: Progress,
+) -> None:
+    """Count the labels of all rows, and list their stretches if that is wanted, which takes the cells of the rows."""
+    takes = [in_portions(labelled) for labelled in blocks]
+    if moves is None:
+        while pairs.rows < total:
+            pairs.add(*(take(min(BLOCK_ROWS, total - pairs.rows)) for take in takes))
+            progress("compare", pairs.rows, total)
+        return
+    require_rows_stay(reader)
+    for part in reader.parts():
+        file = part.files[0].relative if len(reader.files) > 1 else None
+        for cells in part.tables(BLOCK_ROWS, typed=moves.typed and reader.format == "csv"):
+            labels = [take(cells.num_rows) for take in takes]
+            pairs.add(*labels)
+            moves.add(cells, part.name, file, *labels)
+            progress("compare", pairs.rows, total)
 
 
 class _Pairs:

@@ -1,5 +1,7 @@
 """The segments of a labelled table as a table of their own, computed block by block."""
 
+from typing import Protocol
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,12 +12,18 @@ from gmvae_cli.files.cells import as_text
 from gmvae_cli.inference.labelled_rows import LabelledRows
 from gmvae_cli.metrics.segments import segments
 from gmvae_cli.outputs.change_intervals import ChangeIntervals
-from gmvae_cli.outputs.name_column import NameColumn
 from gmvae_cli.recognition.column_roles import Layout
 from gmvae_cli.recognition.time_forms import NUMERIC_FORMS, parse
 
 _FILE, _NOVELTIES = "file", "novelties"
 _MOST_NOVELTIES = 1 << 17  # of an open segment, of which the median is known to some 0.2 % of the rows
+
+
+class RegimeColumns(Protocol):
+    """Columns that say more of a regime than its number, such as `NameColumn`."""
+
+    def add_to(self, table: pa.Table, regimes: NDArray[np.int64]) -> pa.Table:
+        """Append them to a table whose rows have these regimes (n,)."""
 
 
 class SegmentTable:
@@ -31,7 +39,7 @@ class SegmentTable:
         names: of the regimes. with_intervals: whether the probabilities of a row are those given all rows.
     """
 
-    def __init__(self, layout: Layout, data: SeriesData, names: NameColumn, with_intervals: bool = True) -> None:
+    def __init__(self, layout: Layout, data: SeriesData, names: RegimeColumns, with_intervals: bool = True) -> None:
         self._intervals = ChangeIntervals() if with_intervals else None
         self.layout, self.series, self.names = layout, layout.series, names
         self.step = row_time(data)

@@ -142,6 +142,27 @@ def test_other_channels_have_no_difference(run, compare):
     compare("a.safetensors", "f.safetensors", "in", *gate, status=3)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_the_stretches_that_moved_are_listed(run, compare, suffix, monkeypatch):
+    monkeypatch.setattr("gmvae_cli.commands.compare.BLOCK_ROWS", 64)
+    assert run("rename", "b.safetensors", "0=idle").exit_code == 0
+    result = compare("a.safetensors", "b.safetensors", "in", "--output", f"moved{suffix}")
+    assert result["output"] == f"moved{suffix}"
+    listed = (pd.read_csv if suffix == ".csv" else pd.read_parquet)(f"moved{suffix}")
+    names = ["regime_a", "regime_b", "name_b"]
+    assert list(listed) == [*("file", "series", "start", "stop", "start_time", "end_time"), *names, "rows", "duration"]
+    expected = {(move["regime_a"], move["regime_b"]): move["rows"] for move in result["moved"]}
+    assert listed.groupby(["regime_a", "regime_b"])["rows"].sum().to_dict() == expected
+    one, two = (labels(run, f"{name}.safetensors").assign(file=["1.csv"] * 400 + ["2.csv"] * 300) for name in "ab")
+    for line in listed.itertuples():
+        for table, regime in ((one, line.regime_a), (two, line.regime_b)):
+            rows = table[table["file"] == line.file].reset_index(drop=True)
+            assert (rows["regime"][line.start : line.stop] == regime).all()
+            assert (rows["t"][line.start], rows["t"][line.stop - 1]) == (line.start_time, line.end_time)
+    compare("a.safetensors", "a.safetensors", "in", "--output", f"none{suffix}")
+    assert len((pd.read_csv if suffix == ".csv" else pd.read_parquet)(f"none{suffix}")) == 0
+
+
 def test_gates_end_with_status_3(run, folder):
     result = run("compare", "a.safetensors", "b.safetensors", "in", "--fail-under", "agreement=0.99")
     assert result.exit_code == 3
@@ -155,6 +176,9 @@ def test_gates_end_with_status_3(run, folder):
 def test_what_cannot_be_compared_is_said(rejection, folder):
     models = ("a.safetensors", "b.safetensors")
     assert "each model reads the rows for itself" in rejection("compare", *models, "-", status=2, stdin="x0\n1\n")
+    assert "the same file as" in rejection("compare", *models, "in", "--output", "b.safetensors", status=2)
+    assert "the same file as" in rejection("compare", *models, "in", "--output", "in/1.csv", status=2)
+    assert "must end in one of" in rejection("compare", *models, "in", "--output", "moved.txt", status=2)
     assert "no such model file" in rejection("compare", "a.safetensors", "none", "in", status=1)
     assert "there is no such file" in rejection("compare", *models, "none.csv", status=1)
     (folder / "bad.csv").write_text("t,x0\n0,1\n")
