@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,12 @@ QUESTION = re.compile(r"(how|what|where|which|whether|when|from) ", re.I)
 OUTSIDE_WORLD = {"pandas", "pyarrow", "rich", "typer", "os", "pathlib", "sys", "tempfile", "matplotlib"}
 
 
+@cache
+def parsed(path):
+    """The syntax tree of a module."""
+    return ast.parse(path.read_text())
+
+
 def modules(*folders):
     """All modules, or those of some folders."""
     return [path for path in sorted(PACKAGE.rglob("*.py")) if not folders or folder(path) in folders]
@@ -61,7 +68,7 @@ def folder(path):
 
 def imports(path):
     """The module named in every import, inside functions and for type checking as well."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -97,7 +104,7 @@ def test_the_mathematics_touches_no_file(path):
     assert not {name.split(".")[0] for name in imports(path)} & OUTSIDE_WORLD, path.name
     called = {
         node.func.id
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
     assert not called & {"print", "open"}, path.name
@@ -113,7 +120,7 @@ def test_files_know_no_training(path):
 
 def definitions(path):
     """Every (name, node) that may have a docstring: the module, its classes and functions, methods too."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     name = path.relative_to(PACKAGE)
     yield str(name), tree
     for node in ast.walk(tree):
@@ -138,7 +145,7 @@ def test_everything_is_small():
 
 def used_words(path):
     """All identifiers of a module, and the words of its short texts, such as the values of an option."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         match node:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.keyword(arg=str(name)):
                 yield name

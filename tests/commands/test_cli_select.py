@@ -93,13 +93,13 @@ def test_one_regime_competes_once():
 @pytest.fixture
 def series(run, tmp_path):
     path = tmp_path / "a.csv"
-    assert run("simulate", path, "--steps", "1500", "--regimes", "2", "--seed", "1").exit_code == 0
+    assert run("simulate", path, "--steps", "1000", "--regimes", "2", "--seed", "1").exit_code == 0
     return path
 
 
 def test_select_finds_the_number_of_regimes_and_keeps_the_model(run, series, monkeypatch):
     model = series.parent / "m.safetensors"
-    result = run("select", series, "--regimes", "1:3", "--restarts", "2", "--model", model, "--json", "--quiet")
+    result = run("select", series, "--regimes", "1:3", "--restarts", "1", "--model", model, "--json", "--quiet")
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)
     assert figures["choice"] == {"regimes": 2, "lags": 1, "covariance": "regime"}
@@ -113,9 +113,9 @@ def test_select_finds_the_number_of_regimes_and_keeps_the_model(run, series, mon
             candidate["regimes"] - 1
         )
     out = series.parent / "out.csv"
-    assert json.loads(run("infer", series, "--model", model, "--output", out, "--json").stdout)["rows"] == 1500
+    assert json.loads(run("infer", series, "--model", model, "--output", out, "--json").stdout)["rows"] == 1000
     monkeypatch.setattr(concurrency, "num_processors", lambda: 1)
-    alone = json.loads(run("select", series, "--regimes", "2", "--restarts", "2", "--json", "--quiet").stdout)
+    alone = json.loads(run("select", series, "--regimes", "2", "--restarts", "1", "--json", "--quiet").stdout)
     assert alone["candidates"][0] | {"difference": 0, "standard_error": 0} == figures["candidates"][1]
 
 
