@@ -36,6 +36,112 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS: tuple[Mutation, ...] = (
+    # --- rows that arrive one by one
+    Mutation(
+        "lags reach across holes",
+        "filtering/row_filter.py",
+        "memory.unbroken = memory.unbroken + 1 if steps == 1 else 0",
+        "memory.unbroken = memory.unbroken + 1",
+        ["filtering/test_row_filter.py::test_the_filter_equals_that_of_whole_series_and_goes_on_from_any_cut"],
+    ),
+    Mutation(
+        "the chain moves over a hole as if it were none",
+        "filtering/row_filter.py",
+        "law.dot(self._matrix if steps == 1 else self._power(steps))",
+        "law.dot(self._matrix)",
+        ["filtering/test_row_filter.py::test_the_filter_equals_that_of_whole_series_and_goes_on_from_any_cut"],
+    ),
+    Mutation(
+        "a lag that was an outlier counts like any other",
+        "filtering/row_density.py",
+        "return max(1.0, weight)",
+        "return 1.0",
+        ["filtering/test_row_filter.py::test_the_filter_equals_that_of_whole_series_and_goes_on_from_any_cut"],
+    ),
+    Mutation(
+        "a row with a lag does not see the last of the later rows",
+        "filtering/fixed_lag.py",
+        "range(len(rows) - 1, 0, -1)",
+        "range(len(rows) - 2, 0, -1)",
+        ["filtering/test_row_filter.py::test_a_fixed_lag_is_the_smoothing_of_the_series_cut_so_many_rows_later"],
+    ),
+    Mutation(
+        "the last row of a block is labelled from the block itself",
+        "filtering/block_filter.py",
+        "return Labels(memory.law, share",
+        "return Labels(labels.law, share",
+        ["filtering/test_row_filter.py::test_rows_of_blocks_are_labelled_from_the_blocks_before"],
+    ),
+    Mutation(
+        "a single row may be of no regime",
+        "filtering/row_novelty.py",
+        "return state[1] >= self._fewest",
+        "return state[1] >= 1",
+        ["filtering/test_row_filter.py::test_a_stretch_is_unknown_from_its_third_row_on_and_a_single_row_is_not"],
+    ),
+    Mutation(
+        "rows that wait for later ones are not in the state",
+        "live/series_store.py",
+        '"waiting": [_content_of(row) for row in series.waiting]',
+        '"waiting": []',
+        ["live/test_feed_labels.py::test_sessions_with_a_state_have_the_bytes_of_one"],
+    ),
+    Mutation(
+        "series that stay away are never forgotten",
+        "live/series_store.py",
+        "if not is_late and len(self._series) <= most:",
+        "if len(self._series) <= most:",
+        ["live/test_feed_labels.py::test_series_that_stay_away_are_forgotten_by_rows_or_by_time"],
+    ),
+    Mutation(
+        "the state of any model will do",
+        "live/state_file.py",
+        "if found != digest:",
+        "if not found:",
+        ["live/test_feed_labels.py::test_a_state_of_another_model_or_a_damaged_one_is_an_error"],
+    ),
+    Mutation(
+        "a header with its columns in another order is a broken line",
+        "live/feed_lines.py",
+        "for name in self._columns]\n        return True",
+        "for name in self._columns]\n        return False",
+        ["live/test_feed_labels.py::test_headers_that_come_again_and_blank_lines_change_nothing"],
+    ),
+    Mutation(
+        "text that nobody took is lost",
+        "live/feed.py",
+        "            self.unwritten = data\n",
+        "            self.unwritten = b''\n",
+        ["live/test_feed.py::test_rows_that_nobody_takes_are_in_the_state"],
+    ),
+    Mutation(
+        "nobody notices that the reader has gone",
+        "live/feed.py",
+        "if events.get(self._target, 0) & _GONE:",
+        "if False:",
+        ["live/test_feed.py::test_a_reader_that_goes_away_ends_it_in_silence"],
+    ),
+    Mutation(
+        "rows wait for the next read to be written",
+        "live/follow.py",
+        "                _write(feed, labels)\n                keeper",
+        "                keeper",
+        ["live/test_feed.py::test_rows_are_out_before_the_feeder_goes_on"],
+    ),
+    Mutation(
+        "a file begins as if nothing had come before",
+        "live/continued.py",
+        'laws.append(entry["law"])',
+        "laws.append(self._model.initial_probs.tolist())",
+        ["live/test_continued.py::test_files_that_go_on_from_a_state_have_the_bytes_of_one"],
+    ),
+    Mutation(
+        "the rows before a file are no lags of its own",
+        "live/continued.py",
+        "steps[0] = following",
+        "steps[0] = 0",
+        ["live/test_continued.py::test_files_that_go_on_from_a_state_have_the_bytes_of_one"],
+    ),
     # --- known regimes
     Mutation(
         "a known regime is only somewhat more likely than others",

@@ -15,7 +15,7 @@ from contextlib import suppress
 import pytest
 from live.feeds import body, follow_text, model_file, table
 
-SECONDS = 60  # after which a row will not come any more
+SECONDS = 30  # after which a row will not come any more
 
 
 class Piped:
@@ -25,7 +25,12 @@ class Piped:
         command = [sys.executable, "-m", "gmvae_cli", "infer", "-", "--follow", "--model", model, "--output", "-"]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            [str(part) for part in [*command, *options]], stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0
+            [str(part) for part in [*command, *options]],
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            bufsize=0,
+            cwd=model.parent,
         )
         self.rest = b""
 
@@ -123,14 +128,16 @@ def test_rows_that_nobody_takes_are_in_the_state(lag, tmp_path):
     model, state = model_file(tmp_path), tmp_path / "state.json"
     rows = table(2, 3000).splitlines(keepends=True)
     with Piped(model, "--state", state, "--lag", lag) as piped:
+        piped.send(rows[0], *rows[1:9])
+        early = piped.lines(1)  # it runs
         os.set_blocking(piped.process.stdin.fileno(), False)
-        data, deadline = "".join(rows).encode(), time.monotonic() + SECONDS
-        while time.monotonic() < deadline and select.select([], [piped.process.stdin], [], 1)[1]:
+        data, deadline = "".join(rows[9:]).encode(), time.monotonic() + SECONDS
+        while time.monotonic() < deadline and select.select([], [piped.process.stdin], [], 2)[1]:
             data = data[os.write(piped.process.stdin.fileno(), data[:4096]) :]
         assert data, "the pipes held all rows"
         piped.process.send_signal(signal.SIGTERM)
         assert piped.end()[0] == 143
-        first = piped.left()
+        first = early + piped.left()
     content = json.loads(state.read_text())
     assert content["unwritten"]
     assert content["written"] == first.count("\n") - 1
@@ -144,7 +151,9 @@ def killed_somewhere(command, rows, chance, output):
     """Feed the program some rows at a time and kill it at a random moment, if chance will; return its status."""
     with (
         open(output, "wb") as target,
-        subprocess.Popen([*map(str, command)], stdin=subprocess.PIPE, stdout=target, bufsize=0) as process,
+        subprocess.Popen(
+            [*map(str, command)], stdin=subprocess.PIPE, stdout=target, bufsize=0, cwd=output.parent
+        ) as process,
         suppress(BrokenPipeError),
     ):
         for start in range(0, len(rows), 20):
@@ -196,7 +205,9 @@ def test_rows_go_through_a_broker(rows, tmp_path):
     started = []
 
     def start(command, **pipes):
-        started.append(subprocess.Popen(["bash", "-c", f"exec {command}"], start_new_session=True, **pipes))
+        started.append(
+            subprocess.Popen(["bash", "-c", f"exec {command}"], start_new_session=True, cwd=tmp_path, **pipes)
+        )
         return started[-1]
 
     try:
