@@ -10,6 +10,7 @@ from measure import TRUTH, Line, Score, Settings, gmvae, infer, segment, tell, t
 LOG_ROWS = (5_000, 20_000, 300_000, 3_000_000)
 SIMULATED_ROWS = (2_000, 20_000, 200_000, 2_000_000)
 LEVELS, LEVEL_ROWS, LEVEL_DWELL = 3, 12_000, 8
+OTHER_LOG_ROWS, SHORTEST = 60_000, 5  # of a log that the model was not trained on; rows of a visit
 CLEAR = 7.0  # standard deviations of the noise between levels
 
 
@@ -31,6 +32,23 @@ def logs(settings: Settings) -> Iterator[Line]:
                     _tell(f"log of {rows:,} rows, pace {pace}", mode, seed, lines[-1])
             for mode, lines in runs.items():
                 yield Line(f"log of {rows:,} rows, pace {pace:g}", mode, lines)
+
+
+def dwell(settings: Settings) -> Iterator[Line]:
+    """Logs that the model was not trained on, with visits of any length and with none below five rows."""
+    path, other, model = (settings.folder / name for name in ("log.parquet", "other.parquet", "log.safetensors"))
+    runs: dict[str, list[Score]] = {"": [], f"--min-dwell {SHORTEST}": []}
+    for seed in range(settings.seeds):
+        columns = machine_log.columns(OTHER_LOG_ROWS, 2 * seed + 1)
+        write(path, columns)
+        write(other, machine_log.columns(OTHER_LOG_ROWS, 2 * seed + 2))
+        regimes = len(np.unique(columns[TRUTH]))
+        for options, lines in runs.items():
+            gmvae("train", path, "--model", model, "--regimes", regimes, "--seed", seed, *options.split())
+            lines.append(infer(other, model, settings.folder))
+            _tell(f"another log, train {options}", "given", seed, lines[-1])
+    for options, lines in runs.items():
+        yield Line(f"another log, train {options}", "given", lines)
 
 
 def simulated(settings: Settings) -> Iterator[Line]:

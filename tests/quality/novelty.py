@@ -197,7 +197,7 @@ def of_recordings(settings: Settings, rows: int) -> Iterator[str]:
             gmvae(
                 "train", halves[0], "--model", model, "--regimes", regimes, "--channels", ",".join(channels_of(table))
             )
-            if gmvae("infer", halves[1], "--model", model, "--output", out, "--novelty").result is None:
+            if new.all() or gmvae("infer", halves[1], "--model", model, "--output", out, "--novelty").result is None:
                 continue
             novelty = pq.read_table(out)["novelty"].to_numpy()
             remark = f"; {new.sum()} rows of {len(new)} are of regimes that the first half lacks" * bool(new.any())

@@ -3,9 +3,9 @@
     python tests/quality/quality.py [FOLDER] [--only PART ...] [--seeds N] [--given | --auto] [--copies] [--rows N ...]
 
 FOLDER holds a folder for each collection of recordings, with .csv or .parquet files that have a column `true_regime`.
-A part is a collection of FOLDER or one of: logs, simulated, levels, switches, invariance, known, time. All run the
-defaults, one command line. CPU seconds are those of all processes of the command. A line of the table is printed when
-it is done, every run on stderr.
+A part is a collection of FOLDER or one of: logs, dwell, simulated, levels, switches, invariance, known, time. All run
+the defaults, one command line. CPU seconds are those of all processes of the command. A line of the table is printed
+when it is done, every run on stderr.
 """
 
 import argparse
@@ -16,13 +16,14 @@ from pathlib import Path
 
 import recordings
 from changed import cpu_seconds, invariance
-from generated import logs, simulated
+from generated import dwell, logs, simulated
 from known import known
 from levels import levels, switches
 from measure import Line, Settings, print_lines
 
 PARTS: dict[str, Callable[[Settings], Iterator[Line]]] = {
     "logs": logs,
+    "dwell": dwell,
     "simulated": simulated,
     "levels": levels,
     "switches": switches,
