@@ -7,7 +7,7 @@ import zoneinfo
 from typing import Any
 
 from gmvae_cli.data.steps import HOLE, TimeUnit
-from gmvae_cli.errors import GmvaeError
+from gmvae_cli.errors import GmvaeError, Note
 from gmvae_cli.series_config import MISSING, SeriesConfig
 
 LARGEST = 1e150  # whose square is still a number
@@ -17,6 +17,7 @@ _AGES = 50 * 365.25 * 86400.0  # seconds between two rows, of which one holds a 
 _EPOCH = datetime.datetime(1970, 1, 1)
 _UTC_EPOCH = _EPOCH.replace(tzinfo=datetime.UTC)
 _UNIX = {"unix-s": 1, "unix-ms": 10**3, "unix-us": 10**6, "unix-ns": 10**9}  # in a second
+_FEWEST_HOLES = 30  # of most rows, before a note says so
 _LONGEST = 40  # characters of a cell in messages
 
 
@@ -93,6 +94,7 @@ class Clock:
         self._step, self._max_gap, self._regular = step, max_gap, config.regular
         self._longest = _AGES if unit == "seconds" else math.inf
         self.per_unit = 1_000_000 if unit == "seconds" else 1
+        self._holes, self._is_noted = 0, False
 
     def read(self, cell: Any, last: Time | None) -> Time:
         """Parse a cell; `last` is the time of the row before in its series, which tells a repeated hour.
@@ -127,8 +129,20 @@ class Clock:
             raise LineError(f"the time in column '{self.name}' is more than 50 years behind the row before")
         if self._regular or elapsed <= HOLE * self._step:
             return 1
+        self._holes += 1
         rows = round(min(elapsed / self._step, 2.0**62))
         return 0 if rows > self._max_gap else rows
+
+    def note_on_step(self, rows: int) -> Note | None:
+        """Return a note, once, if most of so many rows come behind a hole, and so say nothing of regimes."""
+        if self._is_noted or self._holes < _FEWEST_HOLES or 2 * self._holes < rows:
+            return None
+        self._is_noted = True
+        name = "s" if self.unit == "seconds" else "units of time"
+        sentence = (
+            f"most rows are farther apart than those of the training, {self._step:g} {name}, so that they have no"
+        )
+        return Note("other_step", f"{sentence} lags; train on such rows, or give --regular if they are equally spaced")
 
     def _read(self, cell: Any, last: Time | None) -> Time:
         if self.unit == "units":

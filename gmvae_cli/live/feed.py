@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from gmvae_cli.errors import SeriesError
-
 _READ_BYTES = 1 << 16  # what a pipe holds
-_LONGEST_LINE = 1 << 20  # bytes
+LONGEST_LINE = 1 << 20  # bytes; what follows in the same line is dropped
 _PIECE = select.PIPE_BUF  # bytes that a pipe takes as a whole or not at all
 _GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
@@ -48,7 +46,7 @@ class Feed:
         Args:
             seconds: after which no line is yielded again; None: once, before the next ones.
         Raises:
-            Stopped: a signal has come. BrokenPipeError: nobody reads any more. SeriesError: a line is too long.
+            Stopped: a signal has come. BrokenPipeError: nobody reads any more.
         """
         rest = b""
         while True:
@@ -65,8 +63,7 @@ class Feed:
                 yield lines
             if not data:
                 return
-            if len(rest) > _LONGEST_LINE:
-                raise SeriesError("stdin: a line is longer than a megabyte; does each row end with a line break?")
+            rest = rest[: LONGEST_LINE + 1]  # which is too long, and whoever takes it says so
 
     def write(self, text: str) -> None:
         """Write text at once, in whole lines where it does not fit into the pipe.

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from gmvae_cli.config import InferConfig, SeriesConfig
 from gmvae_cli.data.steps import TimeUnit, duration_rows
-from gmvae_cli.errors import ConfigError, SeriesError
+from gmvae_cli.errors import ConfigError, Note, SeriesError
 from gmvae_cli.filtering.filter_model import FilterModel
 from gmvae_cli.live.cells import Clock, LineError
+from gmvae_cli.live.feed import LONGEST_LINE
 from gmvae_cli.live.feed_lines import CsvLines, JsonLines
 from gmvae_cli.live.label_text import LabelText, NumberText
 from gmvae_cli.live.series_labels import SeriesLabels
@@ -59,6 +60,8 @@ class FeedLabels:
         self.line += 1
         if self.line <= self._above:
             return
+        if len(data) > LONGEST_LINE:
+            raise LineError("is longer than a megabyte; does each row end with a line break?")
         try:
             line = data.decode(self._files.encoding or "utf-8").removesuffix("\r")
         except UnicodeDecodeError:
@@ -80,6 +83,11 @@ class FeedLabels:
     def skip(self) -> None:
         """Count the line taken last as one that is left out."""
         self.rows += self._has_begun or self._live.format == "ndjson"
+
+    def note_on_step(self) -> Note | None:
+        """Return a note, once, if most rows come behind a hole."""
+        clock = self._series.clock
+        return None if clock is None else clock.note_on_step(self.rows)
 
     def finish(self) -> None:
         """Give out the rows that wait for later ones, in the order in which they came."""

@@ -195,11 +195,14 @@ class JsonLines:
         self.delimiter, self.decimal, self.reads_blank = ",", ".", False
 
     def begin(self, line: str) -> None:
-        """Choose the keys by the first object; a channel may be absent from it."""
+        """Choose the keys by the first object, from which channels, the time and a named series may be absent."""
         keys = list(self._object(line))
-        absent = [name for name in self._model.channels if name not in keys]
         self._require_channels(keys)
-        self.roles = Roles.among([*keys, *absent], self._model, self._config)
+        config = self._config
+        time = None if config.no_time else config.time or self._model.training.get("time")
+        times = [] if time is None else [time] if time in keys else [part.strip() for part in time.split(",")]
+        known = [*self._model.channels, *times, *([] if config.series is None else [config.series])]
+        self.roles = Roles.among([*keys, *(name for name in known if name not in keys)], self._model, config)
 
     def read(self, line: str) -> Row:
         """Read an object.

@@ -2,11 +2,12 @@
 
 import gc
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from gmvae_cli.config import InferConfig, SeriesConfig
-from gmvae_cli.errors import ConfigError, GmvaeError, Note
+from gmvae_cli.errors import ConfigError, GmvaeError, Note, SeriesError
 from gmvae_cli.filtering.filter_model import FilterModel, load
 from gmvae_cli.live.cells import LineError
 from gmvae_cli.live.feed import Feed, Stopped, opened
@@ -42,6 +43,8 @@ def follow(
             fit. ConfigError: options that contradict each other.
     """
     _require_possible(inputs, output, inference, files, not_possible)
+    if None in (sys.stdin, sys.stdout):
+        raise SeriesError("stdin or stdout is closed, but --follow reads from the one and writes to the other")
     model = load(model_path)
     if live.lag and model.std_epsilon is not None:
         raise ConfigError("--lag carries rows back, but this model labels rows from the blocks before; leave it out")
@@ -52,14 +55,21 @@ def follow(
     gc.disable()  # nothing here makes cycles, and looking for them takes tens of milliseconds with many series
     try:
         with opened(source, target) as feed:
-            number = _run(feed, labels, live, keeper, on_error)
+            number = _run(feed, labels, live, keeper, on_error, on_note)
     finally:
         gc.enable()
     if number:
         os.kill(os.getpid(), number)  # whoever called handles it as ever
 
 
-def _run(feed: Feed, labels: FeedLabels, live: LiveConfig, keeper: StateKeeper, on_error: Callable[[str], None]) -> int:
+def _run(
+    feed: Feed,
+    labels: FeedLabels,
+    live: LiveConfig,
+    keeper: StateKeeper,
+    on_error: Callable[[str], None],
+    on_note: Callable[[Note], None],
+) -> int:
     """Label lines until the feed ends; return the signal that ended it, or 0."""
     number = 0
     try:
@@ -68,11 +78,14 @@ def _run(feed: Feed, labels: FeedLabels, live: LiveConfig, keeper: StateKeeper, 
                 _take(lines[start : start + _LINES], labels, live, on_error)
                 _write(feed, labels)
                 keeper.write_if_due(labels)
+            note = labels.note_on_step()
+            if note is not None:
+                on_note(note)
             if not lines:
                 keeper.write_while_idle(labels)
     except Stopped as stopped:
         number = stopped.number
-    except (BrokenPipeError, GmvaeError):
+    except (OSError, GmvaeError):  # the reader has gone, or its disk is full
         _end(feed, labels, keeper)
         raise
     _end(feed, labels, keeper)
@@ -103,7 +116,7 @@ def _end(feed: Feed, labels: FeedLabels, keeper: StateKeeper) -> None:
     """Write what is done, then the state; without a state, also the rows that wait for later ones."""
     if keeper.path is None:
         labels.finish()
-    with suppress(Stopped, BrokenPipeError):
+    with suppress(Stopped, OSError):
         _write(feed, labels)
     keeper.write(labels, feed.unwritten.decode())
 

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from gmvae_cli.errors import CheckpointError
+from gmvae_cli.errors import CheckpointError, ConfigError
 from gmvae_cli.files.atomic import atomic, require_apart, require_writable
+from gmvae_cli.system.storage import is_url
 
 FORMAT = 1
 SECONDS = 1.0  # at least, from state to state while no row comes
@@ -83,7 +84,13 @@ def read(path: str, digest: str, model_path: str) -> FeedState | None:
 
 
 def require_place(path: str, inputs: Sequence[str]) -> None:
-    """Check that a state can be written there, without replacing any of the inputs; errors of `files.atomic`."""
+    """Check that a state can be written there, without replacing any of the inputs.
+
+    Raises:
+        ConfigError: it is an input or a URL. SeriesError: it cannot be written.
+    """
+    if is_url(path):
+        raise ConfigError(f"--state is '{path}', but is written again and again; name a local file")
     require_apart({"--state": path}, inputs)
     require_writable(path)
 

@@ -53,3 +53,14 @@ def random_rows(seed, T, D):
     steps = rng.choice([0, 1, 2, 5], size=T, p=[0.01, 0.94, 0.03, 0.02])
     steps[0] = 0
     return values, steps
+
+
+def block_model(seed, block_rows, **shape):
+    """A model of the means and spreads of blocks of two columns."""
+    checkpoint = random_model(seed, D=4, **shape)
+    return replace(
+        checkpoint,
+        model=replace(checkpoint.model, summarize=block_rows),
+        channels=("x0", "x1"),
+        std_epsilon=torch.tensor([0.1, 0.2], dtype=torch.float64),
+    )

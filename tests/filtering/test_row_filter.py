@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from filtering.models import KINDS, as_filter, random_model, random_rows
+from filtering.models import KINDS, as_filter, block_model, random_model, random_rows
 from random_models import collected
 
 from gmvae_cli.data.block_features import feature_names
@@ -105,17 +105,6 @@ def test_a_fixed_lag_survives_regimes_that_all_but_exclude_each_other(tmp_path):
 
 
 # --- blocks ----------------------------------------------------------------------------------------------------------
-
-
-def block_model(seed, block_rows, **shape):
-    """A model of the means and spreads of blocks of two columns."""
-    checkpoint = random_model(seed, D=4, **shape)
-    return replace(
-        checkpoint,
-        model=replace(checkpoint.model, summarize=block_rows),
-        channels=("x0", "x1"),
-        std_epsilon=torch.tensor([0.1, 0.2], dtype=torch.float64),
-    )
 
 
 @pytest.mark.parametrize("kind", [{}, {"P": 2, "noise": "student"}, {"prior": "iid"}, {"scale": 4.0}])

@@ -4,7 +4,7 @@ import json
 import tempfile
 
 import numpy as np
-from filtering.models import random_model, random_rows
+from filtering.models import block_model, random_model, random_rows
 
 from gmvae_cli import checkpoint as files
 from gmvae_cli.config import InferConfig, SeriesConfig
@@ -21,8 +21,15 @@ def model_file(folder, seed=3, name="model.safetensors", **kind):
     return path
 
 
-def follow_text(text, model, said=None, **options):
-    """What comes out for some text; sentences about broken lines go into the list `said`."""
+def block_file(folder):
+    """A model of blocks of 10 rows as a file."""
+    path = folder / "blocks.safetensors"
+    files.save(str(path), block_model(2, 10))
+    return path
+
+
+def follow_text(text, model, said=None, notes=None, **options):
+    """What comes out for some text; sentences about broken lines go into the list `said`, codes into `notes`."""
     chosen = {name: options.pop(name) for name in CHOICES if name in options}
     live = {name: options.pop(name) for name in tuple(options) if name in LiveConfig.__dataclass_fields__}
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as target:
@@ -38,7 +45,7 @@ def follow_text(text, model, said=None, **options):
                 SeriesConfig(**options),
                 not_possible={},
                 on_error=[].append if said is None else said.append,
-                on_note=lambda note: None,
+                on_note=lambda note: None if notes is None else notes.append(note.code),
                 source=source.fileno(),
                 target=target.fileno(),
             )

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from filtering.models import KINDS
-from live.feeds import body, follow_text, model_file, table
+from live.feeds import block_file, body, follow_text, model_file, table
 
 OPTIONS = ("--posterior", "filter", "--quiet", "--series", "id", "--max-gap", "4")
 
@@ -121,6 +121,13 @@ def test_options_that_cannot_go_on_are_rejected(options, status, sentence, rejec
     arguments = ("infer", tmp_path / "part.csv", "--model", model, "--output", tmp_path / "out.csv")
     line = rejection(*arguments, *OPTIONS, "--state", tmp_path / "state.json", *options, status=status)
     assert sentence in line
+
+
+def test_a_model_of_blocks_goes_on_with_a_feed_alone(rejection, tmp_path):
+    (tmp_path / "part.csv").write_text(table(7, 30))
+    arguments = ("infer", tmp_path / "part.csv", "--model", block_file(tmp_path), "--output", tmp_path / "out.csv")
+    line = rejection(*arguments, *OPTIONS, "--state", tmp_path / "state.json", status=2)
+    assert line.startswith("--state goes on inside a block of rows, which this model labels as a whole; give --follow")
 
 
 def test_rows_that_wait_belong_to_a_feed(rejection, tmp_path):

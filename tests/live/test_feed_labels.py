@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from filtering.models import KINDS
-from live.feeds import as_json, body, follow_text, model_file, table
+from live.feeds import as_json, block_file, body, follow_text, model_file, table
 
 from gmvae_cli.errors import CheckpointError, ConfigError, GmvaeError, SeriesError
 from gmvae_cli.live import series_store
@@ -93,6 +93,20 @@ def test_a_state_may_be_gone_on_from_without_its_lag(tmp_path):
     assert [line.rsplit(",", 5)[0] for line in out.splitlines()] == [line.strip() for line in lines[1:]]
 
 
+def test_a_model_of_blocks_goes_on_inside_a_block_and_says_that_it_labels_from_those_before(tmp_path):
+    model, state, notes = block_file(tmp_path), str(tmp_path / "state.json"), []
+    lines = table(5, 130, series=2).splitlines(keepends=True)
+    options = {"series": "id", "novelty": True, "digits": 17}
+    out = "".join(
+        body(follow_text("".join([lines[0], *lines[start:stop]]), model, notes=notes, state=state, **options))
+        for start, stop in pairwise([1, 4, 20, 21, 22, 70, 131])
+    )
+    assert out == body(follow_text("".join(lines), model, **options))
+    assert set(notes) == {"blocks_before"}
+    with pytest.raises(ConfigError, match="--lag carries rows back, but this model labels rows from the blocks before"):
+        follow_text("".join(lines), model, lag=1)
+
+
 # --- lines -----------------------------------------------------------------------------------------------------------
 
 
@@ -151,16 +165,26 @@ def test_a_broken_line_stops_or_is_skipped_with_one_sentence(line, tmp_path):
 
 def test_broken_objects_are_named(tmp_path):
     model, said = model_file(tmp_path), []
-    lines = ['{"t": 0, "x0": 1}', "[1]", "{", '{"t": 1, "y": 2}', '{"t": 1, "x0": [1]}', '{"t": true, "x1": 1}', "{}"]
+    lines = [
+        '{"x0": 1}',
+        '{"t": 0, "x0": 1}',
+        "[1]",
+        "{",
+        '{"t": 1, "y": 2}',
+        '{"t": 1, "x0": [1]}',
+        '{"t": true, "x1": 1}',
+        "{}",
+    ]
     out = follow_text("\n".join(lines), model, said, format="ndjson", on_error="skip")
     assert out.count("\n") == 1
     assert said == [
-        "stdin: line 2: '[1]' is no JSON object",
-        "stdin: line 3: '{' is no JSON",
-        "stdin: line 4: none of the channels x0, x1 is among its keys",
-        "stdin: line 5: column 'x0' holds '[1]', not a number; an empty cell means missing",
-        "stdin: line 6: column 't' holds 'True', not a number, as the times in training are",
-        "stdin: line 7: none of the channels x0, x1 is among its keys",
+        "stdin: line 1: column 't' is empty; every row needs a time (--no-time takes rows as they come)",
+        "stdin: line 3: '[1]' is no JSON object",
+        "stdin: line 4: '{' is no JSON",
+        "stdin: line 5: none of the channels x0, x1 is among its keys",
+        "stdin: line 6: column 'x0' holds '[1]', not a number; an empty cell means missing",
+        "stdin: line 7: column 't' holds 'True', not a number, as the times in training are",
+        "stdin: line 8: none of the channels x0, x1 is among its keys",
     ]
 
 
@@ -240,6 +264,17 @@ def test_numbers_in_place_of_dates_ask_for_their_form(tmp_path):
 def test_a_leap_of_ages_is_a_broken_line(tmp_path):
     with pytest.raises(LineError, match="line 3: the time in column 't' is more than 50 years"):
         follow_text("t,x0,x1\n1970-01-01,1,2\n2024-01-01,1,2\n", dated(tmp_path))
+
+
+def test_rows_at_another_rate_are_noted_once_and_may_count_as_regular(tmp_path):
+    model, notes = model_file(tmp_path), []
+    text = "\n".join(["t,x0,x1", *(f"{5 * row},{row % 3},{row % 2}" for row in range(100))])
+    out = follow_text(text, model, notes=notes)
+    assert notes == ["other_step"]
+    assert np.isnan(columns(out, "log_likelihood")[0]).all()
+    out = follow_text(text, model, notes=notes, regular=True)
+    assert notes == ["other_step"]
+    assert np.isnan(columns(out, "log_likelihood")[0]).sum() == 1
 
 
 def test_rows_count_as_equally_spaced_without_times_in_training(tmp_path):
