@@ -32,7 +32,7 @@ from gmvae_cli.selection.waveform_search import choose_waveforms
 from gmvae_cli.system.concurrency import Processes
 from gmvae_cli.system.device import configure_process
 from gmvae_cli.system.progress import Progress
-from gmvae_cli.training.em import EM
+from gmvae_cli.training.em import EM, SEARCH_ROWS
 from gmvae_cli.training.expectation import smoothed_labels
 from gmvae_cli.training.initialization import (
     start_from_labels,
@@ -251,7 +251,7 @@ def _labellings(task: _Task) -> list[NDArray[np.int16]]:
         lagged_rows = training_rows(data, model)
         rows = lagged_rows.rows(0, len(lagged_rows))
         sample = subsample(rows, _FIT_ROWS)
-        em = EM.over(sample, model, len(lagged_rows.mean), None)
+        em = EM.over(sample, model, len(lagged_rows.mean), None, pooled_rows=SEARCH_ROWS)
         if task.windows:
             em = with_unrelated_rows(em, sample)
         starts, dwells = [], []
@@ -345,7 +345,8 @@ def _fitted_to(labels: NDArray[np.int64], view: View, model: ModelConfig) -> tup
     with SeriesData.from_arrays(view.values, view.steps, known=view.known) as data:
         lagged_rows = training_rows(data, replace(model, stride=1, summarize=1))
         rows = lagged_rows.rows(0, len(lagged_rows))
-    em = EM.over(rows, lagged_rows.model, len(lagged_rows.mean), len(labels) / len(runs(labels)))
+    dwell = len(labels) / len(runs(labels))
+    em = EM.over(rows, lagged_rows.model, len(lagged_rows.mean), dwell, pooled_rows=SEARCH_ROWS)
     return rows, em, start_from_labels(em, rows, labels)
 
 

@@ -22,7 +22,7 @@ from gmvae_cli.model.chain import Chain, persistent, stationary
 from gmvae_cli.system.concurrency import Processes
 from gmvae_cli.system.device import configure_process
 from gmvae_cli.system.progress import Progress, silent
-from gmvae_cli.training.em import EM
+from gmvae_cli.training.em import EM, SEARCH_ROWS
 from gmvae_cli.training.expectation import smoothed_labels
 from gmvae_cli.training.fit import fit_em_only
 from gmvae_cli.training.initialization import num_known
@@ -198,10 +198,10 @@ def _fitted(task: FitTask) -> RowModel:
     """Fit a model: starts compete on some of the rows, EM sees all."""
     configure_process()
     rows, model = task.rows(), task.model
-    em = EM.over(rows, model, len(task.mean), None)
+    em = EM.over(rows, model, len(task.mean), None, pooled_rows=SEARCH_ROWS)
     config = TrainConfig(model=model, polish=0, restarts=RESTARTS // 2)
     compared = subsample(rows, round(_START_SHARE * _most_fitted_rows(em.num_channels)))
-    start = fit_em_only(compared, config, em.num_channels, task.seed, silent)
+    start = fit_em_only(compared, config, em.num_channels, task.seed, silent, SEARCH_ROWS)
     return _improved(rows, em, start)
 
 
@@ -276,4 +276,4 @@ def _without_passages(task: FitTask, fit: RowModel) -> RowModel:
         emission=replace(emission, weights=emission.weights[kept], scale_tril=tril),
         chain=Chain(stationary(matrix), matrix),
     )
-    return _improved(rows, EM.over(rows, task.model, len(task.mean), None), start)
+    return _improved(rows, EM.over(rows, task.model, len(task.mean), None, pooled_rows=SEARCH_ROWS), start)

@@ -23,7 +23,7 @@ from gmvae_cli.selection.consensus import Consensus, consensus
 from gmvae_cli.selection.discrimination import discrimination
 from gmvae_cli.selection.period import common_period
 from gmvae_cli.selection.views import EXTRA_ROWS
-from gmvae_cli.training.em import EM
+from gmvae_cli.training.em import EM, SEARCH_ROWS
 from gmvae_cli.training.initialization import start_from_labels
 from gmvae_cli.training.trained_model import Start
 
@@ -109,7 +109,8 @@ def _start_from(
     with SeriesData.from_arrays(values, blocks.steps, known=blocks.known) as features:
         lagged_rows = training_rows(features, model)
         rows = lagged_rows.rows(0, len(lagged_rows))
-        start = start_from_labels(EM.over(rows, model, num_features, dwell), rows, labels)
+        em = EM.over(rows, model, num_features, dwell, pooled_rows=SEARCH_ROWS)
+        start = start_from_labels(em, rows, labels)
     return replace(model, summarize=blocks.rows, waveforms=num_features), Start(start, dwell, agreement)
 
 

@@ -25,6 +25,9 @@ from gmvae_cli.model.student_t import update_degrees
 from gmvae_cli.training.expectation import Statistics, collect
 
 TOLERANCE = 1e-6  # nats a row; a pass that gains less has converged: labels and likelihood are reported to 4 decimals
+# Of the pooled data, beside those of each regime, while a number of regimes is searched for: what tells regimes apart
+# must stand out from how all rows vary, or a state that comes to rest counts as two (in logs of 5,000 rows)
+SEARCH_ROWS = 1.0
 _COUNTED_STARTS = 20  # series; with fewer, a counted initial law would force tomorrow's file to start alike
 _DWELL_VISITS = 20  # visits a regime that an expected dwell weighs as much as: the user knows it; chosen, not measured
 FIRST_DEGREES = 5.0  # of freedom, to begin with: heavy tails, and still a finite covariance; EM updates them
@@ -41,6 +44,7 @@ class EM:
         dwell: rows that a visit is expected to last, or None; `dwells`, instead of it, has one for each restart.
         evidence_scale: of all parameters, or None: from the residuals.
         unrelated_rows, levels: as in `moments.update_emission`.
+        pooled_rows: as in `moments.update_emission`; a search for the number of regimes takes `SEARCH_ROWS`.
         rounding: (M, M) diagonal, `moments.rounding_variance` of each entry of y, or (1, 1) of none.
     """
 
@@ -52,6 +56,7 @@ class EM:
     dwells: tuple[float, ...] = ()
     unrelated_rows: float = 0.0
     levels: bool = False
+    pooled_rows: float | None = None
     rounding: Tensor = field(default_factory=lambda: torch.zeros(1, 1))
 
     @classmethod
@@ -62,6 +67,7 @@ class EM:
         num_channels: int,
         dwell: float | None,
         evidence_scale: float | None = None,
+        pooled_rows: float | None = None,
     ) -> "EM":
         """Take the pooled moments from the fully observed rows."""
         if config.noise == "student":
@@ -69,7 +75,8 @@ class EM:
         else:
             pooled = weighted_moments(rows.y, rows.fully_observed[None].to(rows.y))[0] / rows.fully_observed.sum()
         rounding = torch.diag(rounding_variance(rows.y, rows.fully_observed, num_channels, config.lags))
-        return cls(config, pooled + rounding, num_channels, dwell, evidence_scale, rounding=rounding)
+        given = evidence_scale, (), 0.0, False, pooled_rows
+        return cls(config, pooled + rounding, num_channels, dwell, *given, rounding)
 
     @property
     def iid_prior(self) -> bool:
@@ -98,6 +105,7 @@ class EM:
 
     def regression(self, moments: Tensor, weight: Tensor, pooled_rows: float | None = None) -> Emission:
         """Fit Normal decoders to moments (..., K, M, M) of so many rows (..., K), as in `moments.update_emission`."""
+        pooled_rows = self.pooled_rows if pooled_rows is None else pooled_rows
         extra = self.config.covariance == "shared", pooled_rows, self.unrelated_rows, self.config.intercept, self.levels
         moments = moments + weight[..., None, None] * self.rounding
         return update_emission(moments, weight, self.pooled, self.num_channels, *extra)

@@ -234,10 +234,17 @@ def finish(
     )
 
 
-def fit_em_only(rows: Rows, config: TrainConfig, num_channels: int, seed: int, progress: Progress) -> Parameters:
-    """Fit decoder and prior to rows in memory by a start and EM alone, without an encoder."""
+def fit_em_only(
+    rows: Rows,
+    config: TrainConfig,
+    num_channels: int,
+    seed: int,
+    progress: Progress,
+    pooled_rows: float | None = None,
+) -> Parameters:
+    """Fit decoder and prior to rows in memory by a start and EM alone, without an encoder; pooled_rows: as of `EM`."""
     generator = torch.Generator().manual_seed(seed)
-    em = EM.over(rows, config.model, num_channels, None)
+    em = EM.over(rows, config.model, num_channels, None, pooled_rows=pooled_rows)
     start = _ordered(rows, em, config, generator, progress)
     return em.fit_em_and_scale(rows, start[None], config.polish)[0][0]
 
