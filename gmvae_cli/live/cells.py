@@ -4,6 +4,7 @@ import datetime
 import math
 import re
 import zoneinfo
+from collections.abc import Sequence
 from typing import Any
 
 from gmvae_cli.data.steps import HOLE, TimeUnit
@@ -14,6 +15,7 @@ LARGEST = 1e150  # whose square is still a number
 Time = int | float
 
 _AGES = 50 * 365.25 * 86400.0  # seconds between two rows, of which one holds a date like 9999-12-31 or 1970-01-01
+_DAY = 86_400_000_000  # microseconds
 _EPOCH = datetime.datetime(1970, 1, 1)
 _UTC_EPOCH = _EPOCH.replace(tzinfo=datetime.UTC)
 _UNIX = {"unix-s": 1, "unix-ms": 10**3, "unix-us": 10**6, "unix-ns": 10**9}  # in a second
@@ -81,27 +83,31 @@ class Clock:
     Dates become whole microseconds, numbers stay what they are. The first time decides which of them a feed has.
 
     Args:
-        name: of the column, for messages. unit: of the times that the usual step was measured in.
-        step: usual time between rows, in that unit. max_gap: rows; a longer step starts the series anew.
+        columns: names of one column, or of several such as date and clock. unit: of the times that `step` counts in.
+        step: usual time between rows. max_gap: rows; a longer step starts the series anew.
     Attributes:
         per_unit: of a time, in one second or unit.
     """
 
-    def __init__(self, name: str, config: SeriesConfig, unit: TimeUnit, step: float, max_gap: float) -> None:
-        self.name, self.unit = name, unit
+    def __init__(
+        self, columns: Sequence[str], config: SeriesConfig, unit: TimeUnit, step: float, max_gap: float
+    ) -> None:
+        self.name, self.unit, self._columns = ",".join(columns), unit, columns
         self._form = config.time_format or config.usual_time_format
+        self._timezone = config.timezone
         self._zone = None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone)
         self._step, self._max_gap, self._regular = step, max_gap, config.regular
         self._longest = _AGES if unit == "seconds" else math.inf
         self.per_unit = 1_000_000 if unit == "seconds" else 1
         self._holes, self._is_noted = 0, False
 
-    def read(self, cell: Any, last: Time | None) -> Time:
-        """Parse a cell; `last` is the time of the row before in its series, which tells a repeated hour.
+    def read(self, parts: Sequence[Any], last: Time | None) -> Time:
+        """Parse the cells of the columns; `last` is the time of the row before in its series.
 
         Raises:
             LineError: it is no time of the feed's kind.
         """
+        cell = parts[0] if len(parts) == 1 else " ".join(map(str, parts))
         if isinstance(cell, str):
             cell = cell.strip()
         if cell is None or cell == "":
@@ -109,7 +115,7 @@ class Clock:
                 f"column '{self.name}' is empty; every row needs a time (--no-time takes rows as they come)"
             )
         try:
-            return self._read(cell, last)
+            return self._read(cell, parts, last)
         except (ValueError, OverflowError, TypeError):
             raise LineError(f"column '{self.name}' holds '{spell(cell)}', {self._expected()}") from None
 
@@ -144,19 +150,17 @@ class Clock:
         )
         return Note("other_step", f"{sentence} lags; train on such rows, or give --regular if they are equally spaced")
 
-    def _read(self, cell: Any, last: Time | None) -> Time:
+    def _read(self, cell: Any, parts: Sequence[Any], last: Time | None) -> Time:
         if self.unit == "units":
             return _whole_or_float(cell)
         if self._form in _UNIX:
             return round(_whole_or_float(cell) * 1_000_000 / _UNIX[self._form])
         if not isinstance(cell, str):
             raise TypeError
-        if self._form is not None and "%" in self._form:
-            stamp = datetime.datetime.strptime(cell, self._form)
-        else:
-            if "-" not in cell:  # 20240131 is a number
-                raise ValueError
-            stamp = datetime.datetime.fromisoformat(cell)
+        try:
+            stamp = self._stamp(cell)
+        except ValueError:
+            return self._spelled(cell, parts, last)
         if stamp.tzinfo is not None:
             return _microseconds(stamp - _UTC_EPOCH)
         if self._zone is None:
@@ -165,6 +169,33 @@ class Clock:
         if last is not None and first <= last:  # the hour that comes twice in autumn
             return _microseconds(stamp.replace(tzinfo=self._zone, fold=1) - _UTC_EPOCH)
         return first
+
+    def _stamp(self, cell: str) -> datetime.datetime:
+        """Parse a date of the known form, else in ISO 8601, in a microsecond or five."""
+        if self._form is not None and "%" in self._form:
+            return datetime.datetime.strptime(cell, self._form)
+        if self._form is not None or "-" not in cell:  # 20240131 is a number
+            raise ValueError
+        return datetime.datetime.fromisoformat(cell)
+
+    def _spelled(self, cell: str, parts: Sequence[Any], last: Time | None) -> Time:
+        """Parse a time in any spelling that files may have, in some hundred microseconds."""
+        import pyarrow as pa  # not above: these take a quarter of a second, and few feeds need them
+
+        from gmvae_cli.files.time_column import TimeReader
+        from gmvae_cli.recognition.column_roles import joined_cells
+        from gmvae_cli.recognition.time_forms import CLOCK
+
+        text = pa.array([cell])
+        if len(parts) > 1:
+            text = joined_cells([pa.array([str(part)]) for part in parts], self._columns)
+        times = TimeReader(time_form=self._form, timezone=self._timezone).read(text)
+        if times is None or times.unit != "seconds":
+            raise ValueError
+        time: Time = int(times.ticks[0]) * 1_000_000 // int(times.per_unit)
+        if self._form == CLOCK and last is not None:  # past midnight, where it falls back by more than half a day
+            time += max(0, -((time - last + _DAY // 2) // _DAY)) * _DAY
+        return time
 
     def _expected(self) -> str:
         if self.unit == "units":

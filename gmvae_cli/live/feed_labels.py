@@ -115,7 +115,7 @@ class FeedLabels:
         """Begin the feed with its first line; return whether that is a header."""
         header = self._lines.begin(line)
         self._set_clock()
-        numbers = NumberText(self._files.digits, self._lines.decimal)
+        numbers = NumberText(self._files.digits, self._lines.decimal, self._lines.delimiter)
         self._series.text = LabelText(
             self._model, self._inference, numbers, self._lines.delimiter, is_json=self._live.format == "ndjson"
         )
@@ -141,7 +141,7 @@ class FeedLabels:
         longest = math.inf if gap is None else duration_rows(gap, step, unit_seconds)
         if step is not None:
             unit: TimeUnit = "seconds" if self._unit == "seconds" else "units"
-            self._series.clock = Clock(times[0], files, unit, step, longest)
+            self._series.clock = Clock(times, files, unit, step, longest)
         if after is not None:
             self._series.store.after = duration_rows(after, step, unit_seconds, "forget")
             self._series.store.by_time = after.strip()[-1:].isalpha()

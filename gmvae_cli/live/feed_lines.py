@@ -21,12 +21,12 @@ class Row(NamedTuple):
     """A line of a feed.
 
     Args:
-        series: its id; "" without a series column. time: the cell of its time, None without one.
+        series: its id; "" without a series column. times: the cells of its time, none, one, or date and clock.
         values: (D,) of the channels, NaN is missing. text: its own cells, as they go in front of labels.
     """
 
     series: str
-    time: Any
+    times: list[Any]
     values: list[float]
     text: str
 
@@ -136,14 +136,11 @@ class CsvLines:
         series = "" if self._series is None else cells[self._series]
         if self._series is not None and not series:
             raise LineError(f"column '{self._columns[self._series]}' is empty; every row needs a series id")
-        time = None
-        if self._times:
-            time = cells[self._times[0]] if len(self._times) == 1 else " ".join(cells[index] for index in self._times)
         if self._kept is not None:
             line = self._joined(cells, self._kept)
         elif self._order is not None:
             line = self._joined(cells, range(len(cells)))
-        return Row(series, time, values, line or '""')
+        return Row(series, [cells[index] for index in self._times], values, line or '""')
 
     def _is_header(self, cells: Sequence[str]) -> bool:
         """Return whether a line is a header; from then on its order of the columns holds.
@@ -168,7 +165,10 @@ class CsvLines:
         raise LineError(f"{count}, but the header names {len(self._columns)} columns ('{spell(self._header)}')")
 
     def _names(self, line: str, delimiter: str) -> list[str]:
-        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+        try:
+            return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+        except csv.Error:
+            return [line]
 
     def _cells(self, line: str) -> list[str]:
         """Split a line that has quotes."""
@@ -218,9 +218,7 @@ class JsonLines:
         series = "" if self.roles.series is None else content.get(self.roles.series)
         if series is None or (series == "" and self.roles.series is not None):
             raise LineError(f"key '{self.roles.series}' is missing or empty; every row needs a series id")
-        times = [content.get(name) for name in self.roles.times]
-        time = " ".join(map(str, times)) if len(times) > 1 else times[0] if times else None
-        return Row(str(series), time, values, self._text(line, content))
+        return Row(str(series), [content.get(name) for name in self.roles.times], values, self._text(line, content))
 
     def _object(self, line: str) -> dict[str, Any]:
         try:

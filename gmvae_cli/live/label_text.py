@@ -15,10 +15,10 @@ _DECIMALS = 22  # at most, as in `files.table_writer`
 
 
 class NumberText:
-    """Spelling of numbers with so many significant digits; `decimal` is their mark."""
+    """Spelling of numbers with so many significant digits, with their decimal mark, as cells between delimiters."""
 
-    def __init__(self, digits: int, decimal: str = ".") -> None:
-        self._all, self._decimal = digits >= MOST_DIGITS, decimal
+    def __init__(self, digits: int, decimal: str, delimiter: str) -> None:
+        self._all, self._decimal, self._delimiter = digits >= MOST_DIGITS, decimal, delimiter
         self._form, self._places = f"%.{digits}g", digits
 
     def of(self, value: float) -> str:
@@ -26,7 +26,7 @@ class NumberText:
         text = repr(value) if self._all else self._form % value
         if "e" in text or text.endswith(".0"):
             text = self._spelled(value)
-        return text if self._decimal == "." else text.replace(".", self._decimal)
+        return text if self._decimal == "." else quoted(text.replace(".", self._decimal), self._delimiter)
 
     def _spelled(self, value: float) -> str:
         """Spell a number that has an exponent, or is whole."""

@@ -46,7 +46,7 @@ class SeriesLabels:
         if self.clock is not None:
             known = self.store.get(row.series)
             last = None if known is None else known.time
-            time = self.clock.read(row.time, last)
+            time = self.clock.read(row.times, last)
             steps = self.clock.steps(time, last)
             self.newest = time if self.newest is None else max(self.newest, time)
         done = [

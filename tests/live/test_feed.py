@@ -122,7 +122,7 @@ def test_a_reader_that_goes_away_ends_it_in_silence(rows, tmp_path):
     assert json.loads(state.read_text())["rows"] == 99
 
 
-@pytest.mark.parametrize("lag", [0, 3])
+@pytest.mark.parametrize("lag", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_rows_that_nobody_takes_are_in_the_state(lag, tmp_path):
     """A reader that stands still fills the pipe; a signal then still ends the program, and no row is lost."""
     model, state = model_file(tmp_path), tmp_path / "state.json"
