@@ -93,7 +93,7 @@ def test_one_regime_is_least_squares_on_the_file(run, tmp_path, inspected, train
 def test_standard_errors_follow_their_regimes(run, tmp_path, inspected, trained):
     """The regime with fewer rows and the same dynamics is known less well."""
     rng = np.random.default_rng(0)
-    level = np.repeat(np.tile([0.0, 30.0], 10), np.tile([180, 20], 10))
+    level = np.repeat(np.tile([0.0, 6.0], 10), np.tile([180, 20], 10))
     found = inspected(trained(pd.DataFrame({"x": level + rng.normal(size=len(level))}), "--regimes", "2"))["regimes"]
     shares = [one["share"] for one in found]
     errors = [one["standard_errors"][0][0][0] for one in found]
