@@ -43,8 +43,7 @@ class EM:
         pooled: (M, M) second moments of all rows, a row (noise "student": robust ones).
         dwell: rows that a visit is expected to last, or None; `dwells`, instead of it, has one for each restart.
         evidence_scale: of all parameters, or None: from the residuals.
-        unrelated_rows, levels: as in `moments.update_emission`.
-        pooled_rows: as in `moments.update_emission`; a search for the number of regimes takes `SEARCH_ROWS`.
+        unrelated_rows, levels, pooled_rows: as in `moments.update_emission`; a search takes `SEARCH_ROWS` of the last.
         rounding: (M, M) diagonal, `moments.rounding_variance` of each entry of y, or (1, 1) of none.
     """
 
@@ -75,8 +74,8 @@ class EM:
         else:
             pooled = weighted_moments(rows.y, rows.fully_observed[None].to(rows.y))[0] / rows.fully_observed.sum()
         rounding = torch.diag(rounding_variance(rows.y, rows.fully_observed, num_channels, config.lags))
-        given = evidence_scale, (), 0.0, False, pooled_rows
-        return cls(config, pooled + rounding, num_channels, dwell, *given, rounding)
+        pooled = pooled + rounding
+        return cls(config, pooled, num_channels, dwell, evidence_scale, pooled_rows=pooled_rows, rounding=rounding)
 
     @property
     def iid_prior(self) -> bool:
@@ -105,10 +104,9 @@ class EM:
 
     def regression(self, moments: Tensor, weight: Tensor, pooled_rows: float | None = None) -> Emission:
         """Fit Normal decoders to moments (..., K, M, M) of so many rows (..., K), as in `moments.update_emission`."""
-        pooled_rows = self.pooled_rows if pooled_rows is None else pooled_rows
-        extra = self.config.covariance == "shared", pooled_rows, self.unrelated_rows, self.config.intercept, self.levels
-        moments = moments + weight[..., None, None] * self.rounding
-        return update_emission(moments, weight, self.pooled, self.num_channels, *extra)
+        extra = pooled_rows or self.pooled_rows, self.unrelated_rows, self.config.intercept, self.levels
+        moments, shared = moments + weight[..., None, None] * self.rounding, self.config.covariance == "shared"
+        return update_emission(moments, weight, self.pooled, self.num_channels, shared, *extra)
 
     def update(self, statistics: Statistics, parameters: Parameters) -> Parameters:
         """Run the M-step: maximise the ELBO in decoder and prior for given responsibilities.
