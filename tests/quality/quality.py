@@ -1,6 +1,7 @@
 """How well `gmvae segment` finds regimes that are known, on real and on generated series. Nothing is asserted.
 
-    python tests/quality/quality.py [FOLDER] [--only PART ...] [--seeds N] [--given | --auto] [--copies] [--rows N ...] [--channels N ...]
+    python tests/quality/quality.py [FOLDER] [--only PART ...] [--seeds N] [--given | --auto] [--copies] [--rows N ...]
+                                    [--channels N ...]
 
 FOLDER holds a folder for each collection of recordings, with .csv or .parquet files that have a column `true_regime`.
 A part is a collection of FOLDER or one of: logs, dwell, simulated, levels, switches, invariance, known, time. All run
