@@ -32,7 +32,7 @@ from gmvae_cli.plotting import figure
 from gmvae_cli.plotting.labelled_file import drawn_channels
 from gmvae_cli.plotting.plot_data import PlotDataBuilder
 from gmvae_cli.regime_names import shown
-from gmvae_cli.selection.search import OnNote, data_notes, make_choices
+from gmvae_cli.selection.search import OnNote, make_choices
 from gmvae_cli.system.device import configure_process, device_of
 from gmvae_cli.system.progress import Progress
 from gmvae_cli.system.storage import joined, parent
@@ -155,8 +155,13 @@ def segment(
         _writing(reader, targets, outputs, files) as write,
         reader.read_data(folder, progress) as data,
     ):
-        chosen, start = make_choices(config, data, progress, on_note)
-        notes = [*data.notes, *data_notes(data, config)]
+        notes = list(data.notes)
+
+        def tell(note: Note) -> None:
+            notes.append(note)
+            on_note(note)
+
+        chosen, start = make_choices(config, data, progress, tell)
         trained = train_model(data, reader.layout, chosen, start, progress, notes)
         checkpoint = trained.checkpoint
         if targets.model is not None:

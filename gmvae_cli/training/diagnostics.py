@@ -121,7 +121,10 @@ def _spike_share(values: NDArray[Any]) -> float:
     steps = np.diff(values)
     sizes = np.abs(steps - np.median(steps))
     usual = np.median(sizes)
-    local = [np.median(sizes[start : start + _LOCAL_ROWS]) for start in range(0, len(sizes), _LOCAL_ROWS)]
+    whole = len(sizes) // _LOCAL_ROWS * _LOCAL_ROWS
+    local = np.median(sizes[:whole].reshape(-1, _LOCAL_ROWS), axis=1)
+    if whole < len(sizes):
+        local = np.append(local, np.median(sizes[whole:]))
     padded = np.pad(local, 1, constant_values=usual)
     around = np.maximum.reduce([padded[:-2], padded[1:-1], padded[2:], np.full(len(local), usual)])
     std = _NORMAL_MAD * np.repeat(around, _LOCAL_ROWS)[: len(sizes)]

@@ -11,14 +11,16 @@ from gmvae_cli.files.csv_table import CsvTable
 from gmvae_cli.inference import apply
 from gmvae_cli.outputs.label_table import TableLabels
 
+pytestmark = pytest.mark.usefixtures("one_process")
+
 
 @pytest.fixture
 def recorded(tmp_path):
-    """A file of 3,000 rows: two levels under slow noise, in four stretches, with the truth beside them."""
+    """A file of 1,200 rows: two levels under slow noise, in four stretches, with the truth beside them."""
     rng = np.random.default_rng(0)
-    true = np.repeat([0, 1, 0, 1], 750)
-    noise = np.convolve(rng.normal(size=3_000 + 19), np.ones(20) / 20, "valid")
-    values = np.column_stack([true * 1.5 + noise, rng.normal(size=3_000) * (1 + 2 * true)])
+    true = np.repeat([0, 1, 0, 1], 300)
+    noise = np.convolve(rng.normal(size=1_200 + 19), np.ones(20) / 20, "valid")
+    values = np.column_stack([true * 1.5 + noise, rng.normal(size=1_200) * (1 + 2 * true)])
     rows = (f"{t},{a:.5f},{b:.5f},{label}" for t, ((a, b), label) in enumerate(zip(values, true, strict=True)))
     path = tmp_path / "recorded.csv"
     path.write_text("\n".join(["t,x0,x1,true_regime", *rows, ""]))
@@ -35,7 +37,7 @@ def test_one_command_gives_labels_picture_segments_and_model(run, recorded, tmp_
     result = run("segment", recorded, "--output", out, *options)
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
-    assert found["rows"] == 3_000 and found["regimes"] == 2
+    assert found["rows"] == 1_200 and found["regimes"] == 2
     assert found["output"] == str(out) and found["plot"] == str(picture) and found["model"] == str(model)
     assert len(found["shares"]) == len(found["expected_dwell"]) == 2
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -68,15 +70,15 @@ def test_rows_from_stdin_go_to_stdout(run, recorded):
     result = run("segment", "-", "--output", "-", "--regimes", 2, stdin=recorded.read_text())
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert len(lines) == 3_001
+    assert len(lines) == 1_201
     assert lines[0].startswith("t,x0,x1,true_regime,regime,prob_0,prob_1")
-    assert "3,000 rows labelled" in result.stderr
+    assert "1,200 rows labelled" in result.stderr
 
 
 def test_an_expected_dwell_leads(run, recorded, tmp_path):
-    result = run("segment", recorded, "--output", tmp_path / "o.csv", "--regimes", 2, "--expect-dwell", 750, "--json")
+    result = run("segment", recorded, "--output", tmp_path / "o.csv", "--regimes", 2, "--expect-dwell", 300, "--json")
     found = json.loads(result.stdout)
-    assert min(found["expected_dwell"]) > 200
+    assert min(found["expected_dwell"]) > 80
 
 
 def test_what_misleads_is_said_before_the_search_and_once(run, recorded, tmp_path, monkeypatch, few_counts):
@@ -162,9 +164,9 @@ def test_regimes_that_no_time_scales_agree_on_are_doubted(run, recorded, tmp_pat
     assert "little_agreement" in [one["code"] for one in found["warnings"]]
 
 
-@pytest.mark.parametrize("rows", [6, 40])
-def test_a_short_recording_gets_labels_or_one_line(run, recorded, tmp_path, one_process, rows):
-    """40 rows are enough for some answer; 6 rows are too few for two regimes of two channels."""
+@pytest.mark.parametrize("rows", [6, 24])
+def test_a_short_recording_gets_labels_or_one_line(run, recorded, tmp_path, rows):
+    """24 rows are enough for some answer; 6 rows are too few for two regimes of two channels."""
     short, out = tmp_path / "short.csv", tmp_path / "o.csv"
     short.write_text("".join(recorded.read_text().splitlines(keepends=True)[: rows + 1]))
     result = run("segment", short, "--output", out, "--regimes", 2, "--quiet")
@@ -179,12 +181,12 @@ def test_a_short_recording_gets_labels_or_one_line(run, recorded, tmp_path, one_
 def test_a_dry_run_writes_nothing(run, recorded, tmp_path):
     result = run("segment", recorded, "--output", tmp_path / "o.csv", "--dry-run")
     assert result.exit_code == 0, result.stderr
-    assert "3,000" in result.stdout
+    assert "1,200" in result.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recorded.csv"]
 
 
 @pytest.mark.parametrize(("options", "regimes"), [([], 2), (["--regimes", 2], 2)], ids=["auto", "given"])
-def test_few_rows_are_labelled_without_windows(run, tmp_path, options, regimes):
+def test_few_rows_are_labelled_without_windows(run, tmp_path, few_counts, options, regimes):
     """12 rows on two levels hold no window of 4 rows for each of two regimes, so there is no view to choose."""
     path = tmp_path / "few.csv"
     levels = np.repeat([0.0, 9.0], 6) + np.random.default_rng(0).normal(size=12)

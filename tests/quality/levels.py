@@ -33,7 +33,7 @@ HMM_STARTS = 8
 def levels(settings: Settings) -> Iterator[Line]:
     """Three regimes, a level for each in every channel; one series of 1,000 rows, or ten of 100."""
     path = settings.folder / "levels.parquet"
-    for channels in CHANNELS:
+    for channels in settings.widths(*CHANNELS):
         for series in (1, 10):
             runs: dict[tuple[str, str], list[Score]] = {}
             for seed in range(settings.seeds):

@@ -29,7 +29,7 @@ class Settings:
 
     Args:
         folder: for files that are made. data: folder of collections, or None. seeds, modes ("given", "auto"): to run.
-        rows: of the generated files that are made; none: files of every length.
+        rows, channels: of the generated files that are made; none: files of every length and width.
     """
 
     folder: Path
@@ -37,10 +37,15 @@ class Settings:
     seeds: int = 3
     modes: tuple[str, ...] = ("given", "auto")
     rows: tuple[int, ...] = ()
+    channels: tuple[int, ...] = ()
 
     def sizes(self, *rows: int) -> list[int]:
         """Those numbers of rows that are asked for."""
         return [size for size in rows if not self.rows or size in self.rows]
+
+    def widths(self, *channels: int) -> list[int]:
+        """Those numbers of channels that are asked for."""
+        return [width for width in channels if not self.channels or width in self.channels]
 
 
 @dataclass(frozen=True)

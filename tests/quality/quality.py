@@ -1,6 +1,7 @@
 """How well `gmvae segment` finds regimes that are known, on real and on generated series. Nothing is asserted.
 
     python tests/quality/quality.py [FOLDER] [--only PART ...] [--seeds N] [--given | --auto] [--copies] [--rows N ...]
+                                    [--channels N ...]
 
 FOLDER holds a folder for each collection of recordings, with .csv or .parquet files that have a column `true_regime`.
 A part is a collection of FOLDER or one of: logs, dwell, simulated, levels, switches, invariance, known, time. All run
@@ -43,10 +44,13 @@ def main() -> None:
     parser.add_argument("--auto", action="store_true", help="only without it")
     parser.add_argument("--copies", action="store_true", help="the recordings also re-spliced and re-sampled")
     parser.add_argument("--rows", type=int, nargs="+", default=[], metavar="N", help="only generated series as long")
+    parser.add_argument("--channels", type=int, nargs="+", default=[], metavar="N", help="only levels in so many")
     options = parser.parse_args()
     modes = tuple(mode for mode in ("given", "auto") if getattr(options, mode)) or ("given", "auto")
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(Path(folder), options.folder, options.seeds, modes, tuple(options.rows))
+        settings = Settings(
+            Path(folder), options.folder, options.seeds, modes, tuple(options.rows), tuple(options.channels)
+        )
         known = {*PARTS, *(collection.name for collection in recordings.collections(settings))}
         if unknown := set(options.only or ()) - known:
             sys.exit(f"no part {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")

@@ -84,8 +84,8 @@ def test_levels_are_counted_though_covariances_of_their_own_would_cost_more(gene
 
 def test_models_that_explain_the_rows_clearly_worse_are_left_out(generator):
     """Three clear levels: more regimes are about as good, two are not."""
-    true = np.repeat(np.cumsum(generator.integers(1, 3, size=40)) % 3, 50)
-    values = generator.normal(0, 4, size=(3, 3))[true] + generator.normal(size=(2_000, 3))
+    true = np.repeat(np.cumsum(generator.integers(1, 3, size=32)) % 3, 25)
+    values = generator.normal(0, 4, size=(3, 3))[true] + generator.normal(size=(800, 3))
     with SeriesData.from_arrays(values) as data:
         ranked = list(row_models(fit_task(data, TrainConfig()), None, silent, Processes()))
     bics = [model.bic for model in ranked]

@@ -19,9 +19,9 @@ from gmvae_cli.training.initialization import start_from_labels
 from gmvae_cli.training.resume import state_of
 
 
-def fitted(values, seed=0, steps=None, **model):
+def fitted(values, seed=0, steps=None, restarts=8, **model):
     data = SeriesData.from_arrays(values, steps)
-    config = TrainConfig(model=ModelConfig(**model), seed=seed)
+    config = TrainConfig(model=ModelConfig(**model), seed=seed, restarts=restarts)
     return fit(LaggedRows(data, config.model, data.mean, data.scale), config, None, silent)
 
 
@@ -104,8 +104,8 @@ def test_mean_over_twenty_short_series_is_near_the_truth(name):
 
 @pytest.mark.parametrize("prior", ["markov", "iid"])
 def test_the_same_seed_gives_the_same_model(prior):
-    values = np.random.default_rng(0).normal(size=(600, 2)).cumsum(0)
-    one, other, third = (fitted(values, seed, regimes=2, prior=prior, hidden=8) for seed in (3, 3, 4))
+    values = np.random.default_rng(0).normal(size=(200, 2)).cumsum(0)
+    one, other, third = (fitted(values, seed, restarts=2, regimes=2, prior=prior, hidden=8) for seed in (3, 3, 4))
     parameters = state_of(other.parameters)
     for name, value in state_of(one.parameters).items():
         assert torch.equal(value, parameters[name]), name
@@ -119,7 +119,7 @@ def test_the_seed_decides_where_training_starts():
     data = SeriesData.from_arrays(np.random.default_rng(0).normal(size=(600, 2)))
     found = []
     for seed in (3, 3, 4):
-        config = TrainConfig(model=ModelConfig(regimes=2), seed=seed, restarts=1, polish=0)
+        config = TrainConfig(model=ModelConfig(regimes=2, hidden=8), seed=seed, restarts=1, polish=0)
         lagged_rows = LaggedRows(data, config.model, data.mean, data.scale)
         found.append(fit(lagged_rows, config, None, silent, skip_annealing=True).parameters.emission.weights)
     assert torch.equal(found[0], found[1])
@@ -127,8 +127,8 @@ def test_the_seed_decides_where_training_starts():
 
 
 def test_a_start_from_a_consensus_is_not_annealed():
-    data = SeriesData.from_arrays(np.random.default_rng(0).normal(size=(400, 1)))
-    config = TrainConfig(model=ModelConfig(regimes=2), restarts=1, polish=0)
+    data = SeriesData.from_arrays(np.random.default_rng(0).normal(size=(200, 1)))
+    config = TrainConfig(model=ModelConfig(regimes=2, hidden=8), restarts=1, polish=0)
     lagged_rows = LaggedRows(data, config.model, data.mean, data.scale)
     stages = set()
     for skip in (True, False):
@@ -141,7 +141,7 @@ def test_a_start_from_a_consensus_is_not_annealed():
 def test_training_leaves_the_callers_chance_alone():
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    fitted(np.random.default_rng(0).normal(size=(200, 1)), regimes=2)
+    fitted(np.random.default_rng(0).normal(size=(100, 1)), restarts=1, regimes=2, hidden=8)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -163,7 +163,7 @@ def test_rows_that_lack_their_lags_do_not_count():
 def test_channels_that_stand_still_and_jump_tell_the_regime(kind, generator):
     """ARI 0 for each when a jump outweighs all else, or when the level is explained by the row before."""
     values, regimes = switched(kind, generator)
-    result = fitted(values, regimes=len(set(regimes)))
+    result = fitted(values, restarts=2, regimes=len(set(regimes)), hidden=8)
     data = SeriesData.from_arrays(values)
     rows = LaggedRows(data, ModelConfig(regimes=len(set(regimes))), data.mean, data.scale).rows(0, 800)
     assert recovery.ari(regimes, smoothed_labels(rows, result.parameters, False)) > 0.98
