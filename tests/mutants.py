@@ -453,8 +453,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "a jump of a switch outweighs all else",
         "training/em.py",
-        "moments = moments + weight[..., None, None] * self.rounding",
-        "moments = moments.clone()",
+        "moments, shared = moments + weight[..., None, None] * self.rounding, ",
+        "moments, shared = moments.clone(), ",
         ["training/test_fit.py::test_channels_that_stand_still_and_jump_tell_the_regime"],
     ),
     Mutation(
