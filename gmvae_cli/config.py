@@ -62,7 +62,7 @@ class ModelConfig:
     """The shape of a model: its parameters, not how they are estimated.
 
     Args:
-        regimes: K. lags: P. stride: rows, or blocks, from one lag to the next.
+        regimes: K. lags: P; 0: regimes are a mean and a covariance. stride: rows, or blocks, from one lag to the next.
         summarize: rows of a block that is modelled in their place by its mean and spread, as in `data.block_features`;
             1 models the rows themselves.
         waveforms: features of a block as in `data.waveform_features`, in place of mean and spread; 0: those.
@@ -90,8 +90,11 @@ class ModelConfig:
     shortest_visit: int = 1
 
     def __post_init__(self) -> None:
-        for option in ("regimes", "lags", "stride", "summarize", "hidden", "layers"):
+        _at_least("lags", self.lags, 0)
+        for option in ("regimes", "stride", "summarize", "hidden", "layers"):
             _at_least(option, getattr(self, option), 1)
+        if self.stride > 1 and not self.lags:
+            raise ConfigError(f"--stride is {self.stride}, but --lags 0 has no lags to space; leave one of them out")
         _at_least("min-dwell", self.shortest_visit, 1)
         if self.shortest_visit > _LONGEST_VISIT:
             raise ConfigError(
@@ -109,6 +112,10 @@ class ModelConfig:
         _one_of("prior", self.prior, Prior)
         _one_of("covariance", self.covariance, Covariance)
         _one_of("noise", self.noise, Noise)
+        if self.regimes > 1 and not self.lags and not self.intercept and self.covariance == "shared":
+            raise ConfigError(
+                "--lags 0, --no-intercept and --covariance shared leave regimes nothing to differ in; leave one out"
+            )
         if self.fixed_prior and self.prior != "iid":
             raise ConfigError("--fixed-prior keeps the regimes equally likely, so it needs --prior iid")
 
@@ -293,8 +300,9 @@ class SimulateConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for option in ("steps", "regimes", "channels", "lags", "series"):
+        for option in ("steps", "regimes", "channels", "series"):
             _at_least(option, getattr(self, option), 1)
+        _at_least("lags", self.lags, 0)
         _at_least("dwell", self.dwell, 1)
         _valid_seed(self.seed)
         _one_of("prior", self.prior, Prior)

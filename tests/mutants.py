@@ -36,6 +36,21 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS: tuple[Mutation, ...] = (
+    # --- regimes without lags
+    Mutation(
+        "without lags a disturbance is said to halve at once",
+        "model/ar_dynamics.py",
+        "torch.where((radius > 0) & (radius < 1), math",
+        "torch.where(radius < 1, math",
+        ["commands/test_no_lags.py::test_training_finds_means_covariances_and_dwell"],
+    ),
+    Mutation(
+        "a row that follows a hole is not scored",
+        "data/lagged_rows.py",
+        "np.maximum.accumulate(breaks)[start - first :] >= lost",
+        "np.maximum.accumulate(breaks)[start - first :] >= max(lost, 1)",
+        ["commands/test_no_lags.py::test_row_likelihoods_are_those_of_a_forward_recursion_on_the_inspected_model"],
+    ),
     # --- rows that arrive one by one
     Mutation(
         "lags reach across holes",

@@ -20,10 +20,15 @@ from gmvae_cli.cli.report import for_people, likelihoods, modelled_as, regime_la
 from gmvae_cli.cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from gmvae_cli.commands.inspect import InspectResult
+    from gmvae_cli.commands.inspect import InspectResult, Regime
     from gmvae_cli.commands.rename import RenameResult
 
 WIDEST_WEIGHTS = 4  # lags times channels of the table of AR weights; --json has all of them
+
+# Titles and attributes of the channels' tables; a regime without lags is its mean and its noise
+_LEVEL = (("mean", "mean"), ("std. dev.", "standard_deviation"))
+_DYNAMICS = ("radius", "half-life", "period")
+_AUTOREGRESSION = (("settles at", "mean"), ("std. dev.", "standard_deviation"), ("noise", "noise"))
 
 
 def inspect(result: "InspectResult", terminal: Terminal) -> None:
@@ -34,17 +39,18 @@ def inspect(result: "InspectResult", terminal: Terminal) -> None:
     numbers = [regime_label(regime.regime, result.names) for regime in result.regimes]
     moves = [[number(prob, 4) for prob in line] for line in result.transition_matrix.tolist()]
     _print_grid("from / to", numbers, numbers, moves)
-    if all(regime.row_mean is not None for regime in result.regimes):
+    lags = result.configuration["lags"]
+    if lags and all(regime.row_mean is not None for regime in result.regimes):
         means = [regime.row_mean or [] for regime in result.regimes]
         cells = [
             [short_number(math.nan if value is None else value) for value in channel]
             for channel in zip(*means, strict=True)
         ]
         _print_grid("mean of rows", result.channels, numbers, cells)
-    for title, name in (("settles at", "mean"), ("std. dev.", "standard_deviation"), ("noise", "noise")):
+    for title, name in _AUTOREGRESSION if lags else _LEVEL:
         columns = [[short_number(value) for value in getattr(regime, name).tolist()] for regime in result.regimes]
         _print_grid(title, result.channels, numbers, [list(line) for line in zip(*columns, strict=True)])
-    if len(result.channels) * result.configuration["lags"] <= WIDEST_WEIGHTS:
+    if 0 < len(result.channels) * lags <= WIDEST_WEIGHTS:
         _print_weights(result)
     print_facts(*_shape(result), *_origin(result))
 
@@ -64,23 +70,26 @@ def rename(result: "RenameResult", terminal: Terminal) -> None:
 
 
 def _print_lasting(result: "InspectResult") -> None:
-    """Print each regime's share, and how it moves in time."""
+    """Print each regime's share, and how it moves in time: with lags also how fast a disturbance fades."""
+    lags = result.configuration["lags"]
     timed = any(regime.expected_dwell_time is not None for regime in result.regimes)
     print_table(
-        ("regime", "share", "expected dwell", *(["in time"] if timed else []), "radius", "half-life", "period"),
+        ("regime", "share", "expected dwell", *(["in time"] if timed else []), *(_DYNAMICS if lags else [])),
         [
             (
                 regime_label(regime.regime, result.names),
                 percent(regime.share),
                 rows(regime.expected_dwell),
                 *([duration(regime.expected_dwell_time, result.time_unit)] if timed else []),
-                number(regime.spectral_radius, 3),
-                rows(regime.half_life),
-                rows(regime.dominant_period),
+                *(_dynamics(regime) if lags else []),
             )
             for regime in result.regimes
         ],
     )
+
+
+def _dynamics(regime: "Regime") -> tuple[str, str, str]:
+    return number(regime.spectral_radius, 3), rows(regime.half_life), rows(regime.dominant_period)
 
 
 def _print_grid(title: str, names: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
@@ -109,7 +118,8 @@ def _print_weights(result: "InspectResult") -> None:
 
 def _shape(result: "InspectResult") -> list[tuple[str, str]]:
     shape = result.configuration
-    regimes, lags = count(shape["regimes"], "regime", "regimes"), count(shape["lags"], "lag", "lags")
+    regimes = count(shape["regimes"], "regime", "regimes")
+    lags = count(shape["lags"], "lag", "lags") if shape["lags"] else "no lags"
     intercept = "an intercept" if shape["intercept"] else "no intercept"
     facts = [
         ("model", f"{regimes}, {lags}, prior {shape['prior']}, covariance {shape['covariance']}, {intercept}"),

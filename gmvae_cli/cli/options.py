@@ -49,7 +49,7 @@ _PRIOR = Option("model", "markov: regimes persist; iid: each row on its own.")
 _COVARIANCE = Option("model", "regime: a noise covariance for each regime; shared: one for all.")
 _INTERCEPT = Option("model", "Whether each regime has a level of its own.", name="--intercept/--no-intercept")
 _REGIMES = Option("model", "Number of regimes.", "K")
-_LAGS = Option("model", "Earlier rows from which a row is predicted (autoregressive order).", "P")
+_LAGS = Option("model", "Earlier rows from which a row is predicted; 0: regimes are a mean and a covariance.", "P")
 _NOISE = Option("model", "student: heavy tails, for series with outliers.")
 _RESTARTS = Option("search", "Random starts to try; the likeliest is used.", "N")
 _EXPECT_DWELL = Option("search", "How long a regime lasts, if known: 50, 10min, 2h.", "ROWS_OR_DURATION")
@@ -194,7 +194,7 @@ Selection = Annotated[
     options_of(
         SelectConfig,
         regimes=Option("search", "Numbers of regimes to try: 1:6 or 2,4.", "K", whole_numbers, typed="1:6"),
-        lags=Option("search", "Autoregressive orders to try: 1,2.", "P", whole_numbers, typed="1"),
+        lags=Option("search", "Numbers of lags to try: 0,1 or 1:3.", "P", whole_numbers, typed="1"),
         covariance=Option("search", "regime, shared or both: regime,shared.", "NAMES", names, typed="regime"),
         restarts=_RESTARTS,
         seed=_SEED,

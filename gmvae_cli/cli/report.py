@@ -65,9 +65,10 @@ def simulate(result: "SimulateResult", terminal: Terminal) -> None:
     if not for_people(result, terminal):
         return
     numbers = enumerate(zip(result.shares, result.expected_dwell, result.spectral_radius, strict=True))
+    shown = 4 if any(result.spectral_radius) else 3  # without lags it is 0
     print_table(
-        ("regime", "share", "expected dwell", "spectral radius"),
-        [(str(k), percent(share), rows(dwell), number(radius, 3)) for k, (share, dwell, radius) in numbers],
+        ("regime", "share", "expected dwell", "spectral radius")[:shown],
+        [(str(k), percent(share), rows(dwell), number(radius, 3))[:shown] for k, (share, dwell, radius) in numbers],
     )
     print_facts(
         ("written to", result.output),

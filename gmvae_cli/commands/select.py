@@ -114,7 +114,7 @@ def _represented(data: SeriesData) -> tuple[NDArray[np.float64], NDArray[np.int6
 
 def _named(model: ModelConfig) -> str:
     regimes = "1 regime" if model.regimes == 1 else f"{model.regimes} regimes"
-    lags = "1 lag" if model.lags == 1 else f"{model.lags} lags"
+    lags = {0: "no lags", 1: "1 lag"}.get(model.lags, f"{model.lags} lags")
     return f"{regimes}, {lags}, {'a covariance each' if model.covariance == 'regime' else 'one covariance'}"
 
 

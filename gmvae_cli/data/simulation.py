@@ -108,12 +108,22 @@ def random_process(
     )
 
 
-def companion(ar_weights: Array) -> Array:
-    """Write lag matrices as a map of [x_{t-1}, .., x_{t-P}] to [x_t, .., x_{t-P+1}]: (.., P, D, D) -> (.., PD, PD)."""
+def _beside(ar_weights: Array) -> Array:
+    """Put lag matrices beside one another, lag 1 first: (.., P, D, D) -> (.., D, PD)."""
     *leading, P, D, _ = ar_weights.shape
-    top = np.moveaxis(ar_weights, -3, -2).reshape(*leading, D, P * D)
+    return np.moveaxis(ar_weights, -3, -2).reshape(*leading, D, P * D)
+
+
+def companion(ar_weights: Array) -> Array:
+    """Write lag matrices as a map of [x_{t-1}, .., x_{t-P}] to [x_t, .., x_{t-P+1}]: (.., P, D, D) -> (.., PD, PD).
+
+    Without lags it is that of one lag of weight 0.
+    """
+    *leading, P, D, _ = ar_weights.shape
+    if P == 0:
+        return np.zeros((*leading, D, D))
     shift = np.broadcast_to(np.eye((P - 1) * D, P * D), (*leading, (P - 1) * D, P * D))
-    return np.concatenate([top, shift], axis=-2)
+    return np.concatenate([_beside(ar_weights), shift], axis=-2)
 
 
 def spectral_radii(ar_weights: Array) -> Array:
@@ -198,7 +208,7 @@ def autoregression(
     n, R, D = inputs.shape
     P = ar_weights.shape[1]
     S = P * D
-    top = companion(ar_weights)[:, :D]  # (K, D, S)
+    top = _beside(ar_weights)  # (K, D, S)
     L, B = _block_shape(n, num_blocks)
     inputs = _in_blocks(inputs, L, B, np.zeros((R, D)))
     regimes = _in_blocks(regimes, L, B, np.zeros(R, dtype=np.int64))
@@ -208,7 +218,7 @@ def autoregression(
     for row_inputs, row_regimes in zip(inputs, regimes, strict=True):
         x = top[row_regimes] @ columns  # (B, R, D, S + 1)
         x[..., S] += row_inputs
-        columns = np.concatenate([x, columns[:, :, : S - D]], axis=2) if P > 1 else x
+        columns = np.concatenate([x, columns[:, :, : S - D]], axis=2) if P > 1 else x[:, :, :S]
     state = past.reshape(R, S, 1)
     states = np.empty((B, R, S, 1))
     for block in range(B):
@@ -219,7 +229,7 @@ def autoregression(
         x = top[row_regimes] @ states  # (B, R, D, 1)
         x[..., 0] += row_inputs
         rows[row] = x[..., 0]
-        states = np.concatenate([x, states[:, :, : S - D]], axis=2) if P > 1 else x
+        states = np.concatenate([x, states[:, :, : S - D]], axis=2) if P > 1 else x[:, :, :S]
     return rows.transpose(1, 0, 2, 3).reshape(L * B, R, D)[:n]
 
 
@@ -253,8 +263,8 @@ def draw(
         lanes = np.pad(inputs, ((0, padding), (0, 0))).reshape(lane_rows, R, D)
         x = autoregression(process.ar_weights, lanes, np.pad(regimes, (0, padding)).reshape(lane_rows, R), past)
         flat = x.reshape(-1, D)[:count]
-        history = np.concatenate([past[:, ::-1].transpose(1, 0, 2).reshape(-1, D), flat])[-P * R :]
-        past = history.reshape(P, R, D).transpose(1, 0, 2)[:, ::-1]
+        history = np.concatenate([past[:, ::-1].transpose(1, 0, 2).reshape(-1, D), flat])
+        past = history[len(history) - P * R :].reshape(P, R, D).transpose(1, 0, 2)[:, ::-1]
         return flat, regimes
 
     if burn_in_rows:
@@ -283,6 +293,8 @@ def add_spikes(x: Array, share: float, scale: Array, generator: np.random.Genera
 
 def _regime_weights(num_lags: int, num_channels: int, generator: np.random.Generator) -> Array:
     """Draw W_l = (c / 2)^l Q_l, Q_l orthogonal, with c such that the companion has the radius drawn: (P, D, D)."""
+    if num_lags == 0:
+        return np.zeros((0, num_channels, num_channels))
     lag = np.arange(1, num_lags + 1)[:, None, None]
     weights = np.stack([_orthogonal(num_channels, generator) for _ in range(num_lags)]) / 2.0**lag
     radius = generator.uniform(SMALLEST_RADIUS, LARGEST_RADIUS)

@@ -62,7 +62,8 @@ class Emission:
 
     def ar_bias(self, num_lags: int) -> Tensor:
         """Return the intercept, (..., K, D); zeros if the decoder has none."""
-        return self.weights[..., -1] if self.has_intercept(num_lags) else torch.zeros_like(self.weights[..., 0])
+        weights = self.weights
+        return weights[..., -1] if self.has_intercept(num_lags) else weights.new_zeros(weights.shape[:-1])
 
     @classmethod
     def stacked(cls, emissions: Sequence["Emission"]) -> "Emission":

@@ -18,8 +18,12 @@ def companion(ar_weights: Tensor) -> Tensor:
     """Write the autoregression as one of order 1: (K, P, D, D) -> (K, P D, P D), lag 1 first.
 
     [x_t, .., x_t-P+1] = F [x_t-1, .., x_t-P] + noise                                      [Lütkepohl 2005, sec. 2.1.1]
+
+    Without lags F is that of one lag of weight 0.
     """
     K, P, D, _ = ar_weights.shape
+    if P == 0:
+        return ar_weights.new_zeros(K, D, D)
     top = ar_weights.transpose(1, 2).reshape(K, D, P * D)
     shift = torch.eye((P - 1) * D, P * D, dtype=ar_weights.dtype).expand(K, -1, -1)
     return torch.cat([top, shift], dim=1)
@@ -54,8 +58,8 @@ def divergence(weights: Tensor, scale_tril: Tensor) -> Tensor:
 
 
 def half_life(radius: Tensor) -> Tensor:
-    """Compute the lags in which a disturbance halves, log 0.5 / log radius: (K,) -> (K,); NaN from radius 1 on."""
-    return torch.where(radius < 1, math.log(0.5) / radius.log(), torch.nan)
+    """Compute the lags in which a disturbance halves, log 0.5 / log radius: (K,) -> (K,); NaN at 0 and from 1 on."""
+    return torch.where((radius > 0) & (radius < 1), math.log(0.5) / radius.log(), torch.nan)
 
 
 def dominant_period(ar_weights: Tensor) -> Tensor:
@@ -85,7 +89,7 @@ def stationary_moments(ar_weights: Tensor, ar_bias: Tensor, scale_tril: Tensor) 
     K, _, D, _ = ar_weights.shape
     radius, transition = spectral_radius(ar_weights), companion(ar_weights)
     noise = scale_tril.expand(K, D, D)
-    mean, covariance = torch.full_like(ar_bias, torch.nan), torch.full_like(ar_weights[:, 0], torch.nan)
+    mean, covariance = torch.full_like(ar_bias, torch.nan), torch.full_like(noise, torch.nan)
     for k in (radius < _STATIONARY).nonzero()[:, 0].tolist():
         mean[k] = torch.linalg.solve(torch.eye(D, dtype=mean.dtype) - ar_weights[k].sum(0), ar_bias[k])
         disturbance = torch.zeros_like(transition[k])

@@ -150,13 +150,14 @@ def rounding_variance(y: Tensor, usable: Tensor, num_channels: int, num_lags: in
     the columns of a category, count as much as those of one.
 
     Args:
-        y: (M, n) rows as columns, with at least one lag. usable: (n,) rows that count.
+        y: (M, n) rows as columns; without lags jumps are from the row before. usable: (n,) rows that count.
     Returns:
         (M,) float64; a lag has 0.3 of that of a single channel that jumps alike, the intercept 0.
     """
     D = num_channels
     variance = y.new_zeros(y.shape[0], dtype=torch.float64)
-    jumps = (y[:D, usable] - y[D : 2 * D, usable]).abs().double()  # (D, usable rows)
+    now, before = (y[:D, usable], y[D : 2 * D, usable]) if num_lags else (y[:D, usable][:, 1:], y[:D, usable][:, :-1])
+    jumps = (now - before).abs().double()  # (D, usable rows)
     moves = (jumps > 0).sum(1)
     standing = ((moves > 0) & (moves <= (1 - _STANDING_SHARE) * jumps.shape[1])).nonzero()[:, 0]
     for channel in standing.tolist():

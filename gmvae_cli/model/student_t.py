@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 # Of freedom: from the tails of a Cauchy law to an excess kurtosis of 6 / 996, which only millions of rows tell from 0
 DEGREES = (1.0, 1000.0)
@@ -76,7 +77,8 @@ def lag_inflation(squares: Tensor, degrees: Tensor, num_channels: int, lag_index
     best = bounded(squares.amin(-2))  # (..., m + n)
     inverse = ((degrees.to(best) + best) / (degrees.to(best) + num_channels)).clamp_min(1)
     inverse = torch.cat([inverse, torch.ones_like(inverse[..., :1])], dim=-1)  # to which -1 points
-    return inverse[..., lag_index.rows].amax(-2)
+    rows = pad(lag_index.rows, (0, 0, 0, 1), value=-1)  # (P + 1, n)
+    return inverse[..., rows].amax(-2)
 
 
 def log_ratio(squares: Tensor, degrees: Tensor, lag_inflation: Tensor | None) -> Tensor:

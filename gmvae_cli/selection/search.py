@@ -54,7 +54,7 @@ def _chosen(
         return replace(config, model=chosen, search=None), start
     if search.block_rows is None:
         model = replace(model, summarize=sampling_rate.rows_per_block(data.rows))
-    if search.stride is None and model.summarize == 1:
+    if search.stride is None and model.summarize == 1 and model.lags:
         model = replace(model, stride=sampling_rate.stride(data))
     config = replace(config, model=model, search=None)
     return config, Start(dwell=dwell_rows(config, data))
@@ -69,7 +69,7 @@ def data_notes(data: SeriesData, config: TrainConfig) -> list[Note]:
     allowed_for = set() if model.noise == "normal" else {"heavy_tails"}
     if model.stride > 1 or model.summarize > 1:
         allowed_for.add("oversampled")
-    if config.search is None:  # an autoregression of the rows follows both
+    if config.search is None and model.lags:  # an autoregression of the rows follows both
         allowed_for |= {"trend", "unit_root"}
     return [note for note in notes if note.code not in allowed_for]
 

@@ -92,7 +92,7 @@ def with_noise(em: EM, parameters: Parameters) -> Parameters:
     """Give parameters with restarts, fitted with Normal noise, the noise of the model."""
     if not em.student:
         return parameters
-    degrees = torch.full_like(parameters.emission.weights[..., :1, 0, 0], FIRST_DEGREES)  # (R, 1)
+    degrees = torch.full_like(parameters.emission.scale_tril[..., :1, 0, 0], FIRST_DEGREES)  # (R, 1)
     return replace(parameters, emission=replace(parameters.emission, degrees=degrees))
 
 

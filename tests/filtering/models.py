@@ -10,6 +10,8 @@ from gmvae_cli import checkpoint as files
 from gmvae_cli.filtering.filter_model import load
 
 KINDS = {
+    "no lags": {"P": 0},
+    "no lags, no intercept, Student noise": {"P": 0, "intercept": False, "noise": "student"},
     "one lag": {},
     "three lags": {"P": 3},
     "a stride": {"P": 2, "stride": 3},

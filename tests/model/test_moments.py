@@ -233,3 +233,9 @@ def test_missing_channels_enter_with_their_conditional_mean_and_covariance(heavy
         for pattern in patterns(observed)
     )
     np.testing.assert_allclose(result, expected, atol=1e-10)
+
+
+def test_without_lags_jumps_are_from_the_row_before():
+    switch = torch.tensor([0.0, 0, 0, 1, 1, 1, 1, 0, 0])
+    y = torch.stack([switch, torch.ones(9)])
+    np.testing.assert_allclose(rounding_variance(y, torch.ones(9) > 0, 1, 0), [1 / 12, 0], rtol=1e-6)
