@@ -90,9 +90,8 @@ class ModelConfig:
     shortest_visit: int = 1
 
     def __post_init__(self) -> None:
-        _at_least("lags", self.lags, 0)
-        for option in ("regimes", "stride", "summarize", "hidden", "layers"):
-            _at_least(option, getattr(self, option), 1)
+        for option in ("regimes", "lags", "stride", "summarize", "hidden", "layers"):
+            _at_least(option, getattr(self, option), 0 if option == "lags" else 1)
         if self.stride > 1 and not self.lags:
             raise ConfigError(f"--stride is {self.stride}, but --lags 0 has no lags to space; leave one of them out")
         _at_least("min-dwell", self.shortest_visit, 1)
@@ -300,9 +299,8 @@ class SimulateConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for option in ("steps", "regimes", "channels", "series"):
-            _at_least(option, getattr(self, option), 1)
-        _at_least("lags", self.lags, 0)
+        for option in ("steps", "regimes", "channels", "lags", "series"):
+            _at_least(option, getattr(self, option), 0 if option == "lags" else 1)
         _at_least("dwell", self.dwell, 1)
         _valid_seed(self.seed)
         _one_of("prior", self.prior, Prior)

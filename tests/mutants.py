@@ -411,8 +411,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "an outlier spoils the rows that it is a lag of",
         "model/student_t.py",
-        "return inverse[..., lag_index.rows].amax(-2)",
-        "return torch.ones_like(inverse[..., lag_index.rows].amax(-2))",
+        "return inverse[..., rows].amax(-2)",
+        "return torch.ones_like(inverse[..., rows].amax(-2))",
         ["model/test_student_t.py::test_rows_are_inflated_by_the_weight_of_their_lags_for_every_block_size"],
     ),
     Mutation(
