@@ -24,7 +24,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 # a prefix that takes loopback alone, as nothing else is there to be listened on; empty where that may not be
 IN_OWN_NETWORK = $(shell unshare --net ip link set lo up 2>/dev/null && echo "unshare --net sh -c 'ip link set lo up && exec \"\$$@\"' sh")
 
-# every test that takes seconds; two minutes in all on two cores
+# every test that takes seconds; three to four minutes in all on two cores
 test: $(INSTALLED)
 	$(PYTEST) $(TEST_ARGS)
 
@@ -58,7 +58,7 @@ coverage:
 	$(MAKE) test TEST_ARGS="--cov --cov-report= --cov-fail-under=0"
 	$(BIN)/coverage report
 
-# some eighty deliberate mistakes, each of which must turn a test red; minutes. MUTANTS="--within 200" ends earlier
+# nearly two hundred deliberate mistakes, each of which must turn a test red; minutes. MUTANTS="--within 200" ends earlier
 mutants: $(INSTALLED)
 	$(BIN)/python tests/mutants.py $(MUTANTS)
 
