@@ -119,7 +119,7 @@ def test_a_missing_code_and_na_values(result_of, chain, noise, generator):
 def test_too_many_regimes_and_fewer(result_of, chain, noise):
     true = chain(3_000, 2, 50)
     values = noise(3_000, 1) + 3 * true[:, None]
-    before, ari = result_of("train", values, true, "--regimes", 6)
+    before, ari = result_of("train", values, true, "--regimes", 8)
     assert {"same_regimes", "rare_regime"} & set(codes(before))
     assert any("try fewer --regimes" in warning["sentence"] for warning in before["warnings"])
     _, better = result_of("train", values, true, "--regimes", 2)
