@@ -53,9 +53,10 @@ def check_data(values: _Values, channels: Sequence[str], stride: int, regimes: i
     """
     notes = []
     if stride > 1:
+        remedy = f"--stride {stride}" if lags else "--summarize auto"  # a stride is the distance of lags
         sentence = (
             f"consecutive rows are nearly equal; one row in {stride} holds as much: segment allows for it, with train "
-            f"give --stride {stride}"
+            f"give {remedy}"
         )
         notes.append(Note("oversampled", sentence))
     for column, name in zip(values.T, channels, strict=True):

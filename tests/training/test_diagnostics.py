@@ -22,6 +22,8 @@ def test_a_plain_recording_has_no_note(plain):
 
 def test_a_wide_stride_says_oversampled(plain):
     assert codes(plain, stride=8) == ["oversampled"]
+    (note,) = check_data(plain, ("a", "b"), 8, 2, 0)
+    assert "give --summarize auto" in note.sentence, "without lags there is no stride"
 
 
 def test_a_trend_is_seen(plain):
