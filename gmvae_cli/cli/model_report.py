@@ -87,9 +87,8 @@ def forecast(result: "ForecastResult", terminal: Terminal) -> None:
             print(printable(f"series {clipped(name)}"))
         _print_forecast(result, table)
     more = result.series - len(result.shown)
-    step = (
-        "" if result.step is None or result.time_unit is None else f", {duration(result.step, result.time_unit)} apart"
-    )
+    timed = result.step is not None and result.time_unit is not None
+    step = f", {duration(result.step, result.time_unit)} apart" if timed else ""
     others = f", of which {len(result.shown)} are shown" if more else ""
     print_facts(
         ("written to", result.output),
@@ -112,9 +111,9 @@ def _print_forecast(result: "ForecastResult", table: "pa.Table") -> None:
         line = [str(step), *time, regime_label(likeliest, result.names), percent(probs[likeliest])]
         for channel in result.channels[:_SHOWN_CHANNELS]:
             mean, low, high = (columns[f"{channel}_{figure}"][row] for figure in ("mean", "q05", "q95"))
-            line += [_figure(mean), "-" if low is None else f"{_figure(low)} to {_figure(high)}"]
+            line.append(f"{_figure(mean)} ({_figure(low)} to {_figure(high)})")
         lines.append(line)
-    headers = [part for name in result.channels[:_SHOWN_CHANNELS] for part in (clipped(name), "90 % within")]
+    headers = [f"{clipped(name)} (90 % within)" for name in result.channels[:_SHOWN_CHANNELS]]
     timed = [] if result.time is None else [result.time]
     print_table(("step", *timed, "regime", "likely", *headers), lines, left=(1, 2) if timed else (1,))
 

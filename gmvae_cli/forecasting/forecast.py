@@ -43,7 +43,7 @@ class ForecastResult:
     """Figures of a forecast.
 
     `empty_series` counts those without a complete row, whose channels have no forecast; `gap_series` those that end in
-    missing cells or rows. `time` is the column of the time. `shown` holds the tables of the first series, by their names.
+    missing cells or rows. `time` is the column of the time. `shown` holds tables of the first series.
     """
 
     output: str
@@ -161,6 +161,7 @@ def _tables(
     """Yield the forecast of each series."""
     is_typed, step = suffix_of(output) not in TEXT_SUFFIXES and output != "-", _step(data, checkpoint)
     for number, (rows, state) in enumerate(zip(series, states, strict=True)):
+        progress("forecast", number, len(series))
         moments, quantiles = _forecast_series(model, state, config, number, model_path)
         leading = list[tuple[str, Any]]()
         if rows.times is not None:

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from gmvae_cli.files.cells import as_text, is_numeric
+from gmvae_cli.files.cells import is_numeric
 from gmvae_cli.forecasting.time_text import duration_text, offset_of, stamp_text, unix_or_excel
 from gmvae_cli.outputs.segment_table import trimmed
 from gmvae_cli.recognition.column_roles import Layout
@@ -71,9 +70,8 @@ def _stamps(times: Any, zone: str | None) -> Any:
     if pa.types.is_date(kind):
         times, kind = times.cast(pa.timestamp("s")), pa.timestamp("s")
     unit = "ns" if kind.unit == "ns" else "us"
-    stamps = pandas.DatetimeIndex(
-        np.asarray(times.cast(pa.timestamp(unit, kind.tz)).cast(pa.int64())).view(f"M8[{unit}]")
-    )
+    ticks = np.asarray(times.cast(pa.timestamp(unit, kind.tz)).cast(pa.int64()))
+    stamps = pandas.DatetimeIndex(ticks.view(f"M8[{unit}]"))
     return stamps if kind.tz is None else stamps.tz_localize("UTC").tz_convert(zone or kind.tz)
 
 
@@ -87,14 +85,12 @@ def _continued(stamps: Any, step: float, horizon: int, *, regular: bool) -> Any:
         at_end = bool(stamps.is_month_end.all())
         ahead = [last[0] + pandas.DateOffset(months=months * int(h)) for h in count]
         return pandas.DatetimeIndex([stamp + pandas.offsets.MonthEnd(0) if at_end else stamp for stamp in ahead])
-    if regular and step == _DAY and len(stamps) >= _FEWEST_WEEKDAYS and (stamps.dayofweek < 5).all():
+    if regular and step == _DAY and len(stamps) >= _FEWEST_WEEKDAYS and (stamps.day_of_week < 5).all():
         return pandas.DatetimeIndex([last[0] + pandas.offsets.BDay(int(h)) for h in count])
     if stamps.tz is not None and step % _DAY == 0:
         return pandas.DatetimeIndex([last[0] + pandas.DateOffset(days=int(h * step / _DAY)) for h in count])
-    unit = pandas.Timedelta(1, stamps.unit)
-    ticks = np.rint(
-        np.array([float(Decimal(int(h)) * _decimal(step)) for h in count]) * (pandas.Timedelta("1s") / unit)
-    )
+    per_second = pandas.Timedelta("1s") / pandas.Timedelta(1, stamps.unit)
+    ticks = np.rint(np.array([float(int(h) * _decimal(step)) for h in count]) * per_second)
     return last.repeat(horizon) + pandas.to_timedelta(ticks.astype(np.int64), unit=stamps.unit)
 
 

@@ -1,4 +1,4 @@
-"""Simulated rows ahead, all paths side by side: the quantiles of every row, and the lag inflation of Student t noise."""
+"""Simulated rows ahead, all paths side by side: the quantiles of every row, and the lag inflation of Student noise."""
 
 from typing import NamedTuple
 

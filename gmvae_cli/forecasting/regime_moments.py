@@ -41,7 +41,7 @@ class Decoder(NamedTuple):
 
 
 def noise_factor(degrees: float | None) -> float:
-    """Return the covariance of noise over its scale matrix: 1 if Normal (None), nu / (nu - 2) if Student t, else NaN."""
+    """Return the covariance of noise over its scale matrix: 1 if Normal (None), nu / (nu - 2), NaN up to nu = 2."""
     if degrees is None:
         return 1.0
     return degrees / (degrees - 2) if degrees > 2 else math.nan
@@ -91,7 +91,7 @@ class RegimeMoments(NamedTuple):
         return RegimeMoments(self.probs, mean, covariance)
 
     def given(self, values: Array) -> "RegimeMoments":
-        """Return the moments given the cells (D,) of the first row that are known, NaN is missing; as of Normal laws."""
+        """Return the moments given the known cells (D,) of the first row, NaN is missing; as of Normal laws."""
         known = np.flatnonzero(~np.isnan(values))
         if not known.size:
             return self

@@ -1,4 +1,4 @@
-"""The ends of all series of a table: which rows are theirs, their last times, and the filter's laws of their last rows."""
+"""The ends of all series of a table: which rows are theirs, their last times, and the laws of their last rows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ def series_of(reader: SeriesReader, rows: int) -> list[SeriesRows]:
     row = 0
     for block in reader.blocks_of(columns):
         table = block.table
-        starts = np.flatnonzero(order.find(table, block.new_file, [])[0])
+        starts = np.flatnonzero(order.find(table, block.new_file, [])[0]).tolist()
         ids = None if layout.series is None else plain(table[layout.series]).take(pa.array(starts)).to_pylist()
         cells = None if layout.time is None else layout.time_cells(table)
         if found and (not len(starts) or starts[0]):

@@ -24,7 +24,7 @@ LONGEST_GAP = 1000  # rows behind the last complete one; from there on little is
 
 @dataclass(frozen=True)
 class SeriesState:
-    """What a series says of the rows behind it; standardised units.
+    """State of a series at its end, from which its forecast starts; standardised units.
 
     Args:
         law: (K,) p(z = k) in the last row. lanes: for each of the next s rows mean (K, n) and covariance (K, n, n) of

@@ -73,9 +73,8 @@ def _coded(form: str, *, digits: int = 0, mark: str = ".", end: str = "") -> Wri
         texts: list[str] = stamps.strftime(form).tolist()
         if digits:
             nanoseconds = 1000 * np.asarray(stamps.microsecond) + np.asarray(stamps.nanosecond)
-            texts = [
-                f"{text}{mark}{f'{ns:09d}'[:digits]}" for text, ns in zip(texts, nanoseconds.tolist(), strict=True)
-            ]
+            fractions = [f"{mark}{f'{ns:09d}'[:digits]}" for ns in nanoseconds.tolist()]
+            texts = [text + fraction for text, fraction in zip(texts, fractions, strict=True)]
         return [text + end for text in texts]
 
     return write

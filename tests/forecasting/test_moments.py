@@ -16,7 +16,7 @@ from gmvae_cli.forecasting.series_state import LONGEST_GAP, SeriesEnd, end_rows,
 from gmvae_cli.model.ar_density import lag_inflation
 
 NORMAL = {name: kind for name, kind in KINDS.items() if kind.get("noise") != "student"}
-EXACT = dict(rtol=1e-10, atol=1e-10)
+EXACT = {"rtol": 1e-10, "atol": 1e-10}
 
 
 def model_of(kind, tmp_path, seed=3):
