@@ -158,6 +158,26 @@ def infer(
 
 
 @command
+def forecast(
+    inputs: options.Inputs,
+    model: options.ModelIn,
+    output: options.ForecastOut,
+    config: options.Forecasting,
+    files: options.FilesToLabel,
+    display: options.Display,
+) -> None:
+    """Forecast the rows that follow: regimes, and every channel with its spread."""
+    with display as terminal:
+        terminal.require_free_stdout(output)
+        paths.require_models(model)
+        paths.require_inputs(inputs)
+        paths.require_outputs(output)
+        from gmvae_cli.forecasting.forecast import forecast
+
+        model_report.forecast(forecast(inputs, model, output, config, files, terminal), terminal)
+
+
+@command
 def select(
     inputs: options.Inputs,
     config: options.Selection,

@@ -1,4 +1,4 @@
-"""Models on stdout: their regimes, and the names of these."""
+"""Models on stdout: their regimes, the names of these, and what they forecast."""
 
 import math
 from collections.abc import Sequence
@@ -17,12 +17,17 @@ from gmvae_cli.cli.formatting import (
     short_number,
 )
 from gmvae_cli.cli.report import for_people, likelihoods, modelled_as, regime_label
-from gmvae_cli.cli.terminal import Terminal
+from gmvae_cli.cli.terminal import Terminal, printable
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from gmvae_cli.commands.inspect import InspectResult, Regime
     from gmvae_cli.commands.rename import RenameResult
+    from gmvae_cli.forecasting.forecast import ForecastResult
 
+_SHOWN_STEPS = (1, 2, 5, 10, 20, 50, 100)  # ahead, beside the last one
+_SHOWN_CHANNELS = 3  # of a forecast; the file has all
 WIDEST_WEIGHTS = 4  # lags times channels of the table of AR weights; --json has all of them
 
 # Titles and attributes of the channels' tables; a regime without lags is its mean and its noise
@@ -67,6 +72,54 @@ def rename(result: "RenameResult", terminal: Terminal) -> None:
         left=(2,),
     )
     print_facts(("written to", result.model))
+
+
+def forecast(result: "ForecastResult", terminal: Terminal) -> None:
+    """Print some rows of the forecast of the first series; on stderr a line, where the forecast went to stdout."""
+    if result.output == "-":
+        for_people(result, terminal)
+        terminal.note(f"{count(result.horizon, 'row', 'rows')} ahead of {count(result.series, 'series', 'series')}")
+        return
+    if not for_people(result, terminal, leave_out=("shown",)):
+        return
+    for name, table in result.shown:
+        if result.series > 1:
+            print(printable(f"series {clipped(name)}"))
+        _print_forecast(result, table)
+    more = result.series - len(result.shown)
+    timed = result.step is not None and result.time_unit is not None
+    step = f", {duration(result.step, result.time_unit)} apart" if timed else ""
+    others = f", of which {len(result.shown)} are shown" if more else ""
+    print_facts(
+        ("written to", result.output),
+        ("series", f"{result.series:,}{others}; {result.rows:,} rows read"),
+        ("ahead", f"{count(result.horizon, 'row', 'rows')}{step}"),
+        ("quantiles", f"from {result.paths:,} simulated paths; regimes, mean and s.d. by formula"),
+        ("time", f"{result.seconds:.1f} s"),
+    )
+
+
+def _print_forecast(result: "ForecastResult", table: "pa.Table") -> None:
+    """Print some rows of a forecast: the likeliest regime, and of the first channels mean and 90 % interval."""
+    steps = [step for step in _SHOWN_STEPS if step < result.horizon] + [result.horizon]
+    columns = table.take([step - 1 for step in steps]).to_pydict()
+    lines = []
+    for row, step in enumerate(steps):
+        probs = [columns[f"prob_{regime}"][row] for regime in range(result.regimes)]
+        likeliest = max(range(result.regimes), key=probs.__getitem__)
+        time = [] if result.time is None else [str(columns[result.time][row])]
+        line = [str(step), *time, regime_label(likeliest, result.names), percent(probs[likeliest])]
+        for channel in result.channels[:_SHOWN_CHANNELS]:
+            mean, low, high = (columns[f"{channel}_{figure}"][row] for figure in ("mean", "q05", "q95"))
+            line.append(f"{_figure(mean)} ({_figure(low)} to {_figure(high)})")
+        lines.append(line)
+    headers = [f"{clipped(name)} (90 % within)" for name in result.channels[:_SHOWN_CHANNELS]]
+    timed = [] if result.time is None else [result.time]
+    print_table(("step", *timed, "regime", "likely", *headers), lines, left=(1, 2) if timed else (1,))
+
+
+def _figure(value: float | None) -> str:
+    return short_number(math.nan if value is None else value)
 
 
 def _print_lasting(result: "InspectResult") -> None:

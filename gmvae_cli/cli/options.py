@@ -27,6 +27,7 @@ from gmvae_cli.config import (
     TrainConfig,
 )
 from gmvae_cli.engine_config import EngineConfig
+from gmvae_cli.forecast_config import ForecastConfig
 from gmvae_cli.live_config import LiveConfig
 
 
@@ -249,6 +250,17 @@ Profile = Annotated[
     options_of(ProfileConfig, labels=Option("files", "Column of labels, numbers or text.", "NAME")),
 ]
 
+Forecasting = Annotated[
+    ForecastConfig,
+    options_of(
+        ForecastConfig,
+        horizon=Option("output", "Rows ahead of each series.", "H"),
+        paths=Option("output", "Simulated futures behind the quantiles.", "N"),
+        seed=Option("output", "Seed of all random numbers.", "N"),
+        device=_DEVICE,
+    ),
+]
+
 _ENGINE = {
     "engine": Option("cluster", "Who does the work: this machine, or the workers of Dask or Ray."),
     "workers": Option("cluster", "Processes of this machine that share the work.", "N"),
@@ -344,6 +356,7 @@ TruthOut = Annotated[str | None, _own("output", "--truth", "Save the generating 
 Output = Annotated[
     str, _own("output", "--output", "The labelled file or URL; a folder for several inputs; - is stdout.", "OUT")
 ]
+ForecastOut = Annotated[str, _own("output", "--output", "The table of the forecast; - is CSV to stdout.", "OUT")]
 Figure = Annotated[str, _own("output", "--output", "The picture: .png, .svg or .pdf.", "FIG")]
 FigureToo = Annotated[str | None, _own("output", "--plot", "Draw a picture as well: .png, .svg or .pdf.", "FIG")]
 SegmentsToo = Annotated[str | None, _own("output", "--segments", "Write the list of segments as well.", "OUT")]
