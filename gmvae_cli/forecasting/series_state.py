@@ -68,7 +68,8 @@ class SeriesEnd:
         complete = int(known[-1]) if is_usable else None
         if complete is not None and steps[complete + 1 :].sum() > LONGEST_GAP:
             complete = None
-        first = len(values) - 1 if complete is None else max(0, min(complete + 1, len(values)) - 2 * context_rows)
+        kept = max(2 * context_rows, 1)
+        first = len(values) - 1 if complete is None else max(0, complete + 1 - kept)
         steps = np.where(rows == first, 0, steps)[first:]
         return cls(values[first:].copy(), steps, None if complete is None else complete - first)
 

@@ -47,6 +47,7 @@ def test_every_key_is_explained(run, tmp_path, sample_data):
         "inspect": [model],
         "plot": [labelled, "--output", picture],
         "profile": [labelled],
+        "forecast": [series, "--model", model, "--horizon", 2, "--output", tmp_path / "ahead.csv"],
     }
     page = sections()
     for command, arguments in commands.items():

@@ -1,4 +1,4 @@
-"""Times ahead stand as the file writes its own: each case is a time column whose last rows are forecast from the others."""
+"""Times ahead, as the file writes its own: the last rows of a time column are forecast from the others."""
 
 import numpy as np
 import pandas as pd
