@@ -162,7 +162,6 @@ def _tables(
     is_typed, step = suffix_of(output) not in TEXT_SUFFIXES and output != "-", _step(data, checkpoint)
     for number, (rows, state) in enumerate(zip(series, states, strict=True)):
         progress("forecast", number, len(series))
-        moments, quantiles = _forecast_series(model, state, config, number, model_path)
         leading = list[tuple[str, Any]]()
         if rows.times is not None:
             name, regular = str(reader.layout.time), reader.config.regular
@@ -175,6 +174,7 @@ def _tables(
             leading.append((reader.layout.series, pa.repeat(rows.name, config.horizon)))
         elif len(reader.files) > 1:
             leading.append(("series", pa.repeat(rows.file, config.horizon)))
+        moments, quantiles = _forecast_series(model, state, config, number, model_path)
         yield forecast_rows(model, moments, quantiles, leading)
         progress("forecast", number + 1, len(series))
 

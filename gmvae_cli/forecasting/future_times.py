@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from gmvae_cli.errors import SeriesError
 from gmvae_cli.files.cells import is_numeric
 from gmvae_cli.forecasting.time_text import duration_text, offset_of, stamp_text, unix_or_excel
 from gmvae_cli.outputs.segment_table import trimmed
@@ -35,7 +36,7 @@ class FutureTimes(NamedTuple):
 
 
 def future_times(layout: Layout, cells: Any, step: float, horizon: int, *, regular: bool) -> FutureTimes:
-    """Continue times by the usual step.
+    """Continue times by the usual step; a SeriesError if they leave the calendar.
 
     Args:
         cells: of the last rows of a series (n,). step: in seconds, or in units of the column. regular: whether rows
@@ -50,8 +51,14 @@ def future_times(layout: Layout, cells: Any, step: float, horizon: int, *, regul
         return _durations(cells, times, step, horizon)
     zone = (offset_of(cells[-1].as_py()) if is_text else None) or layout.config.timezone
     stamps = _stamps(times, zone)
-    ahead = _continued(stamps, step, horizon, regular=regular)
-    typed = pa.array(ahead).cast(times.type, safe=False)
+    try:
+        ahead = _continued(stamps, step, horizon, regular=regular)
+        typed = pa.array(ahead).cast(times.type, safe=False)
+    except (ValueError, OverflowError) as error:  # pandas has no later dates
+        last = trimmed(cells)[-1].as_py()
+        raise SeriesError(
+            f"{horizon:,} steps from '{last}' are beyond the dates that can be; shorten --horizon"
+        ) from error
     if layout.time_form in NUMERIC_FORMS:
         return FutureTimes(unix_or_excel(ahead, str(layout.time_form), cells), typed)
     if is_text or layout.time_form is not None:

@@ -5,6 +5,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from gmvae_cli.errors import SeriesError
 from gmvae_cli.files.series_reader import open_series
 from gmvae_cli.forecasting.future_times import future_times
 from gmvae_cli.series_config import SeriesConfig
@@ -75,6 +76,12 @@ def test_rows_taken_as_equally_spaced_skip_the_weekend(tmp_path):
     for regular, days in ((True, "2024-01-29"), (False, "2024-01-27")):
         ahead = continued(times, 86400.0, path=tmp_path / "a.parquet", regular=regular)
         assert str(ahead.cells[0].as_py())[:10] == days
+
+
+def test_times_that_leave_the_calendar_are_an_error(tmp_path):
+    times = pd.date_range("9990-01-01", periods=8, freq="YS", unit="s")
+    with pytest.raises(SeriesError, match=r"3 steps from '9997-01-01.*' are beyond the dates that can be; shorten"):
+        continued(times, 365.25 * 86400, path=tmp_path / "a.parquet")
 
 
 def test_days_keep_the_hour_of_a_local_clock(tmp_path):
