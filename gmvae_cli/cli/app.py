@@ -121,22 +121,9 @@ def infer(
         terminal.require_free_stdout(output)
         paths.require_models(model)
         if live.follow:
-            from gmvae_cli.live.follow import follow
-
-            terminal.close()  # no progress, whatever time it takes
-            not_possible: dict[str, Any] = {"--segments": segments, "--summary": summary, "--metrics": metrics}
-            not_possible |= {"--skip-existing": skip_existing, "--dry-run": dry_run, "--engine": not engine.is_plain}
-            follow(
-                inputs,
-                model,
-                output,
-                live,
-                config,
-                files,
-                not_possible=not_possible,
-                on_error=terminal.error,
-                on_note=terminal.note_on_feed,
-            )
+            whole: dict[str, Any] = {"--segments": segments, "--summary": summary, "--metrics": metrics}
+            whole |= {"--skip-existing": skip_existing, "--dry-run": dry_run, "--engine": not engine.is_plain}
+            _follow(inputs, model, output, live, config, files, whole, terminal)
             return
         if paths.is_one_file(inputs):  # of several, each that is missing is reported and the others are labelled
             paths.require_inputs(inputs)
@@ -316,6 +303,17 @@ def simulate(
         from gmvae_cli.commands.simulate import simulate
 
         report.simulate(simulate(output, config, truth, terminal), terminal)
+
+
+def _follow(
+    inputs: Any, model: str, output: str, live: Any, config: Any, files: Any, whole: Any, terminal: Any
+) -> None:
+    """Label rows as they arrive, without progress; whole: options that are for whole files, with what was given."""
+    from gmvae_cli.live.follow import follow
+
+    terminal.close()
+    says = {"on_error": terminal.error, "on_note": terminal.note_on_feed}
+    follow(inputs, model, output, live, config, files, not_possible=whole, **says)
 
 
 def _exit(failures: Any, missed: Any = ()) -> None:
